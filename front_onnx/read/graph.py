@@ -1,0 +1,138 @@
+"""A read-only index over a GraphProto: who makes a tensor, who reads it, which tensors are constants."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import onnx
+from onnx import AttributeProto, NodeProto, TensorProto, helper
+
+from front_onnx.errors import FrontError
+from front_onnx.read.model_file import ModelFile
+
+__all__ = ["Edge", "Graph", "attribute", "label"]
+
+
+@dataclass(frozen=True, order=True)
+class Edge:
+    """One input of one node: the place where a tensor is read."""
+
+    node: int
+    slot: int
+
+
+def label(node: NodeProto, index: int | None = None) -> str:
+    """How messages name a node: its name, or its operator and what it makes."""
+    return node.name or f"{node.op_type} -> {node.output[0] if node.output else index}"
+
+
+def attribute(node: NodeProto, name: str, default: object = None) -> object:
+    """The value of a node's attribute, strings decoded, or `default`."""
+    for attr in node.attribute:
+        if attr.name == name:
+            value = helper.get_attribute_value(attr)
+            return value.decode() if isinstance(value, bytes) else value
+    return default
+
+
+class Graph:
+    """The main graph of a model, indexed. Nodes are numbered in file order, which ONNX requires topological."""
+
+    def __init__(self, model: ModelFile) -> None:
+        self.model = model
+        self.proto = model.proto.graph
+        self.nodes = list(self.proto.node)
+        self.initializers = {t.name: t for t in self.proto.initializer}
+        self.opset = {o.domain or "ai.onnx": o.version for o in model.proto.opset_import}
+        self.inputs = [v for v in self.proto.input if v.name not in self.initializers]
+        self.outputs = [v.name for v in self.proto.output]
+        self.producer: dict[str, int] = {}
+        self.constants: dict[str, TensorProto] = dict(self.initializers)
+        self.alias: dict[str, str] = {}  # constants behind Identity nodes: exporters share tensors that way
+        self.consumers: dict[str, list[Edge]] = defaultdict(list)
+        self.captured: dict[int, set[str]] = defaultdict(set)  # what subgraphs of a node read from outside
+        seen = set(self.initializers) | {v.name for v in self.inputs} | {""}
+        for index, node in enumerate(self.nodes):
+            for slot, name in enumerate(node.input):
+                if name not in seen:
+                    raise FrontError(f"the graph reads {name!r} before anything makes it", node=label(node))
+                self.consumers[name].append(Edge(index, slot))
+            for name in node.output:
+                self.producer[name] = index
+                seen.add(name)
+            if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+                tensor = _constant_tensor(node)
+                if tensor is not None:
+                    self.constants[node.output[0]] = tensor
+            elif node.op_type == "Identity" and node.input[0] in self.constants:
+                self.constants[node.output[0]] = self.constants[node.input[0]]
+                self.alias[node.output[0]] = self.alias.get(node.input[0], node.input[0])
+            for attr in node.attribute:
+                for graph in [attr.g] if attr.type == AttributeProto.GRAPH else attr.graphs:
+                    for name in _outer_names(graph):
+                        if name in seen:
+                            self.captured[index].add(name)
+
+    def constant_name(self, name: str) -> str:
+        """The name of the tensor behind a constant, Identity nodes skipped."""
+        return self.alias.get(name, name)
+
+    def scope(self, node: int) -> str:
+        """The innermost module a node came from, as torch's dynamo exporter notes it; empty if unknown."""
+        for entry in self.nodes[node].metadata_props:
+            if entry.key == "pkg.torch.onnx.name_scopes":
+                scopes = re.findall(r"'([^']*)'", entry.value)
+                return scopes[-2] if len(scopes) > 1 else ""
+        return ""
+
+    def read_by(self, edge: Edge) -> str:
+        """The name of the constant that a node input reads, Identity nodes skipped."""
+        return self.constant_name(self.nodes[edge.node].input[edge.slot])
+
+    def array(self, name: str) -> np.ndarray:
+        """The contents of a constant, read-only."""
+        return self.model.array(self.constants[name])
+
+    @cached_property
+    def value_info(self) -> dict[str, onnx.ValueInfoProto]:
+        """Declared types and shapes of inputs, outputs and inner tensors."""
+        return {v.name: v for group in (self.proto.value_info, self.proto.input, self.proto.output) for v in group}
+
+    def declared_shape(self, name: str) -> list[int | str] | None:
+        """The declared shape of a tensor, names for symbolic dims, or None if none is declared."""
+        info = self.value_info.get(name)
+        if info is None or not info.type.tensor_type.HasField("shape"):
+            return None
+        dims = info.type.tensor_type.shape.dim
+        return [d.dim_value if d.HasField("dim_value") else d.dim_param for d in dims]
+
+
+def _constant_tensor(node: NodeProto) -> TensorProto | None:
+    """The tensor of a Constant node, whichever attribute holds it; None for strings and sparse tensors."""
+    for attr in node.attribute:
+        if attr.name == "value":
+            return attr.t
+        if attr.name in ("value_int", "value_ints", "value_float", "value_floats"):
+            value = helper.get_attribute_value(attr)
+            kind = TensorProto.INT64 if "int" in attr.name else TensorProto.FLOAT
+            dims = [len(value)] if attr.name.endswith("s") else []
+            return helper.make_tensor("", kind, dims, value if dims else [value])
+    return None
+
+
+def _outer_names(graph: onnx.GraphProto) -> set[str]:
+    """Names that a subgraph reads from outside."""
+    inner = {v.name for v in graph.input} | {t.name for t in graph.initializer}
+    read: set[str] = set()
+    for node in graph.node:
+        read.update(name for name in node.input if name not in inner)
+        inner.update(node.output)
+        for attr in node.attribute:
+            for sub in [attr.g] if attr.type == AttributeProto.GRAPH else attr.graphs:
+                read |= _outer_names(sub) - inner
+    read.update(v.name for v in graph.output if v.name not in inner)
+    return read

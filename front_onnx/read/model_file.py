@@ -1,0 +1,205 @@
+"""A model without its weights in memory: the graph is parsed, the weights stay in their files."""
+
+from __future__ import annotations
+
+import mmap
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto
+
+from front_onnx.errors import FrontError
+from front_onnx.read.external_data import DataFiles, is_external, map_file
+from front_onnx.read.tensor_data import from_buffer, has_data, inside_array, raw_length
+from front_onnx.read.wire import Hole, WireError, cut
+
+__all__ = ["ModelFile", "read_model"]
+
+_LEFT_IN_FILE = 1024  # bytes: raw_data longer than this is not loaded
+_FORGET_AFTER = 32 << 20  # bytes handed out before the pages read so far are given back
+
+
+def read_model(source: str | os.PathLike[str] | onnx.ModelProto) -> ModelFile:
+    """Read a model from a file, leaving its weights there, or take a ModelProto as it is (never changed).
+
+    Raises:
+        FrontError: no such file, not readable, truncated, no ONNX model, no graph or no nodes, weights whose
+            bytes do not agree with their shape, a data file that is missing or outside the model's folder.
+    """
+    if isinstance(source, onnx.ModelProto):
+        model = ModelFile(source, None, {}, b"")
+    elif isinstance(source, str | os.PathLike):
+        model = _read_file(Path(os.fspath(source)))
+    else:
+        raise FrontError("a model is a path or an onnx.ModelProto", got=type(source).__name__, request=True)
+    model._check()
+    return model
+
+
+def _read_file(path: Path) -> ModelFile:
+    try:
+        data = map_file(path)
+    except FileNotFoundError:
+        raise FrontError(f"there is no file {path}", request=True) from None
+    except (OSError, ValueError) as error:
+        raise FrontError(f"{path} cannot be read: {getattr(error, 'strerror', error)}", request=True) from None
+    if len(data) == 0:
+        raise FrontError(f"{path} is empty", request=True)
+    try:
+        skeleton, holes = cut(data, _LEFT_IN_FILE)
+        proto = onnx.ModelProto.FromString(skeleton)
+    except (WireError, DecodeError) as error:
+        reason = str(error) if isinstance(error, WireError) else "it does not parse"
+        raise FrontError(f"{path} is no ONNX model or is damaged: {reason}", request=True) from None
+    names = [tensor.name for tensor in proto.graph.initializer]
+    if len(names) != len(holes):
+        raise FrontError(f"{path} is no ONNX model or is damaged: its initializers are unreadable", request=True)
+    left = {name: hole for name, hole in zip(names, holes, strict=True) if hole is not None}
+    twice = next((name for name, count in Counter(names).items() if count > 1 and name in left), None)
+    if twice is not None:
+        raise FrontError(f"{path} has two initializers of the name {twice!r}", request=True)
+    model = ModelFile(proto, path, left, data)
+    for tensor in _nested_tensors(proto):
+        if is_external(tensor):  # rare, and out of the writer's reach: brought inside as onnx.load does
+            tensor.raw_data = model.array(tensor).tobytes()
+            del tensor.external_data[:]
+            tensor.data_location = TensorProto.DEFAULT
+    return model
+
+
+class ModelFile:
+    """A model whose weights are read on demand; made by `read_model`.
+
+    Attributes:
+        proto: the model; initializers left in the file lack their data here. Not to be changed.
+        path: the file, or None for a model given as a ModelProto.
+    """
+
+    def __init__(
+        self, proto: onnx.ModelProto, path: Path | None, left: dict[str, Hole], data: mmap.mmap | bytes
+    ) -> None:
+        self.proto, self.path = proto, path
+        self._left, self._data = left, data
+        self._files = DataFiles(path) if path is not None else None
+        self._handed_out = 0
+
+    @property
+    def external(self) -> bool:
+        """True if weights lie in data files beside the model."""
+        return any(is_external(tensor) for tensor in self.proto.graph.initializer) or (
+            self._files is not None and self._files.size > 0
+        )
+
+    @property
+    def size(self) -> int:
+        """Bytes of the model file and its data files, or of the ModelProto."""
+        if self._files is None:
+            return self.proto.ByteSize()
+        return len(self._data) + self._files.size
+
+    def array(self, tensor: TensorProto) -> np.ndarray:
+        """The values of an initializer of this model, or of any tensor that carries its data: read-only.
+
+        A view of the file where possible. Pages already read are given back to the system now and then (they
+        return by themselves when touched again), so walking a model does not fill memory with it.
+
+        Raises:
+            FrontError: the data are missing or do not agree with the tensor's shape.
+        """
+        if is_external(tensor):
+            if self._files is None:
+                raise FrontError(
+                    f"tensor {tensor.name!r} has its data in a file, and a ModelProto does not say where",
+                    hint="give the path of the model, or load it with its external data",
+                )
+            data, offset, length = self._files.find(tensor)
+        elif tensor.name in self._left and 0 not in tensor.dims and not has_data(tensor):
+            data, (offset, length) = self._data, self._left[tensor.name]
+        else:
+            return inside_array(tensor)
+        self._handed_out += length
+        if self._handed_out > _FORGET_AFTER:
+            self._handed_out = length
+            self.forget()
+        return from_buffer(tensor, data, offset, length)
+
+    def forget(self) -> None:
+        """Give the pages read so far back to the system; arrays stay valid and read them again."""
+        for data in [self._data, *(self._files.maps if self._files is not None else [])]:
+            if isinstance(data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+                data.madvise(mmap.MADV_DONTNEED)
+
+    def missing(self) -> set[str]:
+        """Names of the initializers whose values are not in `proto` itself."""
+        return {t.name for t in self.proto.graph.initializer if t.name in self._left or is_external(t)}
+
+    def _check(self) -> None:
+        """Refuse what can be known to be wrong before any weight is read."""
+        origin = self.path if self.path is not None else "the model"
+        if not self.proto.HasField("graph"):
+            raise FrontError(f"{origin} is no ONNX model: it has no graph", request=True)
+        if not self.proto.graph.node:
+            raise FrontError(f"{origin} has a graph without nodes", request=True)
+        for text in _texts(self.proto.graph):
+            if not isinstance(text, str):  # protobuf hands out bytes that are no UTF-8 as they are
+                raise FrontError(f"{origin} is damaged: a name is no text", got=repr(text)[:60], request=True)
+        for tensor in self.proto.graph.initializer:
+            if is_external(tensor):
+                if self._files is not None:
+                    self._files.find(tensor)
+            elif tensor.name in self._left:
+                hole, wanted = self._left[tensor.name], raw_length(tensor)
+                if hole.length != wanted:
+                    raise FrontError(
+                        f"tensor {tensor.name!r} has another byte length than its shape",
+                        got=hole.length,
+                        wanted=wanted,
+                    )
+            else:
+                inside_array(tensor)
+
+
+def _texts(graph: onnx.GraphProto) -> Iterator[str]:
+    for node in graph.node:
+        yield node.name
+        yield node.op_type
+        yield node.domain
+        yield from node.input
+        yield from node.output
+        for attribute in node.attribute:
+            yield attribute.name
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        yield value.name
+
+
+def _nested_tensors(proto: onnx.ModelProto) -> Iterator[TensorProto]:
+    """Every tensor but the main graph's initializers: in attributes, subgraphs, functions, sparse ones."""
+    yield from _node_tensors(proto.graph.node)
+    for function in proto.functions:
+        yield from _node_tensors(function.node)
+    yield from _sparse_tensors(proto.graph.sparse_initializer)
+
+
+def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[TensorProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+            sparse = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+            yield from _sparse_tensors([*sparse, *attribute.sparse_tensors])
+            for graph in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
+                yield from graph.initializer
+                yield from _sparse_tensors(graph.sparse_initializer)
+                yield from _node_tensors(graph.node)
+
+
+def _sparse_tensors(tensors: Iterable[onnx.SparseTensorProto]) -> Iterator[TensorProto]:
+    for sparse in tensors:
+        yield sparse.values
+        yield sparse.indices

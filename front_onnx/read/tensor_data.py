@@ -1,0 +1,126 @@
+"""Between TensorProto and numpy: element types, byte lengths, bytes to array and back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from front_onnx.errors import FrontError
+
+__all__ = ["array_bytes", "from_buffer", "has_data", "inside_array", "numpy_type", "raw_length"]
+
+# Elements that share bytes; by name because older releases of onnx lack some of them.
+_PACKED_BITS = {
+    getattr(TensorProto, name): bits
+    for name, bits in [
+        ("UINT4", 4),
+        ("INT4", 4),
+        ("FLOAT4E2M1", 4),
+        ("UINT2", 2),
+        ("INT2", 2),
+        ("FLOAT6E2M3", 6),
+        ("FLOAT6E3M2", 6),
+    ]
+    if hasattr(TensorProto, name)
+}
+_TYPED = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
+
+
+def numpy_type(tensor: TensorProto) -> np.dtype:
+    """The numpy type of the tensor's elements (ml_dtypes' for bfloat16, float8 and 4-bit numbers).
+
+    Raises:
+        FrontError: an element type this release of onnx does not know.
+    """
+    try:
+        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+    except (KeyError, TypeError, ValueError):
+        raise FrontError(f"tensor {tensor.name!r} has an unknown element type", got=tensor.data_type) from None
+
+
+def raw_length(tensor: TensorProto) -> int:
+    """The bytes that dims and element type ask for in raw_data or in a data file.
+
+    Raises:
+        FrontError: negative dims, or a type that has no raw form (string).
+    """
+    if any(size < 0 for size in tensor.dims):
+        raise FrontError(f"tensor {tensor.name!r} has a negative size", got=list(tensor.dims))
+    if tensor.data_type == TensorProto.STRING:
+        raise FrontError(f"tensor {tensor.name!r} holds strings, which have no raw form")
+    count = math.prod(tensor.dims)
+    bits = _PACKED_BITS.get(tensor.data_type)
+    return count * numpy_type(tensor).itemsize if bits is None else -(-count * bits // 8)
+
+
+def has_data(tensor: TensorProto) -> bool:
+    """True if the tensor carries its values itself."""
+    return tensor.HasField("raw_data") or any(len(getattr(tensor, field)) for field in _TYPED)
+
+
+def from_buffer(tensor: TensorProto, buffer: object, offset: int, length: int) -> np.ndarray:
+    """Bytes of `buffer` as the tensor's array, read-only: a view unless bits are packed.
+
+    Raises:
+        FrontError: `length` does not agree with dims and element type.
+    """
+    wanted = raw_length(tensor)
+    if length != wanted:
+        raise FrontError(f"tensor {tensor.name!r} has another byte length than its shape", got=length, wanted=wanted)
+    dims = tuple(tensor.dims)
+    if tensor.data_type in _PACKED_BITS:
+        packed = np.frombuffer(buffer, np.uint8, length, offset) if length else np.empty(0, np.uint8)  # type: ignore[call-overload]
+        loose = TensorProto(dims=dims, data_type=tensor.data_type, raw_data=packed.tobytes())
+        return _frozen(numpy_helper.to_array(loose))
+    if length == 0:
+        return _frozen(np.empty(dims, numpy_type(tensor)))
+    flat: np.ndarray = np.frombuffer(buffer, np.uint8, length, offset)  # type: ignore[call-overload]
+    return _frozen(flat.view(numpy_type(tensor)).reshape(dims))
+
+
+def inside_array(tensor: TensorProto) -> np.ndarray:
+    """The values that the tensor carries itself, in raw_data or in a typed field.
+
+    Raises:
+        FrontError: their number does not agree with dims.
+    """
+    if tensor.HasField("raw_data"):
+        raw = tensor.raw_data
+        return from_buffer(tensor, raw, 0, len(raw))
+    wanted = math.prod(tensor.dims)
+    if any(size < 0 for size in tensor.dims):
+        raise FrontError(f"tensor {tensor.name!r} has a negative size", got=list(tensor.dims))
+    if wanted == 0:
+        return _frozen(np.empty(tuple(tensor.dims), numpy_type(tensor)))
+    try:
+        return _frozen(numpy_helper.to_array(tensor))
+    except Exception as error:  # onnx raises whatever its reshape, cast or lookup happens to raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FrontError(f"tensor {tensor.name!r} cannot be read: {reason}") from None
+
+
+def array_bytes(tensor: TensorProto, array: np.ndarray) -> np.ndarray:
+    """The raw form of `array` for `tensor`: uint8 [raw_length], a view where the array is contiguous.
+
+    Raises:
+        FrontError: the array's type or shape is not the tensor's.
+    """
+    dtype, dims = numpy_type(tensor), tuple(tensor.dims)
+    if array.dtype != dtype:
+        raise FrontError(f"tensor {tensor.name!r} was given another element type", got=array.dtype, wanted=dtype)
+    if array.shape != dims:
+        raise FrontError(f"tensor {tensor.name!r} was given another shape", got=array.shape, wanted=dims)
+    raw_length(tensor)  # refuses strings
+    if tensor.data_type in _PACKED_BITS:
+        return np.frombuffer(numpy_helper.from_array(np.ascontiguousarray(array)).raw_data, np.uint8)
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def _frozen(array: np.ndarray | Sequence[object]) -> np.ndarray:
+    out = np.asarray(array)
+    out.flags.writeable = False
+    return out
