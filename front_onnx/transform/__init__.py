@@ -1,0 +1,1 @@
+"""Transforming: linear maps along axes, applied to one stack of weights at a time."""
