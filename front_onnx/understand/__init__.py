@@ -1,0 +1,1 @@
+"""Understanding: the axes of every tensor as products and sums of atoms, chains of blocks, named dims."""

@@ -1,0 +1,288 @@
+"""Understanding: run the operator rules over a graph, so that every axis of every tensor is known in atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+
+import numpy as np
+from onnx import TensorProto, helper
+
+from front_onnx.read.graph import Edge, Graph, attribute, label
+from front_onnx.understand.atoms import Algebra, Axis, Conflict, size_of
+from front_onnx.understand.computed import counts_up, is_filled
+from front_onnx.understand.equations import follow_siblings, solve
+from front_onnx.understand.numbers import Binding, Number, Site, as_literals, literals
+from front_onnx.understand.rules import RULES, Context, Fact
+from front_onnx.understand.scalars import tie_scalars
+
+__all__ = ["Analysis", "understand"]
+
+_LITERALS = 64  # the longest constant vector that can be a shape or a list of places
+
+
+def _primes() -> Iterator[int]:
+    found: list[int] = []
+    candidate = 11
+    while True:
+        if all(candidate % p for p in (2, 3, 5, 7, *found)):
+            found.append(candidate)
+            yield candidate
+        candidate += 2
+
+
+class Analysis:
+    """Facts about every tensor of a graph, and what has to follow when a dim changes.
+
+    Attributes:
+        facts: axes of every activation, by tensor name.
+        uses: axes of every constant, by the node input that reads it: one tensor may stand for several things.
+        equations: (node, number, axis): at run time the number is computed, and it has to be the axis' size.
+        conditions: (node, number): shape arithmetic that chose a branch and has to choose it again.
+        attributes: (node, attribute, element, binding): attributes that are sizes.
+        sites: every number of the file that shape arithmetic reads.
+        contractions: the axis of a weight that a contraction sums over, by the node input that reads the weight.
+        products: the size that a product of two activations sums over, by its node.
+        tables: node inputs that read a weight as a table indexed at run time (embeddings).
+        transposed: weights that hold the transpose of a table, and the table they are tied to.
+        troubles: (node, reason): where the axes could not be followed.
+    """
+
+    def __init__(self, graph: Graph, baked: Mapping[str, int] | None = None) -> None:
+        self.graph = graph
+        self.baked = dict(baked or {})
+        self.algebra = Algebra()
+        self.opset = graph.opset
+        self.facts: dict[str, Fact] = {}
+        self.uses: dict[Edge, Fact] = {}
+        self.equations: list[tuple[int, Number, Axis]] = []
+        self.conditions: list[tuple[int, Number]] = []
+        self.attributes: list[tuple[int, str, int | None, Binding]] = []
+        self.sites: list[Site] = []
+        self.contractions: dict[Edge, int] = {}
+        self.tables: set[Edge] = set()
+        self.transposed: dict[str, str] = {}
+        self.products: dict[int, Axis] = {}
+        self.troubles: list[tuple[int, str]] = []
+        self._derived: dict[tuple, Axis] = {}
+        self._keys: list[object] = []
+        self._cut: dict[tuple, Axis] = {}
+        self._symbols: dict[str, Axis] = {}
+        self._primes = _primes()
+        self._tied: dict[str, Edge] = {}
+        self.ratio: Fraction | None = None
+
+    # -- what rules ask for (registry.Records) ----------------------------------------------------------------
+
+    def derived(self, key: tuple, size: int, reason: str) -> Axis:
+        """A fixed axis that the same key gives again."""
+        if key not in self._derived:
+            self._derived[key] = self.algebra.new(size, fixed=reason)
+            self._keys.append(key)
+        return self._derived[key]
+
+    def cut_alike(self, end: Axis, axis: Axis) -> None:
+        """Buffers of one length that are cut to the same length at run time are all as long as inputs may be."""
+        key = (tuple(map(id, self.algebra.expand(end))), size_of(axis))
+        self.algebra.unify(self._cut.setdefault(key, axis), axis)
+
+    def raw(self, name: str) -> np.ndarray | None:
+        """The contents of a constant of the file."""
+        return self.graph.array(name) if name in self.graph.constants else None
+
+    def scalar(self, tensor: TensorProto) -> int | float | bool:
+        """The one element of a tensor."""
+        return self.graph.model.array(tensor).reshape(-1)[0].item()
+
+    def scalar_at(self, node: int, slot: int) -> Number | None:
+        """The one number that a node input reads, if it is followed."""
+        fact = self.uses.get(Edge(node, slot)) or self.facts.get(self.graph.nodes[node].input[slot])
+        return (
+            fact.value.reshape(-1)[0] if fact is not None and fact.value is not None and fact.value.size == 1 else None
+        )
+
+    def origin(self, edge: Edge, axis: int) -> tuple[Edge, int] | None:
+        """The reading of a weight behind a node input, and where the given axis is in the weight."""
+        while edge not in self.uses:
+            name = self.graph.nodes[edge.node].input[edge.slot]
+            maker = self.graph.producer.get(name)
+            node = self.graph.nodes[maker] if maker is not None else None
+            if node is None or maker is None or node.op_type not in ("Transpose", "Identity", "Cast"):
+                return None
+            if node.op_type == "Transpose":
+                rank = len(self.facts[name].axes or ())
+                order = attribute(node, "perm", list(range(rank))[::-1])
+                axis = order[axis]  # type: ignore[index]
+            edge = Edge(maker, 0)
+        return edge, axis
+
+    def read(self, edge: Edge) -> Fact | None:
+        """What a node input reads. Each reading of a constant has axes of its own."""
+        name = self.graph.nodes[edge.node].input[edge.slot]
+        if name in self.facts:
+            return self.facts[name]
+        tensor = self.graph.constants.get(name)
+        if tensor is None:
+            return None
+        fact = self._constant(tensor, name, edge)
+        self.uses[edge] = fact
+        return fact
+
+    # -- leaves -----------------------------------------------------------------------------------------------
+
+    def _constant(self, tensor: TensorProto, name: str, edge: Edge) -> Fact:
+        dims = tuple(tensor.dims)
+        dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        count = int(np.prod(dims))
+        whole = dtype.kind in "iub"
+        if (whole and len(dims) <= 1 and count <= _LITERALS) or (count == 1 and dtype.kind in "iubf"):
+            numbers = as_literals(self.graph.array(name), edge.node, edge.slot)
+            self.sites.extend(lit.site for number in numbers.flat for lit in literals(number))
+            axes = tuple(self.algebra.new(n, fixed="a list of numbers") for n in dims)
+            return Fact(axes, numbers, constant=True)
+        if whole:
+            if counts_up(self.graph.array(name)):
+                steps = {i - len(dims): int(np.prod(dims[i + 1 :])) for i, n in enumerate(dims) if n > 1}
+                counted = tuple(self.algebra.new(n) for n in dims)
+                below = counted[max(steps) + len(dims)] if len(steps) == 1 else None
+                return Fact(counted, None, True, dict(steps), below)
+            reason = None if is_filled(self.graph.array(name)) else "an integer table"
+            return Fact(tuple(self.algebra.new(n, fixed=reason) for n in dims), constant=True)
+        axes = tuple(self.algebra.new(n) for n in dims)
+        if len(dims) > 1:
+            self._tie(self.graph.constant_name(name), edge, axes)
+        return Fact(axes, constant=True)
+
+    def _tie(self, name: str, edge: Edge, axes: tuple[Axis, ...]) -> None:
+        """Tied weights stay tied; fresh tensors that are equal by chance (all zeros, all ones) are not tied."""
+        if len(self.graph.consumers[name]) < 2:
+            return
+        if name not in self._tied:
+            if is_filled(self.graph.array(name)):
+                return
+            self._tied[name] = edge
+            return
+        for axis, other in zip(axes, self.uses[self._tied[name]].axes or (), strict=True):
+            self.algebra.unify(axis, other)
+
+    def _symbol(self, name: str | None, reason: str) -> Axis:
+        """The axis of a symbolic dim: a prime, so that it is no product of anything else."""
+        if name and name in self._symbols:
+            return self._symbols[name]
+        prime = next(self._primes)
+        axis = self.algebra.new(self.baked.get(name or "", prime), fixed=reason)
+        if name:
+            self._symbols[name] = axis
+            for atom in axis:
+                atom.roles.add(f"symbol:{name}")
+        return axis
+
+    @property
+    def symbols(self) -> dict[str, int]:
+        """The symbolic dims and the sizes that stand for them."""
+        return {name: size_of(axis) for name, axis in self._symbols.items()}
+
+    def _input(self, name: str) -> Fact:
+        shape = self.graph.declared_shape(name)
+        if shape is None:
+            return Fact(None)
+        axes = []
+        for place, size in enumerate(shape):
+            reason = f"axis {place} of input {name}"
+            axis = self.algebra.new(size, fixed=reason) if isinstance(size, int) else self._symbol(size, reason)
+            axes.append(axis)
+        return Fact(tuple(axes))
+
+    # -- nodes ------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Apply the rule of every node, in order."""
+        for info in self.graph.inputs:
+            self.facts[info.name] = self._input(info.name)
+        for index, node in enumerate(self.graph.nodes):
+            domain = node.domain or "ai.onnx"
+            if node.output and node.output[0] in self.graph.constants:
+                continue  # Constant, or Identity of one: read where it is used
+            context = Context(self, index, node)
+            found = RULES.get((domain, node.op_type))
+            try:
+                if found is None:
+                    raise Conflict(f"operator {node.op_type} of {domain} has no rule")
+                found(context)
+            except (Conflict, ValueError, TypeError, IndexError, KeyError) as error:
+                self.ratio = self.ratio or getattr(error, "ratio", None)
+                self._give_up(index, context, str(error))
+            for name, fact in zip(node.output, context.outputs, strict=True):
+                if name:
+                    self.facts[name] = fact if fact is not None else Fact(None)
+        solve(self.algebra, self.equations)
+        follow_siblings(self.conditions, self.sites, lambda site: self.graph.read_by(Edge(site.node, site.slot)))
+        tie_scalars(self)
+        self._tie_transposed()
+        self.algebra.settle()
+
+    def _tie_transposed(self) -> None:
+        """An output layer tied to an embedding may be stored as its transpose: then it is tied like the rest."""
+        tables = {self.graph.read_by(edge): edge for edge in self.tables}
+        for edge in list(self.contractions):
+            name = self.graph.read_by(edge)
+            for table, other in tables.items():
+                if name != table and self._is_transpose(name, table):
+                    axes, others = self.uses[edge].axes or (), self.uses[other].axes or ()
+                    try:
+                        for x, y in zip(axes, others[::-1], strict=True):
+                            self.algebra.unify(x, y)
+                    except Conflict:
+                        continue
+                    self.transposed[name] = table
+
+    def _is_transpose(self, name: str, other: str) -> bool:
+        dims, swapped = self.graph.constants[name].dims, self.graph.constants[other].dims
+        if len(dims) != 2 or list(dims) != list(swapped)[::-1]:
+            return False
+        a, b = self.graph.array(name), self.graph.array(other)
+        return a.dtype == b.dtype and bool((a[:, 0] == b[0]).all() and (a == b.T).all() and (a != a[0, 0]).any())
+
+    def _give_up(self, index: int, context: Context, reason: str) -> None:
+        """Freeze what touches a node that cannot be followed; go on from its declared output shapes."""
+        node = self.graph.nodes[index]
+        why = f"{reason}, at {label(node, index)}"
+        self.troubles.append((index, reason))
+        facts = [fact for fact in context.facts if fact is not None]
+        facts += [self.facts[name] for name in self.graph.captured.get(index, ()) if name in self.facts]
+        for fact in facts:
+            for axis in fact.axes or ():
+                for atom in self.algebra.free_atoms(axis):
+                    atom.frozen = atom.frozen or why
+        for slot, name in enumerate(node.output):
+            shape = self.graph.declared_shape(name) if name else None
+            if shape is None:
+                context.outputs[slot] = Fact(None)
+                continue
+            axes = tuple(self.algebra.new(n) if isinstance(n, int) else self._symbol(n, "unfollowed") for n in shape)
+            for atom in (atom for axis in axes for atom in axis):
+                atom.frozen = atom.frozen or why
+            context.outputs[slot] = Fact(axes)
+
+
+def understand(graph: Graph) -> Analysis:
+    """Follow every axis of a graph through all of its nodes. Time is linear in the number of nodes.
+
+    An exporter may declare a dim symbolic and yet bake the traced size into a Reshape. Where a size does not fit, the
+    analysis is run again with the symbol at the size that would, and the better of the two is kept.
+    """
+    analysis = Analysis(graph)
+    analysis.run()
+    while analysis.troubles and analysis.ratio is not None:
+        better = None
+        for name, size in analysis.symbols.items():
+            baked = size * analysis.ratio
+            if baked.denominator == 1 and name not in analysis.baked:
+                other = Analysis(graph, {**analysis.baked, name: int(baked)})
+                other.run()
+                if len(other.troubles) < len((better or analysis).troubles):
+                    better = other
+        if better is None:
+            break
+        analysis = better
+    return analysis

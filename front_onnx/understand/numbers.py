@@ -1,0 +1,176 @@
+"""Symbolic numbers: the contents of the small tensors with which a graph computes its shapes.
+
+Shapes are values: Shape -> Gather -> Concat -> Reshape chains are followed element by element. A number is a literal
+from the file (with the place it stands in, so that it can be rewritten), the size of an axis, or an expression of
+numbers; each knows its value in the source model and can be evaluated again at other sizes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from front_onnx.understand.atoms import Axis, size_of
+
+__all__ = [
+    "Binding",
+    "Expression",
+    "Extent",
+    "Literal",
+    "Number",
+    "Site",
+    "apply",
+    "as_literals",
+    "cast_number",
+    "computed",
+    "evaluate",
+    "integer_division",
+    "literals",
+    "root_power",
+    "value_of",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Binding:
+    """What a number stands for: sign * (size of axis / size of under) ** power."""
+
+    axis: Axis
+    sign: int = 1
+    power: float = 1
+    under: Axis = ()
+
+    def at(self, size: Callable[[Axis], int]) -> int | float:
+        """The number when axes have the sizes that `size` gives them."""
+        whole, part = size(self.axis), size(self.under)
+        quotient = whole // part if whole % part == 0 else whole / part
+        return self.sign * (quotient if self.power == 1 else quotient**self.power)
+
+
+@dataclass(eq=False)
+class Site:
+    """One element of a constant as one node input reads it: where a number would be rewritten."""
+
+    node: int
+    slot: int
+    element: int
+    value: int | float | bool
+    bindings: list[Binding] = field(default_factory=list)
+
+    def bind(self, axis: Axis, sign: int = 1, power: float = 1, under: Axis = ()) -> None:
+        """Say that this number stands for the size of `axis`, negated, raised to a power or divided by another."""
+        self.bindings.append(Binding(axis, sign, power, under))
+
+
+@dataclass(eq=False)
+class Literal:
+    """A number written in the file."""
+
+    site: Site
+
+    @property
+    def value(self) -> int | float | bool:
+        """The number in the source model."""
+        return self.site.value
+
+
+@dataclass(eq=False)
+class Extent:
+    """The size of an axis, taken at run time by Shape."""
+
+    axis: Axis
+
+    @property
+    def value(self) -> int:
+        """The size in the source model."""
+        return size_of(self.axis)
+
+
+@dataclass(eq=False)
+class Expression:
+    """A function of other numbers. `op` names it where the algebra can use it (add, mul, div)."""
+
+    op: str
+    function: Callable[..., int | float | bool]
+    args: tuple[Number, ...]
+    value: int | float | bool
+
+
+Number = Literal | Extent | Expression
+
+
+def value_of(number: object) -> int | float | bool:
+    """The plain number behind a symbolic or plain one."""
+    return number.value if isinstance(number, Literal | Extent | Expression) else number  # type: ignore[return-value]
+
+
+def _number(value: object) -> Number:
+    if isinstance(value, Literal | Extent | Expression):
+        return value
+    return Expression("constant", lambda: value, (), value)  # type: ignore[arg-type, return-value]
+
+
+def computed(op: str, function: Callable[..., int | float | bool], *args: object) -> Number:
+    """A function of numbers, symbolic or plain."""
+    numbers = tuple(map(_number, args))
+    return Expression(op, function, numbers, function(*(n.value for n in numbers)))
+
+
+def cast_number(element: object) -> Number:
+    """An element of an object array, which is always a number."""
+    assert isinstance(element, Literal | Extent | Expression)
+    return element
+
+
+def apply(op: str, function: Callable[..., int | float | bool], *arrays: np.ndarray) -> np.ndarray | None:
+    """Apply a scalar function to broadcast arrays of numbers; None if the function fails on the values."""
+    try:
+        result = np.frompyfunc(lambda *args: computed(op, function, *args), len(arrays), 1)(*arrays)
+    except (ArithmeticError, TypeError, ValueError):
+        return None
+    return np.asarray(result, dtype=object)
+
+
+def as_literals(array: np.ndarray, node: int, slot: int) -> np.ndarray:
+    """Wrap each element of a constant as a literal of the node input that reads it."""
+    flat = [Literal(Site(node, slot, i, v)) for i, v in enumerate(array.ravel().tolist())]
+    out = np.empty(array.size, dtype=object)
+    out[:] = flat
+    return out.reshape(array.shape)
+
+
+def literals(number: Number) -> Iterator[Literal]:
+    """The literals that an expression depends on."""
+    if isinstance(number, Literal):
+        yield number
+    elif isinstance(number, Expression):
+        for arg in number.args:
+            yield from literals(arg)
+
+
+def evaluate(number: Number, extent: Callable[[Axis], int], literal: Callable[[Literal], float]) -> float:
+    """The number at other sizes: `extent` gives an axis its size, `literal` a literal its new value."""
+    if isinstance(number, Literal):
+        return literal(number)
+    if isinstance(number, Extent):
+        return extent(number.axis)
+    return number.function(*(evaluate(arg, extent, literal) for arg in number.args))
+
+
+def integer_division(a: float, b: float) -> float:
+    """ONNX Div: integers truncate towards zero."""
+    if isinstance(a, int) and isinstance(b, int):
+        return math.trunc(a / b) if abs(a) < 2**50 else a // b
+    return a / b
+
+
+_POWERS = (0.5, -0.5, 0.25, -0.25)
+_CLOSE = 1e-4  # relative: exporters write these roots in single precision or better
+
+
+def root_power(value: float, size: int) -> float | None:
+    """The power p with value = size^p, of the roots that attention uses; None if it is none of them."""
+    return next((p for p in _POWERS if size > 1 and math.isclose(value, size**p, rel_tol=_CLOSE)), None)

@@ -1,0 +1,295 @@
+"""Operators that pick elements: what is indexed from outside keeps its size, cuts at fixed places are segments."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+from front_onnx.understand.atoms import Axis, Conflict, size_of
+from front_onnx.understand.numbers import Expression, Extent, Literal, value_of
+from front_onnx.understand.rules.registry import Context, rule
+
+__all__: list[str] = []
+
+
+@rule("Gather")
+def gather(ctx: Context) -> None:
+    """One axis is replaced by the axes of the indices."""
+    data, indices = ctx.axes(0), ctx.axes(1)
+    at = ctx.attr("axis", 0) % len(data)
+    value, places = ctx.value(0), ctx.value(1)
+    out_value = None
+    if value is not None and places is not None:
+        out_value = np.take(value, np.array([int(value_of(n)) for n in places.flat]).reshape(places.shape), axis=at)
+        out_value = np.asarray(out_value, dtype=object)
+    elif _counts_through(ctx, data[at]) or (ctx.constant(1) and _picks_one(ctx, data[at])):
+        pass  # the axis is cut or regrouped, and nothing has to keep it
+    elif ctx.constant(1):
+        ctx.fix(data[at], "indexed by a constant", "indexed")
+        if places is not None and places.size:
+            ctx.require_that(_holds, Extent(data[at]), *places.flat)
+    else:
+        ctx.fix(data[at], "indexed by the input", "vocabulary")
+        ctx.table(0)
+        _as_long(ctx, data[at])
+    ctx.out((*data[:at], *indices, *data[at + 1 :]), out_value)
+
+
+def _picks_one(ctx: Context, axis: Axis) -> bool:
+    """True if one written place is picked of an axis that may be resized: a segment of one entry, like a slice.
+
+    Fused projections keep the one key head and the one value head behind the query heads: [-2] and [-1] of h + 2.
+    """
+    places = ctx.value(1)
+    total = size_of(axis)
+    if places is None or places.size != 1 or total < 2 or ctx.is_fixed(axis):
+        return False
+    number = places.reshape(-1)[0]
+    place = int(value_of(number)) % total
+    if not isinstance(number, Literal) or size_of(axis[:1]) != total:
+        return False
+    if place:
+        head, rest = ctx.algebra.cut(axis, place)
+        _bind(ctx, number, head, rest)
+        axis = rest
+    if size_of(axis) > 1:
+        ctx.algebra.cut(axis, 1)
+    return True
+
+
+def _as_long(ctx: Context, axis: Axis) -> None:
+    """A buffer of positions is as long as the tables that it indexes."""
+    counted = ctx.below(1)
+    if counted is not None and size_of(counted) == size_of(axis):
+        ctx.unify(counted, axis)
+
+
+def _holds(size: int, *places: int) -> bool:
+    return all(-size <= place < size for place in places)
+
+
+def _counts_through(ctx: Context, axis: Axis) -> bool:
+    """True if the indices are 0, 1, 2 ... in row-major order: a view of the axis as the axes of the indices.
+
+    Exporters write a strided view so: Range(n) * c + [0 .. c-1], with c the product of the axes after it.
+    """
+    strides, places = ctx.strides(1), ctx.axes(1)
+    if not strides:
+        return False
+    behind: list[Axis] = []
+    for place in range(-1, -len(places) - 1, -1):
+        if size_of(places[place]) == 1:
+            continue
+        inner = tuple(atom for other in behind for atom in other)
+        step = strides.get(place)
+        if step is None or value_of(step) != size_of(inner):
+            return False
+        if inner:
+            ctx.tie(step, inner)
+        behind.insert(0, places[place])
+    whole = tuple(atom for other in behind for atom in other)
+    if size_of(whole) != size_of(axis):
+        return False
+    ctx.unify(whole, axis)
+    return True
+
+
+@rule("GatherElements")
+def gather_elements(ctx: Context) -> None:
+    """Indices have the output's shape; the indexed axis keeps its size, the others bound those of the indices."""
+    data, indices = ctx.axes(0), ctx.axes(1)
+    at = ctx.attr("axis", 0) % len(data)
+    ctx.fix(data[at], "indexed by the input", "vocabulary")
+    _as_long(ctx, data[at])
+    for i, (a, b) in enumerate(zip(data, indices, strict=True)):
+        if i == at:
+            continue
+        if size_of(a) == size_of(b):
+            ctx.unify(a, b)
+        else:
+            _reaches(ctx, a, b)
+    ctx.out(indices)
+
+
+def _reaches(ctx: Context, data: Axis, places: Axis) -> None:
+    """There may be fewer places than the data has, but not more."""
+    if size_of(places) > size_of(data):
+        raise Conflict(f"{size_of(places)} places in an axis of {size_of(data)}")
+    ctx.require_that(lambda n, count: count <= n, Extent(data), Extent(places))
+
+
+@rule("GatherND")
+def gather_nd(ctx: Context) -> None:
+    """Leading axes are indexed together."""
+    data, indices = ctx.axes(0), ctx.axes(1)
+    batch = ctx.attr("batch_dims", 0)
+    depth = size_of(indices[-1])
+    if depth > len(data) - batch:
+        raise Conflict(f"{depth} indices into {len(data) - batch} axes")
+    ctx.keep(indices[-1], "the number of indices")
+    for axis in data[batch : batch + depth]:
+        ctx.fix(axis, "indexed by the input", "vocabulary")
+    ctx.unify_shapes(data[:batch], indices[:batch])
+    ctx.out((*indices[:-1], *data[batch + depth :]))
+
+
+@rule("ScatterND", "ScatterElements", "Scatter")
+def scatter(ctx: Context) -> None:
+    """The data with some places overwritten: every axis but the trailing ones a slice fills is fixed."""
+    data = ctx.axes(0)
+    depth = len(data)
+    if ctx.node.op_type == "ScatterND":
+        *places, indices = ctx.axes(1)
+        depth = size_of(indices)
+        if depth > len(data):
+            raise Conflict(f"{depth} indices into {len(data)} axes")
+        ctx.keep(indices, "the number of indices")
+        ctx.unify_shapes(ctx.axes(2), (*places, *data[depth:]))
+    else:
+        ctx.unify_shapes(ctx.axes(1), ctx.axes(2))
+        at = ctx.attr("axis", 0) % len(data)
+        for i, (axis, place) in enumerate(zip(data, ctx.axes(1), strict=True)):
+            if i != at:
+                _reaches(ctx, axis, place)
+    for axis in data[:depth]:
+        ctx.fix(axis, "indexed by the input")
+    ctx.out(data)
+
+
+@rule("Slice")
+def slice_(ctx: Context) -> None:
+    """Segments of axes: a cut at a place written in the file moves with the sizes on both sides of it."""
+    data = ctx.axes(0)
+    out = list(data)
+    starts, ends = (
+        list(ctx.values(slot).ravel()) if slot in ctx else list(ctx.attr(name))
+        for slot, name in ((1, "starts"), (2, "ends"))
+    )
+    given = ctx.ints(3) if 3 in ctx else ctx.attr("axes", None) or range(len(starts))
+    steps = ctx.ints(4) if 4 in ctx else [1] * len(starts)
+    for place, start, end, step in zip((a % len(data) for a in given), starts, ends, steps, strict=True):
+        out[place] = _segment(ctx, data[place], start, end, step)
+        ctx.require(out[place], partial(_sliced, step), Extent(data[place]), start, end)
+    value = ctx.value(0)
+    if value is not None:
+        index = [slice(None)] * value.ndim
+        for place, start, end, step in zip((a % len(data) for a in given), starts, ends, steps, strict=True):
+            index[place] = slice(int(value_of(start)), _limit(int(value_of(end))), step)
+        value = value[tuple(index)]
+        out = [ctx.algebra.new(n, fixed="a rank") for n in value.shape]
+    ctx.out(out, value, below=ctx.below(0))
+
+
+def _limit(end: int) -> int | None:
+    """numpy's end for ONNX's: INT_MIN with a negative step means past the first element."""
+    return None if end <= -(2**31) else end
+
+
+def _sliced(step: int, size: int, start: int, end: int) -> int:
+    return len(range(*slice(start, _limit(end), step).indices(size)))
+
+
+def _segment(ctx: Context, axis: Axis, start: object, end: object, step: int) -> Axis:
+    total = size_of(axis)
+    first, last, _ = slice(int(value_of(start)), _limit(int(value_of(end))), step).indices(total)
+    length = len(range(first, last, step))
+    if length == total and abs(step) == 1:
+        if isinstance(end, Literal) and end.value == total:
+            end.site.bind(axis)
+        if isinstance(start, Literal) and start.value == -total:
+            start.site.bind(axis, sign=-1)
+        return axis
+    if first == 0 and step == 1 and isinstance(end, Extent):
+        ctx.fix(axis, "cut at run time")
+        ctx.records.cut_alike(end.axis, axis)
+        return ctx.algebra.expand(end.axis)
+    if ctx.is_fixed(axis):
+        return ctx.derived(axis, length, "a part of a fixed axis", first, last, step)
+    if not (_of_its_own(ctx, start, axis) and _of_its_own(ctx, end, axis)):
+        ctx.fix(axis, "cut at run time")
+        return ctx.derived(axis, length, "cut at run time", ctx.index)
+    if step == 1:
+        return _cut(ctx, axis, (start, first), (end, last))
+    if step > 1 and total % step == 0 and length == total // step:
+        lead, phases = ctx.algebra.divide(axis, step)
+        ctx.keep(phases, "the step of a slice")
+        return lead
+    raise Conflict(f"a slice of {total} by steps of {step}")
+
+
+def _of_its_own(ctx: Context, number: object, axis: Axis) -> bool:
+    """True if a bound is written in the file, or computed from the size of the very axis it cuts."""
+    if isinstance(number, Extent):
+        return set(ctx.algebra.free_atoms(number.axis)) <= set(ctx.algebra.free_atoms(axis))
+    if isinstance(number, Expression):
+        return all(_of_its_own(ctx, arg, axis) for arg in number.args)
+    return True
+
+
+def _cut(ctx: Context, axis: Axis, start: tuple[object, int], end: tuple[object, int]) -> Axis:
+    total = size_of(axis)
+    (first_number, first), (last_number, last) = start, end
+    kept = axis
+    if first:
+        head, kept = ctx.algebra.cut(axis, first)
+        _bind(ctx, first_number, head, kept)
+    if last < total:
+        kept, tail = ctx.algebra.cut(kept, last - first)
+        before = ctx.algebra.cut(axis, last)[0]
+        _bind(ctx, last_number, before, tail)
+    elif isinstance(last_number, Literal) and last_number.value == total:
+        last_number.site.bind(axis)
+    return kept
+
+
+def _bind(ctx: Context, number: object, before: Axis, after: Axis) -> None:
+    """A place counted from the front stands for what is before it, from the back for what is after it."""
+    if isinstance(number, Literal):
+        if number.value >= 0:
+            number.site.bind(before)
+        else:
+            number.site.bind(after, sign=-1)
+    elif isinstance(number, Expression | Extent) and number.value >= 0:
+        ctx.tie(number, before)
+    else:
+        raise Conflict("a slice bound that cannot be followed")
+
+
+@rule("TopK")
+def top_k(ctx: Context) -> None:
+    """The k best along one axis and their places: what places mean is outside, so the axis is fixed."""
+    x = list(ctx.axes(0))
+    at = ctx.attr("axis", -1) % len(x)
+    (k,) = ctx.values(1).ravel()
+    ctx.fix(x[at], "its indices leave the graph")
+    ctx.require_that(lambda size, count: count <= size, Extent(x[at]), k)
+    best = ctx.axis_of(k)
+    if isinstance(k, Literal):
+        ctx.fix(best, "the number of best entries")
+    x[at] = best
+    for slot in (0, 1):
+        ctx.out(x, slot=slot)
+
+
+@rule("OneHot")
+def one_hot(ctx: Context) -> None:
+    """Indices get a new axis of a given depth."""
+    (depth,) = ctx.values(1).ravel()
+    ctx.keep(ctx.axes(2)[0], "the number of values")
+    hot = ctx.axis_of(depth)
+    ctx.fix(hot, "indexed by the input", "vocabulary")
+    out = list(ctx.axes(0))
+    out.insert(ctx.attr("axis", -1) % (len(out) + 1), hot)
+    ctx.out(out)
+
+
+@rule("ReverseSequence")
+def reverse_sequence(ctx: Context) -> None:
+    """Shape in, shape out; one length per batch entry."""
+    x = ctx.axes(0)
+    batch = x[ctx.attr("batch_axis", 1)]
+    ctx.unify(batch, ctx.axes(1)[0])
+    if ctx.value(1) is not None:
+        ctx.keep(batch, "a list of numbers")
+    ctx.out(x)

@@ -1,0 +1,31 @@
+"""Reductions over axes."""
+
+from __future__ import annotations
+
+from front_onnx.understand.rules.registry import Context, rule
+
+__all__: list[str] = []
+
+
+@rule(
+    *(f"Reduce{kind}" for kind in ["L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"])
+)
+def reduce(ctx: Context) -> None:
+    """Axes from an attribute or, since opset 13 or 18, an input."""
+    x = ctx.axes(0)
+    axes = ctx.ints(1) if 1 in ctx else ctx.attr("axes", None)
+    if not axes:
+        axes = [] if ctx.attr("noop_with_empty_axes", 0) else list(range(len(x)))
+    reduced = {axis % len(x) for axis in axes}
+    keep = ctx.attr("keepdims", 1)
+    ctx.out([() if i in reduced else axis for i, axis in enumerate(x) if keep or i not in reduced])
+
+
+@rule("ArgMax", "ArgMin")
+def arg(ctx: Context) -> None:
+    """The place of an extreme along one axis: what the places mean is outside, so the axis is fixed."""
+    x = ctx.axes(0)
+    axis = ctx.attr("axis", 0) % len(x)
+    ctx.fix(x[axis], "its indices leave the graph")
+    keep = ctx.attr("keepdims", 1)
+    ctx.out([() if i == axis else a for i, a in enumerate(x) if keep or i != axis])

@@ -1,0 +1,304 @@
+"""The one table of operator rules, and what a rule is given.
+
+A rule is a function of a `Context`: it reads the axes (and, for shape arithmetic, the contents) of a node's inputs,
+unifies and cuts axes as the operator's specification says, and states the axes of the outputs. It raises `Conflict` (or
+lets one through) when it cannot follow the node; the axes that touch the node are then frozen with its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from front_onnx.read.graph import Edge, attribute, label
+from front_onnx.understand.atoms import Algebra, Axis, Conflict, size_of
+from front_onnx.understand.numbers import Binding, Expression, Extent, Literal, Number, computed, root_power, value_of
+
+if TYPE_CHECKING:
+    from onnx import NodeProto, TensorProto
+
+__all__ = ["RULES", "Context", "Fact", "Shape", "rule"]
+
+Shape = tuple[Axis, ...]
+
+
+@dataclass
+class Fact:
+    """What is known of a tensor.
+
+    Attributes:
+        axes: its axes; None if even the rank is unknown.
+        value: its contents, an object array of numbers, if it is shape arithmetic.
+        constant: True if weights and constants alone make it.
+        strides: for integers that are sums of counters, by how much each axis (counted from the last, -1) steps.
+        below: for integers that count through an axis of a table (or a part of it), that axis.
+    """
+
+    axes: Shape | None
+    value: np.ndarray | None = None
+    constant: bool = False
+    strides: dict[int, object] | None = None
+    below: Axis | None = None
+
+
+class Rule(Protocol):
+    """Applies one operator's specification to axes."""
+
+    def __call__(self, ctx: Context) -> None: ...
+
+
+RULES: dict[tuple[str, str], Rule] = {}
+
+
+def rule(*op_types: str, domain: str = "ai.onnx") -> Callable[[Rule], Rule]:
+    """Register a rule for operators of one domain."""
+
+    def register(function: Rule) -> Rule:
+        for op_type in op_types:
+            RULES[domain, op_type] = function
+        return function
+
+    return register
+
+
+class Records(Protocol):
+    """What the analysis collects while the rules run."""
+
+    algebra: Algebra
+    equations: list[tuple[int, Number, Axis]]
+    conditions: list[tuple[int, Number]]
+    attributes: list[tuple[int, str, int | None, Binding]]
+    opset: dict[str, int]
+    contractions: dict[Edge, int]
+    products: dict[int, Axis]
+    tables: set[Edge]
+
+    def origin(self, edge: Edge, axis: int) -> tuple[Edge, int] | None: ...
+    def derived(self, key: tuple, size: int, reason: str) -> Axis: ...
+    def read(self, edge: Edge) -> Fact | None: ...
+    def raw(self, name: str) -> np.ndarray | None: ...
+    def cut_alike(self, end: Axis, axis: Axis) -> None: ...
+    def scalar(self, tensor: TensorProto) -> int | float | bool: ...
+
+
+class Context:
+    """One node and its inputs, for a rule."""
+
+    def __init__(self, records: Records, index: int, node: NodeProto) -> None:
+        self.records, self.index, self.node = records, index, node
+        self.algebra = records.algebra
+        self.facts = [records.read(Edge(index, slot)) if name else None for slot, name in enumerate(node.input)]
+        self.outputs: list[Fact | None] = [None] * len(node.output)
+
+    # -- reading ----------------------------------------------------------------------------------------------
+
+    def __contains__(self, slot: int) -> bool:
+        """True if the optional input `slot` is given."""
+        return slot < len(self.facts) and self.facts[slot] is not None
+
+    def axes(self, slot: int) -> Shape:
+        """The axes of an input, expanded.
+
+        Raises:
+            Conflict: if its rank is unknown.
+        """
+        fact = self.facts[slot] if slot < len(self.facts) else None
+        if fact is None or fact.axes is None:
+            raise Conflict(f"the shape of input {slot} is unknown")
+        return tuple(map(self.algebra.expand, fact.axes))
+
+    def value(self, slot: int) -> np.ndarray | None:
+        """The contents of an input as an object array of numbers, if they are followed."""
+        return self.facts[slot].value if slot in self else None  # type: ignore[union-attr]
+
+    def values(self, slot: int) -> np.ndarray:
+        """The contents of an input.
+
+        Raises:
+            Conflict: if they are not followed.
+        """
+        value = self.value(slot)
+        if value is None:
+            raise Conflict(f"the contents of input {slot} are computed at run time")
+        return value
+
+    def ints(self, slot: int) -> list[int]:
+        """The contents of an input as plain integers (source model), flattened."""
+        return [int(value_of(n)) for n in self.values(slot).ravel()]
+
+    def constant(self, slot: int) -> bool:
+        """True if an input is made of weights and constants alone."""
+        fact = self.facts[slot] if slot < len(self.facts) else None
+        return fact is not None and fact.constant
+
+    def raw(self, slot: int) -> np.ndarray | None:
+        """The array behind an input that is a constant of the file."""
+        return self.records.raw(self.node.input[slot])
+
+    def attr(self, name: str, default: Any = None) -> Any:
+        """An attribute of the node."""
+        return attribute(self.node, name, default)
+
+    @property
+    def opset(self) -> int:
+        """The version of the default operator set."""
+        return self.records.opset.get("ai.onnx", 1)
+
+    @property
+    def label(self) -> str:
+        """The node's name for messages."""
+        return label(self.node, self.index)
+
+    # -- stating ----------------------------------------------------------------------------------------------
+
+    def strides(self, slot: int) -> dict[int, object] | None:
+        """Steps of an input that is a sum of counters; {} for zeros."""
+        fact = self.facts[slot]
+        if fact is not None and fact.value is not None and all(value_of(n) == 0 for n in fact.value.flat):
+            return {}
+        return fact.strides if fact is not None else None
+
+    def below(self, slot: int) -> Axis | None:
+        """The axis that an integer input counts through."""
+        fact = self.facts[slot]
+        return fact.below if fact is not None else None
+
+    def out(
+        self,
+        axes: Iterable[Axis] | None,
+        value: np.ndarray | None = None,
+        slot: int = 0,
+        strides: dict[int, object] | None = None,
+        below: Axis | None = None,
+    ) -> None:
+        """State the axes (and contents) of an output."""
+        if slot < len(self.outputs):
+            shape = None if axes is None else tuple(map(self.algebra.expand, axes))
+            constant = all(fact is None or fact.constant for fact in self.facts) and bool(self.facts)
+            self.outputs[slot] = Fact(shape, value, constant, strides, below)
+
+    def unify(self, left: Axis, right: Axis) -> None:
+        """Make two axes one."""
+        self.algebra.unify(left, right)
+
+    def unify_shapes(self, left: Sequence[Axis], right: Sequence[Axis]) -> None:
+        """Make two shapes of one rank one."""
+        if len(left) != len(right):
+            raise Conflict(f"rank {len(left)} is not {len(right)}")
+        for a, b in zip(left, right, strict=True):
+            self.unify(a, b)
+
+    def broadcast(self, *shapes: Shape) -> Shape:
+        """The axes of a multidirectional broadcast: axes of size 1 stretch, all others are one."""
+        rank = max(map(len, shapes))
+        out: list[Axis] = []
+        for position in range(-rank, 0):
+            meeting = [shape[position] for shape in shapes if len(shape) >= -position]
+            wide = [axis for axis in meeting if size_of(axis) != 1]
+            for other in wide[1:]:
+                self.unify(wide[0], other)
+            out.append(self.algebra.expand(wide[0]) if wide else ())
+        return tuple(out)
+
+    def derived(
+        self, axis: Axis, size: int, reason: str, *key: object, follow: Callable[[int], int] | None = None
+    ) -> Axis:
+        """A fixed axis that is computed from another; the same computation gives the same axis.
+
+        `follow` gives its size for another size of `axis`; without it, `axis` cannot change.
+        """
+        before = size_of(axis)
+        identity = tuple(map(id, self.algebra.expand(axis)))
+        out = self.records.derived((identity, size, reason, *key), size, reason)
+        self.require(out, lambda now: size if now == before else follow(now) if follow else -1, Extent(axis))
+        return out
+
+    def require(self, axis: Axis, function: Callable[..., int | float | bool], *args: object) -> None:
+        """Have it checked when a plan is made that an axis is as long as a function of numbers says."""
+        self.records.equations.append((self.index, computed("computed", function, *args), axis))
+
+    def require_that(self, function: Callable[..., bool], *args: object) -> None:
+        """Have it checked when a plan is made that numbers agree as they do in the source model."""
+        self.records.conditions.append((self.index, computed("computed", function, *args)))
+
+    def keep(self, axis: Axis, reason: str, role: str | None = None) -> None:
+        """Keep the size of an axis for good: the operator gives it, nobody chooses it."""
+        size = size_of(axis)
+        self.fix(axis, reason, role)
+        self.require(axis, lambda: size)
+
+    def fix(self, axis: Axis, reason: str, role: str | None = None) -> None:
+        """Keep the size of an axis unless the user sets it by name."""
+        for atom in self.algebra.free_atoms(axis):
+            atom.fixed = atom.fixed or f"{reason} ({self.label})"
+            if role:
+                atom.roles.add(role)
+
+    def is_fixed(self, axis: Axis) -> bool:
+        """True if every atom of an axis keeps its size."""
+        return all(atom.fixed for atom in self.algebra.free_atoms(axis))
+
+    def role(self, axis: Axis, role: str) -> None:
+        """Note what an axis is used for."""
+        for atom in self.algebra.free_atoms(axis):
+            atom.roles.add(role)
+
+    def contract(self, slot: int, axis: int) -> None:
+        """Note that an input, if it is a weight, is summed over one of its axes."""
+        found = self.records.origin(Edge(self.index, slot), axis) if self.constant(slot) else None
+        if found is not None:
+            self.records.contractions[found[0]] = found[1]
+
+    def table(self, slot: int) -> None:
+        """Note that an input, if it is a weight, is a table indexed at run time."""
+        found = self.records.origin(Edge(self.index, slot), 0) if self.constant(slot) else None
+        if found is not None:
+            self.records.tables.add(found[0])
+
+    def tie_attribute(self, name: str, axis: Axis, element: int | None = None) -> None:
+        """Say that an attribute (or one element of it) is the size of an axis."""
+        self.records.attributes.append((self.index, name, element, Binding(axis)))
+
+    def tie_root(self, name: str, axis: Axis) -> None:
+        """Tie a float attribute to a size it is a root of (the scale of attention), if it is one."""
+        value = self.attr(name)
+        power = root_power(value, size_of(axis)) if isinstance(value, float) else None
+        if power is not None:
+            self.records.attributes.append((self.index, name, None, Binding(axis, power=power)))
+
+    def tie(self, number: object, axis: Axis) -> None:
+        """Say that a number is the size of an axis.
+
+        Two axes of one size are not one axis: a reshape to x.shape ties numbers, not data. Sizes that the graph takes
+        or computes at run time only have to agree, at every size; that is checked when a plan is made.
+        """
+        if isinstance(number, Literal):
+            number.site.bind(axis)
+        elif isinstance(number, Expression) or (
+            isinstance(number, Extent) and not self.algebra.same(number.axis, axis)
+        ):
+            self.records.equations.append((self.index, number, axis))
+
+    def axis_of(self, number: object, reason: str = "computed at run time") -> Axis:
+        """The axis whose size a number is, made anew where nothing is known of it."""
+        value = int(value_of(number))
+        if value < 0:
+            raise Conflict(f"a size of {value}")
+        if value == 1 and isinstance(number, Literal):
+            return ()
+        if isinstance(number, Extent):
+            return self.algebra.expand(number.axis)
+        if isinstance(number, Literal):
+            axis = self.algebra.new(value)
+            self.role(axis, "literal")
+        elif isinstance(number, Expression) and number.op == "mul":
+            axis = tuple(atom for arg in number.args for atom in self.axis_of(arg, reason))
+        elif isinstance(number, Expression) and number.op == "add" and all(a.value > 0 for a in number.args):
+            return self.algebra.total([self.axis_of(arg, reason) for arg in number.args])
+        else:
+            axis = self.records.derived((id(number),), value, reason)
+        self.tie(number, axis)
+        return axis

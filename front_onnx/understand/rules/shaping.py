@@ -1,0 +1,273 @@
+"""Operators that regroup, move, join and cut axes, and those that compute shapes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from front_onnx.understand.atoms import Axis, Conflict, size_of
+from front_onnx.understand.numbers import Expression, Extent, Literal, value_of
+from front_onnx.understand.rules.registry import Context, Shape, rule
+
+__all__: list[str] = []
+
+_FOLLOWED = 256  # the most elements of a tensor whose contents are followed
+
+
+def _reshaped(value: np.ndarray | None, axes: Sequence[Axis]) -> np.ndarray | None:
+    sizes = [size_of(axis) for axis in axes]
+    return None if value is None or value.size != np.prod(sizes, dtype=int) else value.reshape(sizes)
+
+
+@rule("Shape")
+def shape(ctx: Context) -> None:
+    """The sizes of the axes, as numbers that know their axes."""
+    axes = ctx.axes(0)
+    picked = axes[ctx.attr("start", 0) : ctx.attr("end", None)]
+    value = np.empty(len(picked), dtype=object)
+    value[:] = [Extent(axis) for axis in picked]
+    ctx.out((ctx.algebra.new(len(picked), fixed="a rank"),), value)
+
+
+@rule("Size")
+def size(ctx: Context) -> None:
+    """The product of all axes."""
+    value = np.empty((), dtype=object)
+    value[()] = Extent(tuple(atom for axis in ctx.axes(0) for atom in axis))
+    ctx.out((), value)
+
+
+@rule("Reshape")
+def reshape(ctx: Context) -> None:
+    """Row-major regrouping: each target size takes its factors off the front of what is left."""
+    axes = ctx.axes(0)
+    target = ctx.values(1).ravel()
+    sizes = [int(value_of(n)) for n in target]
+    zero_is_zero = ctx.attr("allowzero", 0)
+    for i, given in enumerate(sizes):
+        if given == 0 and not zero_is_zero:
+            sizes[i] = size_of(axes[i])
+    rest: Axis = tuple(atom for axis in axes for atom in axis)
+    total = size_of(rest)
+    if -1 in sizes:
+        known = -int(np.prod(sizes))
+        if known == 0 or total % known:
+            raise Conflict(f"{total} elements do not fill {sizes}")
+        sizes[sizes.index(-1)] = total // known
+    if int(np.prod(sizes)) != total or total == 0:
+        ratio = Fraction(int(np.prod(sizes)), total) if total else None
+        raise Conflict(f"{total} elements do not fill {sizes}", ratio)
+    out: list[Axis] = []
+    for number, wanted in zip(target, sizes, strict=True):
+        lead, rest = ctx.algebra.divide(rest, size_of(rest) // wanted)
+        if value_of(number) > 0:
+            ctx.tie(number, lead)
+        out.append(lead)
+    ctx.out(out, _reshaped(ctx.value(0), out))
+
+
+@rule("Flatten")
+def flatten(ctx: Context) -> None:
+    """Two axes: the product before `axis` and that from it on."""
+    axes = ctx.axes(0)
+    at = ctx.attr("axis", 1)
+    at += len(axes) if at < 0 else 0
+    ctx.out((tuple(a for axis in axes[:at] for a in axis), tuple(a for axis in axes[at:] for a in axis)))
+
+
+@rule("Transpose")
+def transpose(ctx: Context) -> None:
+    """Axes in another order."""
+    axes = ctx.axes(0)
+    order = ctx.attr("perm", list(range(len(axes)))[::-1])
+    value = ctx.value(0)
+    ctx.out([axes[i] for i in order], None if value is None else value.transpose(order))
+
+
+def _given_axes(ctx: Context, rank: int) -> list[int] | None:
+    axes = ctx.ints(1) if 1 in ctx else ctx.attr("axes", None)
+    return None if axes is None else [axis % rank for axis in axes]
+
+
+@rule("Unsqueeze")
+def unsqueeze(ctx: Context) -> None:
+    """New axes of size 1."""
+    axes = ctx.axes(0)
+    given = ctx.ints(1) if 1 in ctx else ctx.attr("axes")
+    rank = len(axes) + len(given)
+    new = {axis % rank for axis in given}
+    rest = iter(axes)
+    out = [() if i in new else next(rest) for i in range(rank)]
+    old = [i - rank for i in range(rank) if i not in new]
+    strides = ctx.strides(0)
+    moved = None if strides is None else {old[place]: step for place, step in strides.items()}
+    ctx.out(out, _reshaped(ctx.value(0), out), strides=moved, below=ctx.below(0))
+
+
+@rule("Squeeze")
+def squeeze(ctx: Context) -> None:
+    """Axes of size 1 go."""
+    axes = ctx.axes(0)
+    given = _given_axes(ctx, len(axes))
+    gone = [i for i, a in enumerate(axes) if size_of(a) == 1] if given is None else given
+    if any(size_of(axes[i]) != 1 for i in gone):
+        raise Conflict("it squeezes an axis that is not 1")
+    out = [axis for i, axis in enumerate(axes) if i not in gone]
+    ctx.out(out, _reshaped(ctx.value(0), out))
+
+
+@rule("Concat")
+def concat(ctx: Context) -> None:
+    """The sum of the axes along one axis; all others are one."""
+    shapes = [ctx.axes(slot) for slot in range(len(ctx.facts))]
+    at = ctx.attr("axis") % len(shapes[0])
+    for other in shapes[1:]:
+        ctx.unify_shapes((*shapes[0][:at], *shapes[0][at + 1 :]), (*other[:at], *other[at + 1 :]))
+    joined = ctx.algebra.total([s[at] for s in shapes if size_of(s[at])]) if len(shapes) > 1 else shapes[0][at]
+    values = [ctx.value(slot) for slot in range(len(shapes))]
+    followed = [v for v in values if v is not None]
+    value = np.concatenate(followed, axis=at) if len(followed) == len(values) else None
+    ctx.out((*shapes[0][:at], joined, *shapes[0][at + 1 :]), value)
+
+
+@rule("Split")
+def split(ctx: Context) -> None:
+    """Segments of one axis, of the sizes given by an input or an attribute, or equal ones."""
+    axes = ctx.axes(0)
+    at = ctx.attr("axis", 0) % len(axes)
+    outputs = len(ctx.node.output)
+    numbers: list | None = list(ctx.values(1).ravel()) if 1 in ctx else None
+    attribute = ctx.attr("split", None)
+    total = size_of(axes[at])
+    chunk = -(-total // outputs)
+    sizes = [int(value_of(n)) for n in numbers] if numbers else attribute or [chunk] * (outputs - 1)
+    if sum(sizes) < total:
+        sizes = [*sizes, total - sum(sizes)]
+    parts: list[Axis] = []
+    rest = axes[at]
+    for wanted in sizes[:-1]:
+        part, rest = ctx.algebra.cut(rest, wanted)
+        parts.append(part)
+    parts.append(rest)
+    for i, part in enumerate(parts):
+        if numbers:
+            ctx.tie(numbers[i], part)
+        elif attribute:
+            ctx.tie_attribute("split", part, i)
+        elif i:
+            ctx.unify(parts[0], part)  # equal segments stay equal at every size
+        ctx.out((*axes[:at], part, *axes[at + 1 :]), slot=i)
+
+
+@rule("Expand")
+def expand(ctx: Context) -> None:
+    """Broadcast to a shape."""
+    axes = ctx.axes(0)
+    target: Shape = tuple(ctx.axis_of(n) for n in ctx.values(1).ravel())
+    numbers = ctx.values(1).ravel()
+    for place in range(-len(target), 0):
+        stretched = place < -len(axes) or size_of(axes[place]) == 1
+        if stretched and isinstance(numbers[place], Literal):
+            ctx.role(target[place], "repeat")
+    out = ctx.broadcast(axes, target)
+    value = ctx.value(0)
+    sizes = [size_of(axis) for axis in out]
+    followed = value is not None and np.prod(sizes) <= _FOLLOWED
+    ctx.out(out, np.broadcast_to(value, sizes) if followed and value is not None else None, below=ctx.below(0))
+
+
+@rule("Tile")
+def tile(ctx: Context) -> None:
+    """Each axis is repeated as a whole: repeats x axis in row-major order."""
+    out = []
+    for axis, number in zip(ctx.axes(0), ctx.values(1).ravel(), strict=True):
+        repeats = ctx.axis_of(number)
+        ctx.role(repeats, "repeat")
+        out.append((*repeats, *axis))
+    ctx.out(out)
+
+
+@rule("Pad")
+def pad(ctx: Context) -> None:
+    """Fixed axes get a computed size; padding a resizable axis is a sum with the pads."""
+    axes = ctx.axes(0)
+    numbers = ctx.values(1).ravel() if 1 in ctx else np.array(ctx.attr("pads"), dtype=object)
+    places = [a % len(axes) for a in ctx.ints(3)] if 3 in ctx else list(range(len(axes)))
+    out = list(axes)
+    for i, place in enumerate(places):
+        before, after = numbers[i], numbers[i + len(places)]
+        wanted = int(value_of(before)) + int(value_of(after))
+        if wanted == 0:
+            continue
+        if ctx.is_fixed(axes[place]):
+            key = (int(value_of(before)), int(value_of(after)))
+            out[place] = ctx.records.derived(
+                (tuple(map(id, axes[place])), *key), size_of(axes[place]) + wanted, "padded"
+            )
+            ctx.require(out[place], lambda *sizes: sum(sizes), Extent(axes[place]), before, after)
+        else:
+            sides = [ctx.axis_of(n) for n in (before, after)]
+            parts = [(sides[0], before), (axes[place], None), (sides[1], after)]
+            out[place] = ctx.algebra.total([a for a, n in parts if n is None or value_of(n)])
+    ctx.out(out)
+
+
+@rule("ConstantOfShape")
+def constant_of_shape(ctx: Context) -> None:
+    """A constant of a computed shape."""
+    numbers = ctx.values(0).ravel()
+    axes = [ctx.axis_of(n) for n in numbers]
+    sizes = [size_of(axis) for axis in axes]
+    value = None
+    if np.prod(sizes, dtype=int) <= _FOLLOWED:
+        tensor = ctx.attr("value", None)
+        fill = ctx.records.scalar(tensor) if tensor is not None else 0.0
+        value = np.empty(sizes, dtype=object)
+        for place in np.ndindex(*sizes):
+            value[place] = Expression("constant", lambda fill=fill: fill, (), fill)
+    ctx.out(axes, value)
+
+
+@rule("Range")
+def range_(ctx: Context) -> None:
+    """Counting from start to limit: from 0 by 1, the axis is the limit's."""
+    numbers = [ctx.values(slot).reshape(-1)[0] for slot in range(3)]
+    start, limit, delta = (value_of(n) for n in numbers)
+    if (start, delta) == (0, 1) and not isinstance(limit, float):
+        ctx.out((ctx.axis_of(numbers[1]),), strides={-1: 1})
+        return
+    axis = ctx.algebra.new(_length(start, limit, delta), fixed=f"counted at run time ({ctx.label})")
+    ctx.require(axis, _length, *numbers)
+    ctx.out((axis,))
+
+
+def _length(start: float, limit: float, delta: float) -> int:
+    return max(math.ceil((limit - start) / delta), 0)
+
+
+@rule("DepthToSpace", "SpaceToDepth")
+def blocks_of_pixels(ctx: Context) -> None:
+    """Channels and image sides trade factors of the block size."""
+    n, c, h, w = ctx.axes(0)
+    side = ctx.attr("blocksize")
+    if ctx.node.op_type == "DepthToSpace":
+        if size_of(c) % side**2:
+            raise Conflict(f"{size_of(c)} channels are no blocks of {side} x {side}")
+        if ctx.attr("mode", "DCR") == "DCR":
+            pixels, rest = ctx.algebra.divide(c, size_of(c) // (side * side))
+        else:
+            rest, pixels = ctx.algebra.divide(c, side * side)
+        ctx.keep(pixels, "the number of pixels of a block")
+        sides = [ctx.derived(a, size_of(a) * side, "an image side", side, follow=side.__mul__) for a in (h, w)]
+        ctx.out((n, rest, *sides))
+        return
+    sides = [
+        ctx.derived(a, size_of(a) // side, "an image side", -side, follow=lambda now: -1 if now % side else now // side)
+        for a in (h, w)
+    ]
+    pixels = ctx.algebra.new(side * side)
+    ctx.keep(pixels, "the number of pixels of a block")
+    ctx.out((n, (*pixels, *c), *sides))

@@ -1,0 +1,77 @@
+"""Scalars that a width hides in: 1/sqrt(head_dim) on attention scores, head_dim^(-1/4) on queries and keys.
+
+A scalar is tied to a size only where the graph says what it is for: it multiplies or divides the product of two
+activations, or a tensor about to enter one, and is a plain root of the size that the product sums over. What merely
+looks like the root of another width (sqrt(hidden) on embeddings) is a suspicion and listed, not changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from front_onnx.read.graph import Edge
+from front_onnx.understand.atoms import Atom, Axis, size_of
+from front_onnx.understand.numbers import Expression, Literal, Number, literals, root_power
+
+if TYPE_CHECKING:
+    from front_onnx.understand.analysis import Analysis
+
+__all__ = ["suspects", "tie_scalars"]
+
+
+def _scaled(analysis: Analysis) -> Iterator[tuple[int, Number, str]]:
+    """(node, scalar, the tensor it scales) for every product or quotient of a tensor and a followed scalar."""
+    for index, node in enumerate(analysis.graph.nodes):
+        if node.op_type not in ("Mul", "Div") or len(node.input) != 2:
+            continue
+        for slot in (0, 1):
+            number = analysis.scalar_at(index, slot)
+            other = analysis.facts.get(node.input[1 - slot])
+            if number is not None and isinstance(number.value, float) and other is not None and other.axes:
+                yield index, number, node.input[1 - slot]
+
+
+def tie_scalars(analysis: Analysis) -> None:
+    """Bind the scalars of attention to the size they are a root of."""
+    for _, number, tensor in _scaled(analysis):
+        for axis in _summed(analysis, tensor):
+            if isinstance(number, Literal):
+                power = root_power(number.site.value, size_of(axis))
+                if power is not None and not number.site.bindings:
+                    number.site.bind(axis, power=power)
+            elif isinstance(number, Expression) and root_power(number.value, size_of(axis)) is not None:
+                for literal in literals(number):
+                    if literal.value == size_of(axis) and not literal.site.bindings:
+                        literal.site.bind(axis)
+
+
+def _summed(analysis: Analysis, tensor: str) -> list[Axis]:
+    """The size that a product of activations sums over, for its result or for an operand of it."""
+    maker = analysis.graph.producer.get(tensor)
+    if maker in analysis.products:
+        return [analysis.products[maker]]
+    if maker is not None and Edge(maker, 0) in analysis.tables:
+        return list(analysis.facts[tensor].axes or ())[-1:]  # embeddings times the root of their width
+    axes = (analysis.algebra.expand(axis) for axis in analysis.facts[tensor].axes or ())
+    return [axis for axis in axes if axis and all(_inner(analysis, atom) for atom in axis)]
+
+
+def _inner(analysis: Analysis, atom: Atom) -> bool:
+    return all("inner" in a.roles and not a.fixed for a in analysis.algebra.free_atoms((atom,)))
+
+
+def suspects(analysis: Analysis, changed: set[Atom]) -> Iterator[tuple[int, float, Axis]]:
+    """(node, scalar, axis): unbound scalars that are the square root of a size that changes, on a tensor with it."""
+    for index, number, tensor in _scaled(analysis):
+        if not isinstance(number, Literal) or number.site.bindings:
+            continue
+        axes = list(analysis.facts[tensor].axes or ())
+        if analysis.graph.producer.get(tensor) in analysis.products:
+            axes += [(atom,) for atom in changed]  # scores may be scaled by a width that is no longer among their axes
+        for axis in axes:
+            size = size_of(axis)
+            power = root_power(number.site.value, size)
+            moves = not changed.isdisjoint(analysis.algebra.free_atoms(axis))
+            if moves and size > 4 and power is not None and abs(power) == 0.5:
+                yield index, float(number.site.value), axis
