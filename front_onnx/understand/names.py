@@ -1,0 +1,97 @@
+"""Names of repeated blocks: finding the number that counts, and continuing the pattern.
+
+Structure decides what is a block; names only name. `/encoder/layer.3/attention/MatMul` and its namesakes in other
+blocks differ in numbers that grow evenly with the block, and a new block takes the next ones.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Container, Sequence
+from itertools import pairwise
+
+__all__ = ["common_stem", "continued", "counts", "prefix", "renumbered", "unused"]
+
+_DIGITS = re.compile(r"(\d+)")
+
+
+def _split(name: str) -> tuple[list[str], list[str]]:
+    pieces = _DIGITS.split(name)
+    return pieces[::2], pieces[1::2]
+
+
+def _moved(digits: str, ahead: int) -> str:
+    """The number moved ahead, as wide as before if it was filled up with zeros."""
+    return str(int(digits) + ahead).zfill(len(digits) if digits.startswith("0") else 1)
+
+
+def _steps(names: Sequence[str]) -> list[int | None] | None:
+    """For each number in the names, by how much it grows from one to the next; None where it is uneven."""
+    texts, numbers = zip(*map(_split, names), strict=True)
+    if any(text != texts[0] for text in texts):
+        return None
+    steps: list[int | None] = []
+    for column in zip(*numbers, strict=True):
+        differences = {b - a for a, b in pairwise(map(int, column))}
+        steps.append(differences.pop() if len(differences) == 1 else None)
+    return steps
+
+
+def counts(names: Sequence[str]) -> bool:
+    """True if the names are one but for numbers that grow evenly, at least one of them."""
+    steps = _steps(names) if len(names) > 1 else None
+    return steps is not None and None not in steps and any(steps)
+
+
+def prefix(names: Sequence[str]) -> str | None:
+    """All that stands before the first number that counts: `/encoder/layer.` of `/encoder/layer.0/ln`, ..."""
+    if not counts(names):
+        return None
+    steps = _steps(names)
+    assert steps is not None
+    texts, numbers = _split(names[0])
+    first = next(i for i, step in enumerate(steps) if step)
+    return "".join(t + n for t, n in zip(texts[:first], numbers[:first], strict=True)) + texts[first]
+
+
+def common_stem(names: Sequence[str]) -> str | None:
+    """What counts, without punctuation: `encoder.layer` of `encoder.layer.0.ln`, `encoder.layer.1.ln`."""
+    return (prefix(names) or "").strip("./_: ") or None
+
+
+def renumbered(name: str, prefixes: Sequence[str], ahead: int) -> str:
+    """The name with the number behind one of the prefixes moved ahead; without one, the last number in its path."""
+    for start in prefixes:
+        if name.startswith(start) and (match := _DIGITS.match(name, len(start))):
+            return name[: match.start()] + _moved(match[0], ahead) + name[match.end() :]
+    found = list(re.finditer(r"(?<=[./])(\d+)(?=[./])", name))
+    if not found:
+        return name
+    match = found[-1]
+    return name[: match.start()] + _moved(match[0], ahead) + name[match.end() :]
+
+
+def continued(names: Sequence[str], index: int) -> str:
+    """The name at place `index` of a sequence that begins with two or more `names`.
+
+    Numbers that grow evenly go on growing; others stay as they are in the last name.
+    """
+    last = names[-1]
+    ahead = index - len(names) + 1
+    steps = _steps(names)
+    if steps is None:
+        return last
+    texts, numbers = _split(last)
+    out = [texts[0]]
+    for text, number, step in zip(texts[1:], numbers, steps, strict=True):
+        out += [_moved(number, ahead * (step or 0)), text]
+    return "".join(out)
+
+
+def unused(name: str, taken: Container[str]) -> str:
+    """The name, with a number behind it if it is taken."""
+    candidate, number = name, 1
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}_{number}"
+    return candidate

@@ -1,0 +1,276 @@
+"""Cutting a graph where a single tensor carries everything: the segments between which repeats are looked for.
+
+A **cut** is a tensor that every data path from a source to the main output passes through; what lies between two
+consecutive cuts is a **segment**. Masks, rotary tables and position biases do not depend on the source, and shape
+arithmetic is no data, so neither hides a cut; both are **side** expressions, compared by what they compute.
+Two segments are alike if their **signatures** are equal: a hash of operators, attributes, wiring and parameter shapes.
+The **skeleton** is the same without any size.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from posixpath import commonpath
+
+import numpy as np
+
+from front_onnx.read.graph import Edge
+from front_onnx.understand.analysis import Analysis
+from front_onnx.understand.numbers import value_of
+
+__all__ = ["Flow", "Segment"]
+
+_SOURCES = 24  # how many early tensors are tried as the place where a chain could start
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What lies between two consecutive cuts."""
+
+    start: str
+    end: str
+    nodes: tuple[int, ...]
+    signature: int
+    skeleton: int
+
+
+class Flow:
+    """The data flow of an analysed graph, with what is needed to cut it and compare its parts."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self.analysis, self.graph = analysis, analysis.graph
+        nodes = self.graph.nodes
+        self.inputs: list[list[str]] = [[name for name in n.input if self._is_data(name)] for n in nodes]
+        for index, names in self.graph.captured.items():
+            self.inputs[index] += [name for name in names if self._is_data(name)]
+        self.weighted = [self._has_weight(index) for index in range(len(nodes))]
+        self._side: dict[str, tuple[int, int]] = {}
+
+    def _is_data(self, name: str) -> bool:
+        fact = self.analysis.facts.get(name)
+        return fact is not None and fact.value is None and not fact.constant
+
+    def _has_weight(self, index: int) -> bool:
+        node = self.graph.nodes[index]
+        for slot, name in enumerate(node.input):
+            fact = self.analysis.uses.get(Edge(index, slot)) or self.analysis.facts.get(name)
+            if fact is not None and fact.constant and fact.value is None and fact.axes:
+                return True
+        return False
+
+    # -- cuts -------------------------------------------------------------------------------------------------
+
+    def main_output(self) -> str:
+        """The graph output with the most weighted nodes behind it."""
+
+        def weight(name: str) -> int:
+            return sum(self.weighted[i] for i in self.behind(name))
+
+        return max(self.graph.outputs, key=weight)
+
+    def behind(self, name: str) -> set[int]:
+        """The nodes whose data a tensor depends on."""
+        reached: set[int] = set()
+        wanted = {name}
+        for index in range(self.graph.producer.get(name, -1), -1, -1):
+            if not wanted.isdisjoint(self.graph.nodes[index].output):
+                reached.add(index)
+                wanted.update(self.inputs[index])
+        return reached
+
+    def sources(self) -> list[str]:
+        """The graph's inputs, and early data tensors made by weighted nodes."""
+        made = [
+            self.graph.nodes[i].output[0]
+            for i, weighted in enumerate(self.weighted)
+            if weighted and self._is_data(self.graph.nodes[i].output[0])
+        ]
+        return [v.name for v in self.graph.inputs if self._is_data(v.name)] + made[:_SOURCES]
+
+    def cuts(self, source: str, sink: str, behind: set[int]) -> list[tuple[str, list[int]]]:
+        """Cut tensors between source and sink, each with the nodes since the cut before it."""
+        reached = {source}
+        path: list[int] = []
+        for index in sorted(behind):
+            if not reached.isdisjoint(self.inputs[index]):
+                path.append(index)
+                reached.update(self.graph.nodes[index].output)
+        readers: dict[str, int] = {}
+        for index in path:
+            for name in self.inputs[index]:
+                readers[name] = readers.get(name, 0) + 1
+        live = {source: readers.get(source, 0)}
+        found: list[tuple[str, list[int]]] = [(source, [])]
+        pending: list[int] = []
+        for index in path:
+            pending.append(index)
+            for name in self.inputs[index]:
+                if name in live:
+                    live[name] -= 1
+                    if not live[name]:
+                        del live[name]
+            for name in self.graph.nodes[index].output:
+                if readers.get(name) or name == sink:
+                    live[name] = readers.get(name, 0)
+            if len(live) == 1:
+                found.append((next(iter(live)), pending))
+                pending = []
+        return found
+
+    # -- comparing --------------------------------------------------------------------------------------------
+
+    def segments(self, cuts: list[tuple[str, list[int]]]) -> list[Segment]:
+        """The segments between consecutive cuts, in order."""
+        on_path = {index for _, nodes in cuts for index in nodes}
+        return [
+            Segment(start, end, tuple(nodes), *self._signatures(start, end, nodes, on_path))
+            for (start, _), (end, nodes) in pairwise(cuts)
+        ]
+
+    def _signatures(self, start: str, end: str, nodes: Iterable[int], on_path: set[int]) -> tuple[int, int]:
+        local: dict[str, tuple[int, int]] = {start: (1, 1)}
+        for index in nodes:
+            exact, loose = self._node_hash(index, local, on_path)
+            for slot, name in enumerate(self.graph.nodes[index].output):
+                local[name] = (hash((exact, slot)), hash((loose, slot)))
+        return local[end]
+
+    def _node_hash(self, index: int, local: dict[str, tuple[int, int]], on_path: set[int]) -> tuple[int, int]:
+        node = self.graph.nodes[index]
+        reads = [
+            local[name] if name in local else self._leaf(Edge(index, slot), name, on_path)
+            for slot, name in enumerate(node.input)
+        ]
+        tied = {name for i, name, _, _ in self._tied_attributes.get(index, ())}
+        attributes = sorted((a.name, a.SerializeToString(deterministic=True)) for a in node.attribute)
+        exact = hash((node.domain, node.op_type, tuple(attributes), tuple(r[0] for r in reads)))
+        kept = tuple(a for a in attributes if a[0] not in tied)
+        return exact, hash((node.domain, node.op_type, kept, tuple(r[1] for r in reads)))
+
+    @property
+    def _tied_attributes(self) -> dict[int, list]:
+        if not hasattr(self, "_tied"):
+            self._tied: dict[int, list] = {}
+            for record in self.analysis.attributes:
+                self._tied.setdefault(record[0], []).append(record)
+        return self._tied
+
+    def _leaf(self, edge: Edge, name: str, on_path: set[int]) -> tuple[int, int]:
+        """Hash of a side expression: what is computed, not by which node."""
+        fact = self.analysis.uses.get(edge) or self.analysis.facts.get(name)
+        if not name or fact is None:
+            return (hash(("none", name)),) * 2
+        if fact.value is not None:
+            values: tuple[object, ...] = tuple(value_of(n) for n in fact.value.flat)
+            if any(isinstance(v, float) for v in values):
+                values = ("float",) * len(values)  # a scale may differ by depth
+            return hash(("value", values)), hash(("value", len(values)))
+        if edge in self.analysis.uses:
+            tensor = self.graph.constants[name]
+            dims = tuple(tensor.dims)
+            whole = np.dtype(self.graph.array(name).dtype).kind in "iub"
+            content = self.graph.array(name).tobytes() if whole else b""
+            return hash(("weight", dims, tensor.data_type, content)), hash(("weight", len(dims)))
+        if name in self._side:
+            return self._side[name]
+        index = self.graph.producer.get(name)
+        if index is None or index in on_path:
+            return (hash(("tensor", name)),) * 2
+        exact, loose = self._node_hash(index, {}, on_path)
+        slot = list(self.graph.nodes[index].output).index(name)
+        self._side[name] = (hash((exact, slot)), hash((loose, slot)))
+        return self._side[name]
+
+    def pair(self, left: Segment, right: Segment) -> tuple[dict[int, int], dict[Edge, Edge]]:
+        """Which node and which reading of a constant of `right` stands where one of `left` does.
+
+        Both segments have one signature, so walking them from their ends side by side meets equal things. Followed
+        numbers are not walked into: exporters share shape arithmetic between blocks as they please.
+        """
+        nodes: dict[int, int] = {}
+        edges: dict[Edge, Edge] = {}
+        waiting = [(left.end, right.end)]
+        seen = {(left.start, right.start)}
+        while waiting:
+            names = waiting.pop()
+            if names in seen:
+                continue
+            seen.add(names)
+            a, b = (self.graph.producer.get(name) for name in names)
+            if a is None or b is None:
+                continue
+            nodes[b] = a
+            reads = zip(self.graph.nodes[a].input, self.graph.nodes[b].input, strict=True)
+            for slot, (x, y) in enumerate(reads):
+                edge_a, edge_b = Edge(a, slot), Edge(b, slot)
+                if edge_a in self.analysis.uses and edge_b in self.analysis.uses:
+                    edges[edge_b] = edge_a
+                elif x and y and self._walked(x) and self._walked(y):
+                    waiting.append((x, y))
+        return nodes, edges
+
+    def behind_segment(self, segment: Segment) -> set[int]:
+        """The nodes of a segment and the side nodes it reads, as far as they can be followed."""
+        found = set(segment.nodes)
+        waiting = list(segment.nodes)
+        while waiting:
+            for name in self.graph.nodes[waiting.pop()].input:
+                index = self.graph.producer.get(name)
+                if name != segment.start and index is not None and index not in found and self._walked(name):
+                    found.add(index)
+                    waiting.append(index)
+        return found
+
+    def private(self, unit: Sequence[Segment]) -> set[int]:
+        """The nodes that serve one unit alone: those on its path, and side nodes that nothing else reads."""
+        on_path = {index for segment in unit for index in segment.nodes}
+        inside = set().union(*(self.behind_segment(segment) for segment in unit))
+        own: set[int] = set()
+        for index in sorted(inside, reverse=True):
+            readers = {e.node for name in self.graph.nodes[index].output for e in self.graph.consumers.get(name, ())}
+            outputs = not set(self.graph.outputs).isdisjoint(self.graph.nodes[index].output)
+            if index in on_path or (readers <= own and not outputs):
+                own.add(index)
+        return own
+
+    def node_names(self, units: Sequence[Sequence[Segment]]) -> Iterator[list[str]]:
+        """For each node of the first unit, the names of those in its place."""
+        for place in zip(*units, strict=True):
+            for nodes in zip(*(segment.nodes for segment in place), strict=False):
+                yield [self.graph.nodes[node].name.strip("/") for node in nodes]
+
+    def scope_names(self, units: Sequence[Sequence[Segment]]) -> Iterator[list[str]]:
+        """For each node of the first unit, the innermost module scopes that torch's exporter notes."""
+        for place in zip(*units, strict=True):
+            for nodes in zip(*(segment.nodes for segment in place), strict=False):
+                scopes = [self.graph.scope(node) for node in nodes]
+                if all(scopes):
+                    yield scopes
+
+    def common_path(self, units: Sequence[Sequence[Segment]]) -> str | None:
+        """The module path that all nodes of the only unit share, without the number of the block."""
+        nodes = [node for unit in units for segment in unit for node in segment.nodes]
+        paths = [self.graph.scope(n) or self.graph.nodes[n].name.rpartition("/")[0] for n in nodes]
+        paths = [path for path in paths if path]
+        parts = re.split(r"[./]", commonpath([re.sub(r"[./]", "/", p).strip("/") for p in paths]) if paths else "")
+        while parts and parts[-1].isdigit():
+            parts.pop()
+        return ".".join(p for i, p in enumerate(parts) if p and p not in parts[i + 1 :]) or None
+
+    def weight_names(self, units: Sequence[Sequence[Segment]]) -> Iterator[list[str]]:
+        """For each weight that a node of the first unit reads, its names over the units."""
+        for place in zip(*units, strict=True):
+            for nodes in zip(*(segment.nodes for segment in place), strict=False):
+                for slot in range(len(self.graph.nodes[nodes[0]].input)):
+                    edges = [Edge(node, slot) for node in nodes]
+                    facts = [self.analysis.uses.get(edge) for edge in edges]
+                    if all(fact is not None and fact.value is None for fact in facts):
+                        inputs = [self.graph.nodes[edge.node].input[slot] for edge in edges]
+                        yield [self.graph.constant_name(name) for name in inputs]
+
+    def _walked(self, name: str) -> bool:
+        fact = self.analysis.facts.get(name)
+        return fact is not None and fact.value is None

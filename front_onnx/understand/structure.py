@@ -1,0 +1,332 @@
+"""What a model is made of: its chains of blocks and its named dims, which of them can be resized, and why not."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from front_onnx.read.graph import Edge, Graph
+from front_onnx.understand.analysis import Analysis, understand
+from front_onnx.understand.atoms import Atom, Axis, size_of
+from front_onnx.understand.blocks import Chain, find_chains
+from front_onnx.understand.names import unused
+from front_onnx.understand.segments import Flow
+
+__all__ = ["Dim", "Structure", "find_structure"]
+
+_LINEAR_ENDS = frozenset(
+    (
+        "Add Sub Mul Div Identity Reshape Flatten Transpose Squeeze Unsqueeze Cast Softmax LogSoftmax "
+        "Sigmoid Slice Gather Split Concat ReduceMean "
+    ).split()
+)
+
+_COMPUTED = (
+    "an image side",
+    "an integer table",
+    "a part of",
+    "padded",
+    "made of",
+    "computed",
+    "the step",
+    "the number",
+)
+
+
+@dataclass(eq=False)
+class Dim:
+    """One size of a model, shared by everything that depends on it.
+
+    Attributes:
+        name: how users say it.
+        kind: residual, heads, kv_heads, repeat (query heads per key/value head), head_dim, inner, groups or fixed.
+        atom: the size in the algebra.
+        chain: the chain whose width it follows.
+        reason: why it stays as it is unless it is set by name.
+        edges: the node inputs that read a weight with this dim.
+        times: how many equal atoms it is made of (the two halves of a rotary head).
+    """
+
+    name: str
+    kind: str
+    atom: Atom
+    chain: int | None = None
+    reason: str | None = None
+    edges: list[Edge] = field(default_factory=list)
+    times: int = 1
+
+    @property
+    def size(self) -> int:
+        """Size in the source model."""
+        return self.atom.size * self.times
+
+    @property
+    def named(self) -> bool:
+        """False for what an architecture computes and nobody chooses: kernels, parts of image sides."""
+        return bool(self.frozen) or not (
+            "kernel" in self.atom.roles or (self.kind == "fixed" and (self.reason or "").startswith(_COMPUTED))
+        )
+
+    @property
+    def frozen(self) -> str | None:
+        """Why it cannot change at all."""
+        return self.atom.frozen
+
+
+@dataclass(eq=False)
+class Structure:
+    """An analysed model with its chains and dims.
+
+    Attributes:
+        residuals: the residual axis of each chain, or None where no single axis is one.
+    """
+
+    analysis: Analysis
+    chains: list[Chain]
+    residuals: list[Axis | None]
+    dims: list[Dim]
+
+    @property
+    def graph(self) -> Graph:
+        """The graph that was analysed."""
+        return self.analysis.graph
+
+    @cached_property
+    def by_atom(self) -> dict[Atom, Dim]:
+        """The dim of an atom."""
+        return {dim.atom: dim for dim in self.dims}
+
+    @cached_property
+    def flow(self) -> Flow:
+        """The data flow of the graph."""
+        return Flow(self.analysis)
+
+    @cached_property
+    def chain_of(self) -> dict[int, int]:
+        """The chain that each node of a unit or a lead belongs to."""
+        found: dict[int, int] = {}
+        for number, chain in enumerate(self.chains):
+            for unit in (*chain.units, chain.lead):
+                for node in self.flow.private(unit) if unit else ():
+                    found[node] = number
+        return found
+
+    def describe(self, axis: Iterable[Atom]) -> str:
+        """An axis in words: `heads 12 x head_dim 64`."""
+        words = []
+        for atom in self.analysis.algebra.expand(axis):
+            if atom.parts is None:
+                dim = self.by_atom.get(atom)
+                words.append(f"{dim.name} {atom.size}" if dim else str(atom.size))
+            else:
+                words.append("(" + " + ".join(self.describe(part) for part in atom.parts) + ")")
+        return " x ".join(words) or "1"
+
+
+def find_structure(graph: Graph) -> Structure:
+    """Analyse a graph: axes, chains of blocks, named dims."""
+    analysis = understand(graph)
+    chains = find_chains(analysis)
+    analysis.algebra.settle()
+    residuals = [_residual(analysis, chain) for chain in chains]
+    structure = Structure(analysis, chains, residuals, [])
+    structure.dims = _Namer(structure).dims()
+    return structure
+
+
+def _residual(analysis: Analysis, chain: Chain) -> Axis | None:
+    """The axis of the tensor between blocks that weights contract: the channels, not batch, tokens or image sides."""
+    candidates = []
+    for axis in analysis.facts[chain.end].axes or ():
+        atoms = list(analysis.algebra.free_atoms(axis))
+        if atoms and all("contracted" in a.roles for a in analysis.algebra.expand(axis)):
+            kept = [a.fixed for a in atoms if a.fixed]
+            if all(reason.startswith("axis ") for reason in kept) and not any(_symbolic(a) for a in atoms):
+                candidates.append((bool(kept), axis))
+    free = [axis for kept, axis in candidates if not kept]
+    found = free or [axis for _, axis in candidates]
+    if len(found) != 1:
+        return None
+    for atom in analysis.algebra.free_atoms(found[0]):
+        atom.fixed = None  # the residual width may be an input's: it is resized because it is asked for
+    return found[0]
+
+
+def _symbolic(atom: Atom) -> bool:
+    return any(role.startswith("symbol:") for role in atom.roles)
+
+
+class _Namer:
+    """Sorts the atoms of all parameters into kinds and gives them names."""
+
+    def __init__(self, structure: Structure) -> None:
+        self.structure = structure
+        self.analysis = structure.analysis
+        self.algebra = structure.analysis.algebra
+        self.edges: dict[Atom, list[Edge]] = defaultdict(list)
+        self.partners: dict[Atom, set[Atom]] = defaultdict(set)
+        self.times: dict[Atom, int] = {}
+        for edge, fact in self.analysis.uses.items():
+            for axis in fact.axes or () if fact.value is None else ():
+                self._note(axis, edge)
+        self.outside = {
+            atom
+            for name in self.analysis.graph.outputs
+            if name in self.analysis.facts
+            for axis in self.analysis.facts[name].axes or ()
+            for atom in self.algebra.free_atoms(axis)
+        }
+
+    def _note(self, axis: Axis, edge: Edge, outer: tuple[Atom, ...] = ()) -> None:
+        atoms = self.algebra.expand(axis)
+        for atom in atoms:
+            others = (*outer, *(a for a in atoms if a is not atom))
+            if atom.parts is not None:
+                for part in atom.parts:
+                    self._note(part, edge, others)
+                self._note_halves(atom)
+            else:
+                self.edges[atom].append(edge)
+                self.partners[atom].update(others)
+
+    def _note_halves(self, atom: Atom) -> None:
+        parts = [self.algebra.expand(part) for part in atom.parts or ()]
+        if len(set(parts)) == 1 and len(parts[0]) == 1:
+            self.times[parts[0][0]] = len(parts)
+
+    def dims(self) -> list[Dim]:
+        """All dims: residual widths first, then what follows them, then what is fixed."""
+        residual = {
+            atom: number
+            for number, axis in reversed(list(enumerate(self.structure.residuals)))
+            for atom in self.algebra.free_atoms(axis or ())
+        }
+        order = ["residual", "heads", "kv_heads", "repeat", "head_dim", "groups", "inner", "fixed"]
+        found = []
+        for atom in self.edges:
+            kind, reason = self._kind(atom, residual)
+            chain = residual.get(atom, self._chain(atom))
+            times = self.times.get(atom, 1) if kind == "head_dim" else 1
+            found.append(Dim("", kind, atom, chain, reason, self.edges[atom], times))
+        found.sort(key=lambda d: (order.index(d.kind), d.chain or 0, min(d.edges)))
+        self._name(found)
+        return found
+
+    def _kind(self, atom: Atom, residual: dict[Atom, int]) -> tuple[str, str | None]:
+        if "kernel" in atom.roles:
+            return "fixed", atom.fixed
+        if atom.frozen and not atom.fixed:
+            return "inner", atom.frozen
+        if atom.fixed and atom not in residual:
+            return "fixed", atom.fixed
+        if "repeat" in atom.roles and any("batch" in p.roles for p in self.partners[atom]):
+            return "repeat", "the number of query heads per key and value head is kept"
+        if "batch" in atom.roles:
+            repeated = any("repeat" in p.roles for p in self.partners[atom])
+            return ("kv_heads" if repeated else "heads"), None
+        if any("batch" in partner.roles for partner in self.partners[atom]):
+            return "head_dim", "head_dim is kept, heads scale"
+        if "groups" in atom.roles:
+            return "groups", "the number of groups is kept, channels per group scale"
+        if atom in residual:
+            return "residual", None
+        if not atom.roles & {"contracted", "inner"}:
+            if atom not in self.outside:
+                return "fixed", "no weight contracts it"
+            if self._ends_linearly(atom) or not self._as_wide_as_its_chain(atom):
+                return "fixed", "an output of the model"
+        return "inner", None
+
+    def _ends_linearly(self, atom: Atom) -> bool:
+        """True if nothing but a last linear operator makes an output with this size: classes, or a vocabulary.
+
+        A size behind a nonlinearity (a pooler's tanh) is a feature and follows the width.
+        """
+        graph, facts = self.analysis.graph, self.analysis.facts
+        waiting = [n for n in graph.outputs if n in facts and self._has(n, atom)]
+        while waiting:
+            index = graph.producer.get(waiting.pop())
+            if index is None:
+                continue
+            node = graph.nodes[index]
+            inputs = [n for n in node.input if n in facts and not facts[n].constant and self._has(n, atom)]
+            if inputs and node.op_type not in _LINEAR_ENDS:
+                return False
+            waiting += inputs
+        return True
+
+    def _as_wide_as_its_chain(self, atom: Atom) -> bool:
+        """A feature behind a nonlinearity is as wide as the residual; squashed logits are not."""
+        chain = self._chain(atom)
+        residual = self.structure.residuals[chain] if chain is not None else None
+        return residual is not None and size_of(residual) == atom.size
+
+    def _has(self, name: str, atom: Atom) -> bool:
+        axes = self.analysis.facts[name].axes or ()
+        return any(atom in self.algebra.free_atoms(axis) for axis in axes)
+
+    def _chain(self, atom: Atom) -> int | None:
+        """The chain a dim belongs to: that of its weights, else the next in the graph, else the last."""
+        chains = self.structure.chains
+        inside = [self.structure.chain_of[e.node] for e in self.edges[atom] if e.node in self.structure.chain_of]
+        if inside:
+            return min(inside)
+        first = min(self.edges[atom]).node
+        for number, chain in enumerate(chains):
+            if chain.units[0][0].nodes[0] > first:
+                return number
+        return len(chains) - 1 if chains else None
+
+    def _name(self, dims: list[Dim]) -> None:
+        several = len(self.structure.chains) > 1
+        taken: set[str] = set()
+        plain = {"residual": "hidden", "repeat": "queries_per_kv_head"}
+        for dim in dims:
+            inside = any(edge.node in self.structure.chain_of for edge in dim.edges)
+            stem = plain.get(dim.kind, dim.kind)
+            if dim.kind == "head_dim" and "inner" not in dim.atom.roles:
+                stem = "v_head_dim"
+            if dim.kind == "fixed" or (dim.kind == "inner" and not inside):
+                stem = self._outside_name(dim)
+            elif dim.kind == "inner":
+                stem = "ffn"
+            if several and dim.chain is not None and dim.kind != "fixed" and inside:
+                stem = f"{stem}.{dim.chain + 1}"
+            dim.name = unused(stem, taken)
+            taken.add(dim.name)
+
+    def _outside_name(self, dim: Dim) -> str:
+        for role in dim.atom.roles:
+            if role.startswith("symbol:"):
+                return role.removeprefix("symbol:")
+        if match := re.fullmatch(r"axis (\d+) of input (.*)", dim.reason or ""):
+            return f"{match[2]}.{match[1]}"
+        if "kernel" in dim.atom.roles:
+            return "kernel"
+        if dim.atom in self.outside and dim.kind == "fixed" and "vocabulary" not in dim.atom.roles:
+            return "classes" if dim.reason == "an output of the model" else "output"
+        if "vocabulary" in dim.atom.roles:
+            return self._table_name(dim)
+        return self._parameter_name(min(dim.edges)) or ("buffer" if dim.kind == "fixed" else dim.kind)
+
+    def _parameter_name(self, edge: Edge) -> str | None:
+        """The last telling part of a weight's name; None for names that an exporter made up."""
+        graph = self.analysis.graph
+        name = graph.constant_name(graph.nodes[edge.node].input[edge.slot])
+        if name not in graph.initializers or ":" in name or name.startswith("val_"):
+            return None
+        plain = [p for p in name.split(".") if p not in ("weight", "bias") and not p.isdigit()]
+        return plain[-1] if plain else None
+
+    def _table_name(self, dim: Dim) -> str:
+        """The largest table indexed by inputs is the vocabulary; the others go by their weights' names."""
+        tables = [d for d in self.edges if "vocabulary" in d.roles]
+        if dim.atom.size == max(t.size for t in tables):
+            return "vocabulary"
+        name = (
+            self._parameter_name(next((e for e in dim.edges if e in self.analysis.tables), min(dim.edges))) or "table"
+        )
+        return "positions" if "pos" in name or name == "wpe" else name
