@@ -1,0 +1,84 @@
+"""Doubts: what the plan leaves as it is, or resamples, and the user should look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from front_onnx.plan.contents import Resampled
+from front_onnx.plan.plan import Plan
+from front_onnx.read.graph import Edge, label
+from front_onnx.understand.atoms import Atom
+from front_onnx.understand.scalars import suspects
+
+__all__ = ["doubts"]
+
+
+def doubts(plan: Plan) -> Iterator[str]:
+    """One line for each doubt about a plan."""
+    changed = {dim.atom for dim in plan.structure.dims if plan.sizes[dim.atom] != dim.atom.size}
+    yield from _roots(plan, changed)
+    yield from _outputs(plan, changed)
+    yield from _tables(plan)
+    yield from _per_head(plan, changed)
+
+
+def _roots(plan: Plan, changed: set[Atom]) -> Iterator[str]:
+    """Scalars that look as if they depended on a size that changes."""
+    structure = plan.structure
+    for node, value, axis in suspects(structure.analysis, changed):
+        yield (
+            f"{label(structure.graph.nodes[node])} scales by {value:.6g}, a root of {structure.describe(axis)}, "
+            f"which becomes {plan.size(axis)}: left as it is"
+        )
+
+
+def _outputs(plan: Plan, changed: set[Atom]) -> Iterator[str]:
+    """Output sizes that follow the width: features, unless they are classes behind a nonlinearity."""
+    analysis = plan.structure.analysis
+    axes = [a for name in analysis.graph.outputs if name in analysis.facts for a in analysis.facts[name].axes or ()]
+    ends = {atom for axis in axes for atom in analysis.algebra.free_atoms(axis)}
+    for dim in plan.structure.dims:
+        if dim.kind == "inner" and dim.atom in ends & changed and "contracted" not in dim.atom.roles:
+            now = plan.sizes[dim.atom] * dim.times
+            yield f"output dim {dim.name} follows the width, {dim.size} to {now}: --set {dim.name}={dim.size} keeps it"
+
+
+def _tables(plan: Plan) -> Iterator[str]:
+    """Tables of one length, of which only some are set."""
+    dims, asked = plan.structure.dims, plan.request.dims
+    for name in asked:
+        dim = next(d for d in dims if d.name == name)
+        alike = [d.name for d in dims if d.kind == dim.kind == "fixed" and d.named and d.size == dim.size]
+        left = [other for other in alike if other not in asked]
+        if left and "vocabulary" in dim.atom.roles:
+            yield f"{', '.join(left)} of the same size {dim.size} stays: set it too if it belongs to {name}"
+
+
+def _per_head(plan: Plan, changed: set[Atom]) -> Iterator[str]:
+    """Constants with one value per head that nothing shows to be learned."""
+    analysis, graph = plan.structure.analysis, plan.structure.graph
+    learned = {graph.read_by(edge) for edge in (*analysis.contractions, *analysis.tables)}
+    found = {
+        content.names[0]: None
+        for edge, content in plan.contents.items()
+        if isinstance(content, Resampled) and content.names[0] not in learned and _only_heads(plan, edge, changed)
+    }
+    if found:
+        first, *others = found
+        also = f" and {len(others)} more have" if others else " has"
+        yield (
+            f"{first}{also} one value per head and no weight sums over them: resampled as if learned, "
+            "which is wrong if they are computed (slopes, frequencies)"
+        )
+
+
+def _only_heads(plan: Plan, edge: Edge, changed: set[Atom]) -> bool:
+    """True if a constant changes along axes that are heads or a head's size alone, and along no other."""
+    analysis, by_atom = plan.structure.analysis, plan.structure.by_atom
+    moving = []
+    for axis in analysis.uses[edge].axes or ():
+        atoms = set(analysis.algebra.free_atoms(axis))
+        if atoms & changed:
+            kinds = {by_atom[atom].kind for atom in atoms if atom in by_atom}
+            moving.append(kinds <= {"heads", "kv_heads", "repeat"} or kinds == {"head_dim"})
+    return bool(moving) and all(moving)

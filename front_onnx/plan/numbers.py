@@ -1,0 +1,114 @@
+"""Planning the numbers: constants and attributes that are sizes, and the proof that run-time arithmetic follows."""
+
+from __future__ import annotations
+
+from front_onnx.errors import FrontError
+from front_onnx.plan.contents import Numbers
+from front_onnx.plan.plan import Plan
+from front_onnx.read.graph import Edge, label
+from front_onnx.understand.atoms import size_of
+from front_onnx.understand.numbers import Binding, Literal, Number, evaluate
+
+__all__ = ["plan_numbers"]
+
+
+def plan_numbers(plan: Plan) -> None:
+    """Add the numbers to `plan.contents` and `plan.attributes`, and check what is computed at run time.
+
+    Raises:
+        FrontError: one number stands for sizes that part, or a computed size does not follow the new sizes.
+    """
+    planner = _Numbers(plan)
+    planner.lists()
+    planner.numbers()
+    planner.attributes()
+    planner.check()
+
+
+class _Numbers:
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.analysis, self.graph = plan.structure.analysis, plan.structure.graph
+
+    def lists(self) -> None:
+        """A list of numbers has the length it has: what it belongs to cannot change its size."""
+        for edge, fact in self.analysis.uses.items():
+            for axis in fact.axes or () if fact.value is not None else ():
+                if self.plan.size(axis) != size_of(axis):
+                    raise FrontError(
+                        f"{self.graph.read_by(edge)} lists one number for each place of an axis",
+                        node=label(self.graph.nodes[edge.node]),
+                        dim=self.plan.structure.describe(axis),
+                        got=self.plan.size(axis),
+                        wanted=size_of(axis),
+                        request=True,
+                    )
+
+    def numbers(self) -> None:
+        """Contents of the constants that stand for sizes."""
+        new: dict[Edge, dict[int, int | float]] = {}
+        for site in self.analysis.sites:
+            moved = [b for b in site.bindings if self._moves(b)]
+            wanted = {b.at(self.plan.size) if b in moved else site.value for b in site.bindings}
+            if not moved:
+                continue
+            edge = Edge(site.node, site.slot)
+            if len(wanted) > 1:
+                raise FrontError(
+                    f"one number of {self.graph.read_by(edge)} stands for sizes that part",
+                    node=label(self.graph.nodes[edge.node]),
+                    got=" and ".join(map(str, sorted(wanted))),
+                    wanted="one size",
+                    request=True,
+                )
+            new.setdefault(edge, {})[site.element] = wanted.pop()
+        for edge, values in new.items():
+            tensor = self.graph.constants[self.graph.read_by(edge)]
+            numbers = self.graph.array(self.graph.read_by(edge)).reshape(-1).tolist()
+            for element, value in values.items():
+                numbers[element] = value
+            self.plan.contents[edge] = Numbers(tuple(tensor.dims), tensor.data_type, tuple(numbers))
+
+    def attributes(self) -> None:
+        """Attributes that are sizes, or roots of sizes."""
+        for node, name, element, binding in self.analysis.attributes:
+            if self._moves(binding):
+                self.plan.attributes.append((node, name, element, binding.at(self.plan.size)))
+
+    def _moves(self, binding: Binding) -> bool:
+        return binding.at(self.plan.size) != binding.at(size_of)
+
+    def _literal(self, literal: Literal) -> int | float | bool:
+        for binding in literal.site.bindings:
+            if self._moves(binding):
+                return binding.at(self.plan.size)
+        return literal.value
+
+    def _evaluate(self, number: Number) -> float:
+        return evaluate(number, self.plan.size, self._literal)
+
+    def check(self) -> None:
+        """What the graph computes at run time has to come out at the planned sizes."""
+        for node, number, axis in self.analysis.equations:
+            self._require(node, self._evaluate(number), self.plan.size(axis), "a size computed at run time")
+        for node, number in self.analysis.conditions:
+            taken = self._evaluate(number)
+            self._require(node, bool(taken), bool(number.value), "a branch chosen by shape arithmetic")
+        for left, right in self.analysis.algebra.equalities:
+            if self.plan.size(left) != self.plan.size(right):
+                raise FrontError(
+                    "fixed sizes that belong together would part",
+                    got=self.plan.size(left),
+                    wanted=self.plan.size(right),
+                    request=True,
+                )
+
+    def _require(self, node: int, got: object, wanted: object, what: str) -> None:
+        if got != wanted:
+            raise FrontError(
+                f"{what} does not follow the new sizes",
+                node=label(self.graph.nodes[node]),
+                got=got,
+                wanted=wanted,
+                request=True,
+            )

@@ -1,0 +1,50 @@
+"""The plan: every edit that a request needs, as data, before any weight is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from front_onnx.plan.contents import Content
+from front_onnx.plan.request import Request
+from front_onnx.read.graph import Edge
+from front_onnx.understand.atoms import Atom
+from front_onnx.understand.structure import Structure
+
+__all__ = ["Plan"]
+
+
+@dataclass(eq=False)
+class Plan:
+    """Every edit, as data.
+
+    Attributes:
+        sizes: the target size of every dim, by atom.
+        units: the number of units of every chain.
+        contents: what a constant that a node input reads is to hold, where that is not the source's tensor.
+        clones: the same for the units that are added: by (chain, unit), by the edge of the last unit.
+        attributes: (node, attribute, element, value).
+        warnings: what the user should look at.
+    """
+
+    structure: Structure
+    request: Request
+    sizes: dict[Atom, int]
+    units: list[int]
+    contents: dict[Edge, Content] = field(default_factory=dict)
+    clones: dict[tuple[int, int], dict[Edge, Content]] = field(default_factory=dict)
+    attributes: list[tuple[int, str, int | None, int | float]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def size(self, axis: Iterable[Atom]) -> int:
+        """The target size of an axis."""
+        return self.structure.analysis.algebra.evaluate(axis, lambda atom: self.sizes.get(atom, atom.size))
+
+    @cached_property
+    def depths(self) -> list[tuple[int, int]]:
+        """(before, after) of each chain, in layers."""
+        return [
+            (chain.depth, units * chain.layers + bool(chain.lead))
+            for chain, units in zip(self.structure.chains, self.units, strict=True)
+        ]

@@ -1,0 +1,26 @@
+"""From a structure and a request to a plan: all decisions and all refusals."""
+
+from __future__ import annotations
+
+from front_onnx.plan.doubts import doubts
+from front_onnx.plan.numbers import plan_numbers
+from front_onnx.plan.plan import Plan
+from front_onnx.plan.request import Request
+from front_onnx.plan.sizing import target_sizes, target_units
+from front_onnx.plan.weights import plan_weights
+from front_onnx.understand.structure import Structure
+
+__all__ = ["make_plan"]
+
+
+def make_plan(structure: Structure, request: Request) -> Plan:
+    """Decide all sizes and edits.
+
+    Raises:
+        FrontError: if the request is impossible, naming the dim or node in the way.
+    """
+    plan = Plan(structure, request, target_sizes(structure, request), target_units(structure, request))
+    plan_weights(plan)
+    plan_numbers(plan)
+    plan.warnings.extend(doubts(plan))
+    return plan

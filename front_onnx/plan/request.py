@@ -1,0 +1,126 @@
+"""What the user asks for: sizes, scale and ratio, parsed from what people type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+from front_onnx.errors import FrontError
+from front_onnx.plan.scale import SCALES
+
+__all__ = ["Request", "Sizes", "per_chain", "per_list"]
+
+Sizes = int | str | Sequence[int] | Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A wanted size.
+
+    Attributes:
+        depth: layers per chain: one number, one per chain, or by chain name.
+        width: residual width: one number, or one per stage.
+        width_mult: a factor for all inner dims.
+        heads: number of query heads (one, or one per chain).
+        head_dim: size of each head.
+        dims: sizes of named dims.
+        ratio: part of the low frequencies that is kept along every axis, 0 < ratio <= 1 (Eq. 4).
+        scale: how values are scaled when sizes change (see `scale.py`).
+    """
+
+    depth: Sizes | None = None
+    width: Sizes | None = None
+    width_mult: float | str | None = None
+    heads: Sizes | None = None
+    head_dim: Sizes | None = None
+    dims: Mapping[str, int] = field(default_factory=dict)
+    ratio: float = 1.0
+    scale: str = "auto"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.ratio <= 1:
+            raise FrontError("the ratio is out of range", got=self.ratio, wanted="0 < ratio <= 1", request=True)
+        if self.scale not in SCALES:
+            raise FrontError("no such scale", got=self.scale, wanted=" or ".join(SCALES), request=True)
+        if self.width is not None and self.width_mult is not None:
+            raise FrontError("--width and --width-mult exclude each other", request=True)
+
+    def with_size(self, option: str, size: Sizes) -> Request:
+        """The same request with one option changed."""
+        return replace(self, **{option: size})  # type: ignore[arg-type]
+
+    @property
+    def factor(self) -> Fraction | None:
+        """`width_mult` as an exact number."""
+        if self.width_mult is None:
+            return None
+        try:
+            factor = Fraction(str(self.width_mult))
+        except (ValueError, ZeroDivisionError):
+            factor = Fraction(0)
+        if factor <= 0:
+            raise FrontError("--width-mult has to be a positive number", got=self.width_mult, request=True)
+        return factor
+
+
+def per_list(given: object) -> list[str]:
+    """The pieces of a comma-separated option."""
+    return [piece for piece in str(given).strip("[]()").split(",") if piece.strip()]
+
+
+def per_chain(option: str, given: Sizes, names: Sequence[str], what: str = "chain") -> list[int | None]:
+    """Read one size, one per chain, or sizes by name, into a list with one entry per chain.
+
+    Raises:
+        FrontError: (exit code 2) if the numbers do not fit the chains.
+    """
+    shown = ", ".join(names)
+    if isinstance(given, str):
+        pieces = [piece.strip() for piece in given.split(",") if piece.strip()]
+        if any("=" in piece for piece in pieces):
+            given = {k.strip(): _whole(option, v) for k, _, v in (piece.partition("=") for piece in pieces)}
+        else:
+            given = [_whole(option, piece) for piece in pieces]
+    elif isinstance(given, Iterable) and not isinstance(given, Mapping):
+        given = [_whole(option, value) for value in given]
+    elif not isinstance(given, Mapping):
+        given = [_whole(option, given)]
+    if isinstance(given, Mapping):
+        return _by_name(option, given, names, what)
+    numbers = list(given)
+    if len(numbers) != len(names) or not numbers:
+        raise FrontError(
+            f"{option} takes one number per {what}",
+            got=",".join(map(str, numbers)) or "nothing",
+            wanted=f"{len(names)} ({shown})" if names else "none",
+            hint=f"for example {option} {','.join('N' * len(names))}" if len(names) > 1 else None,
+            request=True,
+        )
+    return list(numbers)
+
+
+def _by_name(option: str, given: Mapping[str, int], names: Sequence[str], what: str) -> list[int | None]:
+    out: list[int | None] = [None] * len(names)
+    for key, value in given.items():
+        exact = [i for i, name in enumerate(names) if name == key]
+        found = (
+            exact
+            or [i for i, name in enumerate(names) if key in name.split(".")]
+            or [i for i, name in enumerate(names) if key in name]
+        )
+        if len(found) != 1:
+            problem = "no" if not found else "more than one"
+            raise FrontError(f"{problem} {what} is called {key!r}", wanted=", ".join(names), request=True)
+        out[found[0]] = _whole(option, value)
+    return out
+
+
+def _whole(option: str, value: object) -> int:
+    try:
+        number = int(str(value))
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise FrontError(f"{option} takes whole numbers", got=value, request=True)
+    return number

@@ -1,0 +1,258 @@
+"""Target sizes: from what is asked to a size for every dim and a number of units for every chain.
+
+All arithmetic on sizes, and all refusals about them, happen here, before any weight is read. Nothing is rounded: an
+impossible size is an error that lists the nearest possible ones.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from front_onnx.errors import FrontError
+from front_onnx.plan.heads import head_factors
+from front_onnx.plan.request import Request, per_chain, per_list
+from front_onnx.read.graph import label
+from front_onnx.understand.atoms import Atom, Axis, size_of
+from front_onnx.understand.structure import Dim, Structure
+
+__all__ = ["target_sizes", "target_units"]
+
+_TRIES = 2048  # how far from an impossible size a possible one is looked for
+_SCALING = ("residual", "heads", "kv_heads", "inner")
+
+
+def target_units(structure: Structure, request: Request) -> list[int]:
+    """Units of each chain after resizing.
+
+    Raises:
+        FrontError: (exit code 2) if a depth is impossible.
+    """
+    chains = structure.chains
+    units = [len(chain.units) for chain in chains]
+    if request.depth is None:
+        return units
+    if not chains:
+        raise FrontError("this model has no repeated block, so its depth cannot change", request=True)
+    names = [f"{chain.name}" for chain in chains]
+    for number, wanted in enumerate(per_chain("--depth", request.depth, names)):
+        if wanted is None:
+            continue
+        chain = chains[number]
+        lead = int(bool(chain.lead))
+        layers = wanted - lead
+        if layers % chain.layers or layers < (0 if lead else chain.layers):
+            low = max(layers // chain.layers, 0 if lead else 1) * chain.layers + lead
+            near = sorted({low, low + chain.layers} if layers > 0 else {low})
+            raise FrontError(
+                f"chain {chain.name} cannot have this depth: its unit holds {chain.layers} layers"
+                if chain.layers > 1
+                else f"chain {chain.name} cannot have this depth",
+                got=wanted,
+                wanted=" or ".join(map(str, near)),
+                request=True,
+            )
+        units[number] = layers // chain.layers
+    return units
+
+
+class _Impossible(FrontError):
+    """A size that is no whole number, before the nearest possible ones are looked for."""
+
+
+def target_sizes(structure: Structure, request: Request) -> dict[Atom, int]:
+    """Size of every dim after resizing, by its atom.
+
+    Raises:
+        FrontError: (exit code 2) if a size is impossible or a dim cannot change.
+    """
+    try:
+        return _target_sizes(structure, request)
+    except _Impossible as problem:
+        raise problem.with_hint(_nearest(structure, request)) from None
+
+
+def _target_sizes(structure: Structure, request: Request) -> dict[Atom, int]:
+    ratios = _ratios(structure, request)
+    named = _named(structure, request)
+    sizes: dict[Atom, int] = {}
+    heads = head_factors(structure, request, ratios)
+    for dim in structure.dims:
+        ratio = ratios[dim.chain] if dim.chain is not None else (request.factor or Fraction(1))
+        if dim.kind in ("heads", "kv_heads"):
+            ratio = heads[dim.chain][0] if dim.chain is not None else ratio
+        elif dim.kind == "head_dim":
+            ratio = heads[dim.chain][1] if dim.chain is not None else Fraction(1)
+        elif dim.kind not in _SCALING:
+            ratio = Fraction(1)
+        wanted = Fraction(named.get(dim.name, dim.size * ratio)) / dim.times
+        if wanted.denominator != 1 or wanted < 1:
+            raise _impossible(structure, dim, wanted * dim.times)
+        sizes[dim.atom] = int(wanted)
+        ratio = ratios[dim.chain] if dim.chain is not None else Fraction(1)
+        if dim.kind == "fixed" and ratio != 1 and dim.name not in named and _left_behind(structure, dim):
+            raise FrontError(
+                f"dim {dim.name} would have to follow the width and cannot: {dim.reason}",
+                dim=dim.name,
+                got=dim.size * ratio,
+                wanted=dim.size,
+                hint=f"--set {dim.name}={dim.size} keeps it on purpose",
+                request=True,
+            )
+    _check_frozen(structure, sizes)
+    _check_residuals(structure, request, sizes)
+    return sizes
+
+
+def _left_behind(structure: Structure, dim: Dim) -> bool:
+    """True if a dim is heads by its use, in weights that are summed over, and only an index into it keeps it."""
+    indexed = (dim.reason or "").startswith(("indexed", "cut at run time"))
+    return indexed and "batch" in dim.atom.roles and any(e in structure.analysis.contractions for e in dim.edges)
+
+
+def _ratios(structure: Structure, request: Request) -> list[Fraction]:
+    """By what the width of each chain is multiplied."""
+    chains = structure.chains
+    if request.factor is not None:
+        return [request.factor] * len(chains)
+    ratios = [Fraction(1)] * len(chains)
+    if request.width is None:
+        return ratios
+    groups = _width_groups(structure)
+    if not groups:
+        frozen = next((dim for dim in structure.dims if dim.frozen), None)
+        if frozen is not None:
+            raise FrontError(f"the width cannot change: {frozen.frozen}", dim=frozen.name, request=True)
+        reason = "no repeated block" if not chains else "no single residual width"
+        hint = "use --width-mult to scale all inner dims, or --set DIM=SIZE"
+        raise FrontError(f"--width has nothing to set: this model has {reason}", hint=hint, request=True)
+    names = [f"{chains[members[0]].name} {size}" for size, members in groups]
+    if len(groups) > 1 and len(per_list(request.width)) == 1:
+        raise FrontError(
+            "this model has several residual widths",
+            got=request.width,
+            wanted=f"one per stage ({', '.join(names)})",
+            hint="or scale all of them with --width-mult",
+            request=True,
+        )
+    for (size, members), wanted in zip(groups, per_chain("--width", request.width, names, "stage"), strict=True):
+        if wanted == 0:
+            raise FrontError("a width has to be positive", got=0, request=True)
+        for number in members if wanted is not None else ():
+            ratios[number] = Fraction(wanted or size, size)
+    return ratios
+
+
+def _width_groups(structure: Structure) -> list[tuple[int, list[int]]]:
+    """Distinct residual widths: (size, chains that share it), in graph order."""
+    groups: list[tuple[int, list[int]]] = []
+    axes: list[Axis] = []
+    for number, axis in enumerate(structure.residuals):
+        if axis is None:
+            continue
+        for known, group in zip(axes, groups, strict=True):
+            if structure.analysis.algebra.same(known, axis):
+                group[1].append(number)
+                break
+        else:
+            axes.append(axis)
+            groups.append((size_of(axis), [number]))
+    return groups
+
+
+def _named(structure: Structure, request: Request) -> dict[str, int]:
+    names = {dim.name: dim for dim in structure.dims}
+    for name, size in request.dims.items():
+        dim = names.get(name)
+        if dim is None:
+            known = ", ".join(n for n, d in names.items() if d.named)
+            raise FrontError(f"no dim is called {name!r}", wanted=known, request=True)
+        if not dim.named:
+            raise FrontError(
+                f"dim {name} cannot be set",
+                dim=name,
+                got=size,
+                wanted=dim.size,
+                hint=dim.reason,
+                request=True,
+            )
+        if size < 1:
+            raise FrontError("a size has to be positive", dim=name, got=size, request=True)
+    return dict(request.dims)
+
+
+def _impossible(structure: Structure, dim: Dim, wanted: Fraction) -> _Impossible:
+    shown = str(wanted) if wanted.denominator == 1 else f"{float(wanted):.4g}"
+    return _Impossible(
+        f"{dim.name} {dim.size} would become {shown}, which is no size",
+        dim=dim.name,
+        node=label(structure.graph.nodes[dim.edges[0].node]) if dim.edges else None,
+        got=shown,
+        wanted="a whole number of at least 1" if dim.times == 1 else f"a multiple of {dim.times}",
+        request=True,
+    )
+
+
+def _nearest(structure: Structure, request: Request) -> str | None:
+    """The possible sizes on both sides of the one asked for, found by trying."""
+    if request.factor is not None:
+        step = math.gcd(*(d.size for d in structure.dims if d.kind in _SCALING))
+        return f"--width-mult has to be a multiple of 1/{step}"
+    for option in ("heads", "head_dim", "width"):
+        given = getattr(request, option)
+        pieces = per_list(given) if given is not None else []
+        if not pieces or not all(piece.strip().isdigit() for piece in pieces):
+            continue
+        found = [near for place in range(len(pieces)) if (near := _near(structure, request, option, pieces, place))]
+        if found:
+            return f"possible nearby: --{option.replace('_', '-')} {' or '.join(found[0])}"
+    return None
+
+
+def _near(structure: Structure, request: Request, option: str, pieces: list[str], place: int) -> list[str]:
+    """Possible values of an option, below and above the given one, when one of its numbers varies."""
+    found = []
+    for step in (-1, 1):
+        value = int(pieces[place])
+        for _ in range(_TRIES):
+            value += step
+            if value < 1:
+                break
+            typed = ",".join([*pieces[:place], str(value), *pieces[place + 1 :]])
+            try:
+                _target_sizes(structure, request.with_size(option, typed))
+            except FrontError:
+                continue
+            found.append(typed)
+            break
+    return found
+
+
+def _check_frozen(structure: Structure, sizes: dict[Atom, int]) -> None:
+    for dim in structure.dims:
+        if dim.frozen and sizes[dim.atom] != dim.atom.size:
+            raise FrontError(
+                f"dim {dim.name} cannot change: {dim.frozen}",
+                dim=dim.name,
+                got=sizes[dim.atom],
+                wanted=dim.size,
+                request=True,
+            )
+
+
+def _check_residuals(structure: Structure, request: Request, sizes: dict[Atom, int]) -> None:
+    """The width has to come out as asked, whatever else is set and whatever it is made of."""
+    if request.width is None:
+        return
+    ratios = _ratios(structure, request)
+    for chain, axis, ratio in zip(structure.chains, structure.residuals, ratios, strict=True):
+        if axis is None or ratio == 1:
+            continue
+        got = structure.analysis.algebra.evaluate(axis, lambda atom: sizes.get(atom, atom.size))
+        if got != size_of(axis) * ratio:
+            raise FrontError(
+                f"the width of {chain.name} is {structure.describe(axis)} and would not become what --width asks",
+                got=got,
+                wanted=int(size_of(axis) * ratio),
+                request=True,
+            )

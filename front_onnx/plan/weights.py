@@ -1,0 +1,209 @@
+"""Planning the weights: what every constant that is no number is to hold at the new sizes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from front_onnx.errors import FrontError
+from front_onnx.plan.contents import Content, Counted, Filled, Frequencies, Original, Resampled
+from front_onnx.plan.plan import Plan
+from front_onnx.plan.scale import gain
+from front_onnx.read.graph import Edge, label
+from front_onnx.transform.maps import AxisMap, Blocks, Chain, Dct, Keep, Kron
+from front_onnx.understand.atoms import Atom, Axis, size_of
+from front_onnx.understand.computed import counts_up, feeds_waves, geometric_base, is_filled
+
+__all__ = ["plan_weights"]
+
+
+def plan_weights(plan: Plan) -> None:
+    """Fill `plan.contents` and `plan.clones`: stacks over their units, single tensors by themselves.
+
+    Raises:
+        FrontError: a computed table or an integer table would have to change and cannot.
+    """
+    _Weights(plan).run()
+
+
+class _Weights:
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.structure = plan.structure
+        self.analysis = plan.structure.analysis
+        self.graph = plan.structure.graph
+        self.algebra = self.analysis.algebra
+        self.ratio = plan.request.ratio
+        tables = {self.graph.read_by(edge) for edge in self.analysis.tables}
+        self.contracted = {
+            self.graph.read_by(edge): axis
+            for edge, axis in self.analysis.contractions.items()
+            if self.graph.read_by(edge) not in tables
+        }
+
+    def run(self) -> None:
+        """Contents of all weights: stacks over their units, single tensors by themselves."""
+        placed: set[Edge] = set()
+        for number, chain in enumerate(self.structure.chains):
+            target = self.plan.units[number]
+            for edges in chain.places.values():
+                if self.analysis.uses[edges[0]].value is not None:
+                    continue
+                placed.update(edges)
+                contents = self._stack(edges, target)
+                for edge, content in zip(edges, contents, strict=False):
+                    self._set(edge, content)
+                for unit in range(len(edges), target):
+                    self.plan.clones.setdefault((number, unit), {})[edges[-1]] = contents[unit]
+        for edge, fact in self.analysis.uses.items():
+            if edge not in placed and fact.value is None and self.graph.read_by(edge) not in self.analysis.transposed:
+                self._set(edge, self._stack((edge,), 1)[0])
+        self._transposed()
+
+    def _transposed(self) -> None:
+        """A weight tied to a table as its transpose is the transpose of what the table becomes, bit for bit."""
+        tables = {self.graph.read_by(edge): edge for edge in self.analysis.tables}
+        for edge in self.analysis.uses:
+            table = self.analysis.transposed.get(self.graph.read_by(edge))
+            content = self.plan.contents.get(tables[table]) if table is not None else None
+            if isinstance(content, Resampled):
+                self._set(edge, replace(content, transposed=True))
+            elif isinstance(content, Filled):
+                self._set(edge, replace(content, dims=content.dims[::-1]))
+
+    def _set(self, edge: Edge, content: Content) -> None:
+        if content != Original(self.graph.read_by(edge)):
+            self.plan.contents[edge] = content
+
+    def _stack(self, edges: tuple[Edge, ...], target: int) -> list[Content]:
+        """What each of `target` units is to hold in one place."""
+        names = tuple(self.graph.read_by(edge) for edge in edges)
+        axes = self.analysis.uses[edges[0]].axes or ()
+        dims = tuple(self.plan.size(axis) for axis in axes)
+        tensor = self.graph.constants[names[0]]
+        same = dims == tuple(tensor.dims)
+        whole = np.dtype(self.graph.array(names[0]).dtype).kind in "iub"
+        filled = self._fill(names, whole)
+        if filled is not None:
+            return [
+                Original(names[min(u, len(names) - 1)]) if same else Filled(dims, tensor.data_type, filled)
+                for u in range(target)
+            ]
+        if whole:
+            return [self._whole(edges[min(u, len(edges) - 1)], dims) for u in range(target)]
+        matrix = names[0] in self.contracted
+        if not same and not matrix and feeds_waves(self.graph, edges[0]):
+            return [self._frequencies(edges[0], dims)] * target
+        tied = len(names) > 1 and (len(set(names)) == 1 or self._equal(names))
+        if tied:
+            names = names[:1]  # one tensor for all units stays one
+        maps = tuple(
+            self._map(axis, matrix, matrix and self.contracted[names[0]] == place) for place, axis in enumerate(axes)
+        )
+        if tied or target == len(names):
+            depth: AxisMap = Keep(len(names))
+            if self.ratio < 1 and len(names) > 1:
+                depth = Dct(len(names), len(names), self._kept(len(names)))
+        else:
+            factor = gain(self.plan.request.scale, len(names), target, matrix=matrix, contracted=False)
+            depth = Dct(len(names), target, self._kept(len(names)), factor)
+        if isinstance(depth, Keep):
+            if all(isinstance(m, Keep) for m in maps):
+                return [Original(names[min(u, len(names) - 1)]) for u in range(target)]
+            return [Resampled((names[min(u, len(names) - 1)],), 0, Keep(1), maps) for u in range(target)]
+        return [Resampled(names, u, depth, maps) for u in range(target)]
+
+    def _equal(self, names: tuple[str, ...]) -> bool:
+        """True if tensors with different names hold the same (masks, or weights all blocks share)."""
+        first, *others = (self.graph.array(name) for name in names)
+        return all(first.flat[:1] == other.flat[:1] and np.array_equal(first, other) for other in others)
+
+    def _fill(self, names: tuple[str, ...], whole: bool) -> float | None:
+        """The one value of tensors that hold nothing else, if resampling would keep it."""
+        value = None
+        for name in dict.fromkeys(names):
+            array = self.graph.array(name)
+            if not is_filled(array) or value not in (None, array.flat[0].item()):
+                return None
+            value = array.flat[0].item()
+        keeps = whole or value == 0 or (names[0] not in self.contracted and self.plan.request.scale in ("auto", "amp"))
+        return value if keeps else None
+
+    def _whole(self, edge: Edge, dims: tuple[int, ...]) -> Content:
+        """An integer table: it has to keep its size, unless it only counts."""
+        name = self.graph.read_by(edge)
+        tensor = self.graph.constants[name]
+        if dims == tuple(tensor.dims):
+            return Original(name)
+        if not counts_up(self.graph.array(name)):
+            place = next(i for i, (a, b) in enumerate(zip(dims, tensor.dims, strict=True)) if a != b)
+            axis = (self.analysis.uses[edge].axes or ())[place]
+            raise FrontError(
+                f"integer table {name} would have to change along axis {place}",
+                node=label(self.graph.nodes[edge.node]),
+                dim=self.structure.describe(axis),
+                got=dims[place],
+                wanted=tensor.dims[place],
+                request=True,
+            )
+        return Counted(dims, tensor.data_type)
+
+    def _frequencies(self, edge: Edge, dims: tuple[int, ...]) -> Content:
+        """A table that a sine or cosine reads is computed: it is written anew, or refused."""
+        name = self.graph.read_by(edge)
+        tensor = self.graph.constants[name]
+        base = geometric_base(self.graph.array(name))
+        if base is None:
+            place = next(i for i, (a, b) in enumerate(zip(dims, tensor.dims, strict=True)) if a != b)
+            raise FrontError(
+                f"{name} is read by a sine or cosine, so it is computed and not learned, and it is no plain series",
+                node=label(self.graph.nodes[edge.node]),
+                dim=self.structure.describe((self.analysis.uses[edge].axes or ())[place]),
+                got=dims[place],
+                wanted=tensor.dims[place],
+                request=True,
+            )
+        return Frequencies(dims, tensor.data_type, base)
+
+    def _kept(self, size: int) -> int:
+        return size if self.ratio == 1 else max(1, math.floor(self.ratio * size + 1e-9))
+
+    def _map(self, axis: Axis, matrix: bool, contracted: bool) -> AxisMap:
+        """The map of one axis: segments apart, factors apart, each atom by a truncated or padded DCT."""
+        atoms = self.algebra.expand(axis)
+        if atoms and atoms[0].parts is not None:
+            rest = atoms[1:]
+            return _tidy(Blocks(tuple(self._map((*part, *rest), matrix, contracted) for part in atoms[0].parts)))
+        size = size_of(atoms)
+        movable = any(self._movable(atom) for atom in self.algebra.free_atoms(atoms))
+        keep = self._kept(size) if movable else size
+        parts = tuple(self._factor(atom, matrix, contracted) for atom in atoms)
+        if len(parts) == 1 and isinstance(parts[0], Dct | Keep):
+            only = parts[0]
+            factor = only.gain if isinstance(only, Dct) else 1.0
+            whole = Dct(size, only.target, keep, factor)
+            return Keep(size) if keep == size == only.target else whole
+        product = _tidy(Kron(parts)) if len(parts) != 1 else parts[0]
+        if not parts:
+            return Keep(1)
+        return product if keep == size else Chain((Dct(size, size, keep), product))
+
+    def _movable(self, atom: Atom) -> bool:
+        dim = self.structure.by_atom.get(atom)
+        return dim is not None and dim.kind != "fixed"
+
+    def _factor(self, atom: Atom, matrix: bool, contracted: bool) -> AxisMap:
+        if atom.parts is not None:
+            return self._map((atom,), matrix, contracted)
+        target = self.plan.sizes.get(atom, atom.size)
+        if target == atom.size:
+            return Keep(target)
+        factor = gain(self.plan.request.scale, atom.size, target, matrix=matrix, contracted=contracted)
+        return Dct(atom.size, target, atom.size, factor)
+
+
+def _tidy(product: Blocks | Kron) -> AxisMap:
+    """A product or sum of identities is one."""
+    return Keep(product.source) if all(isinstance(part, Keep) for part in product.parts) else product
