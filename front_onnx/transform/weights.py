@@ -1,0 +1,52 @@
+"""Computing the pending weights of a rewritten graph, one stack at a time."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+
+import numpy as np
+from onnx import helper
+
+from front_onnx.plan.contents import Filled, Original, Resampled
+from front_onnx.read.graph import Graph
+from front_onnx.transform.maps import AxisMap
+from front_onnx.transform.stack import resize_stack
+
+__all__ = ["fill"]
+
+_Key = tuple[tuple[str, ...], AxisMap, tuple[AxisMap, ...]]
+
+
+def fill(
+    graph: Graph,
+    pending: dict[str, Original | Resampled | Filled],
+    put: Callable[[str, np.ndarray], None],
+    progress: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Compute every pending weight and hand it to `put`. Memory: one stack at its new size.
+
+    Args:
+        graph: the source.
+        pending: what to compute, by the name it goes to.
+        put: takes a name and its values.
+        progress: told the number of tensors done so far.
+    """
+    stacks: dict[_Key, list[tuple[str, Resampled]]] = defaultdict(list)
+    done = 0
+    for name, content in pending.items():
+        if isinstance(content, Resampled):
+            stacks[content.names, content.depth, content.axes].append((name, content))
+            continue
+        if isinstance(content, Original):
+            put(name, graph.array(content.name))
+        else:
+            dtype = helper.tensor_dtype_to_np_dtype(content.data_type)
+            put(name, np.full(content.dims, content.value, dtype))
+        progress(done := done + 1)
+    for (names, depth, axes), members in stacks.items():
+        stack = resize_stack([graph.array(name) for name in names], depth, axes)
+        for name, content in members:
+            entry = stack[content.index]
+            put(name, np.ascontiguousarray(entry.T) if content.transposed else entry)
+            progress(done := done + 1)

@@ -1,0 +1,1 @@
+"""Writing: the graph of the new size, proved against its plan, in a file that appears complete or not at all."""

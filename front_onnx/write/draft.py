@@ -1,0 +1,133 @@
+"""A graph being edited: nodes that keep their place in the source, nodes that are added, names that are taken."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping
+
+import onnx
+from onnx import NodeProto
+
+from front_onnx.read.graph import Edge, Graph
+from front_onnx.understand.names import unused
+
+__all__ = ["Draft"]
+
+
+class Draft:
+    """An editable copy of a graph.
+
+    Attributes:
+        proto: the model being made; its node list is written by `finish`.
+        nodes: nodes of the source that are still there, by their number.
+        added: (number of the source node it follows, its template's number, node), in order.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.proto = onnx.ModelProto()
+        self.proto.CopyFrom(graph.model.proto)
+        self.nodes: dict[int, NodeProto] = dict(enumerate(self.proto.graph.node))
+        self.added: list[tuple[int, int, NodeProto, tuple[int, int]]] = []
+        self.outputs = set(graph.outputs)
+        self.tensors = set(graph.producer) | set(graph.constants) | {v.name for v in graph.proto.input}
+        self.names = {node.name for node in graph.nodes}
+        self.copies: dict[str, str] = {}  # tensors that were added, and the source's tensors they are like
+
+    def all_nodes(self) -> Iterable[NodeProto]:
+        """Every node of the draft, unordered."""
+        yield from self.nodes.values()
+        for _, _, node, _ in self.added:
+            yield node
+
+    def reading(self) -> Iterable[tuple[NodeProto, int, Edge, tuple[int, int] | None]]:
+        """(node, slot, edge of the source it stands for, (chain, unit) if added) for every node input."""
+        for number, node in self.nodes.items():
+            for slot in range(len(node.input)):
+                yield node, slot, Edge(number, slot), None
+        for _, template, node, unit in self.added:
+            for slot in range(len(node.input)):
+                yield node, slot, Edge(template, slot), unit
+
+    def new_tensor(self, name: str) -> str:
+        """An unused tensor name like the given one, from now on taken."""
+        name = unused(name, self.tensors)
+        self.tensors.add(name)
+        return name
+
+    def new_node_name(self, name: str) -> str:
+        """An unused node name like the given one; nodes without a name stay so."""
+        if name:
+            name = unused(name, self.names)
+            self.names.add(name)
+        return name
+
+    def rename(self, names: Mapping[str, str], nodes: Iterable[NodeProto]) -> None:
+        """Let nodes read other tensors."""
+        for node in nodes:
+            for slot, name in enumerate(node.input):
+                if name in names:
+                    node.input[slot] = names[name]
+
+    def finish(self) -> None:
+        """Write the node list in topological order, near the source's, without nodes that nothing needs any more."""
+        entries = [((number, 0, 0), node) for number, node in self.nodes.items()]
+        entries += [((after, i + 1, 0), node) for i, (after, _, node, _) in enumerate(self.added)]
+        entries.sort(key=lambda entry: entry[0])
+        ordered = _topological([node for _, node in entries])
+        dead = _dead(self.graph.nodes, self.graph.outputs)
+        dead_before = {id(self.nodes[i]) for i in dead if i in self.nodes}
+        dead_now = _dead(ordered, self.graph.outputs)
+        kept = [n for i, n in enumerate(ordered) if i not in dead_now or id(n) in dead_before]
+        copies = [_copy(node) for node in kept]
+        del self.proto.graph.node[:]
+        self.proto.graph.node.extend(copies)
+
+
+def _copy(node: NodeProto) -> NodeProto:
+    out = NodeProto()
+    out.CopyFrom(node)
+    return out
+
+
+def _reads(node: NodeProto) -> set[str]:
+    found = {name for name in node.input if name}
+    for attr in node.attribute:
+        for graph in [attr.g] if attr.HasField("g") else list(attr.graphs):
+            for inner in graph.node:
+                found |= _reads(inner)
+            found |= {v.name for v in graph.output}
+    return found
+
+
+def _topological(nodes: list[NodeProto]) -> list[NodeProto]:
+    """Nodes so that each comes after what it reads, otherwise in the given order."""
+    producer = {name: i for i, node in enumerate(nodes) for name in node.output if name}
+    waiting = [{producer[name] for name in _reads(node) if name in producer} - {i} for i, node in enumerate(nodes)]
+    readers: dict[int, list[int]] = {}
+    for i, needs in enumerate(waiting):
+        for need in needs:
+            readers.setdefault(need, []).append(i)
+    ready = [i for i, needs in enumerate(waiting) if not needs]
+    out: list[NodeProto] = []
+    while ready:
+        index = heapq.heappop(ready)
+        out.append(nodes[index])
+        for reader in readers.get(index, ()):
+            waiting[reader].discard(index)
+            if not waiting[reader]:
+                heapq.heappush(ready, reader)
+    assert len(out) == len(nodes), "the edited graph has a cycle"
+    return out
+
+
+def _dead(nodes: list[NodeProto], outputs: Iterable[str]) -> set[int]:
+    """Nodes that no output depends on."""
+    wanted = set(outputs)
+    dead = set()
+    for index in range(len(nodes) - 1, -1, -1):
+        if wanted.isdisjoint(nodes[index].output):
+            dead.add(index)
+        else:
+            wanted |= _reads(nodes[index])
+    return dead

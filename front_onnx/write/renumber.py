@@ -1,0 +1,39 @@
+"""Weights behind a chain in one sequence: `5.weight` becomes `7.weight` where two blocks came before it.
+
+Frameworks number the members of a sequence, blocks and what follows them alike; a resized model's weights find their
+way back by name only if those numbers move with the depth.
+"""
+
+from __future__ import annotations
+
+import re
+
+from front_onnx.plan.plan import Plan
+from front_onnx.understand.names import prefix
+
+__all__ = ["moved_names"]
+
+
+def moved_names(plan: Plan) -> dict[str, str]:
+    """New names of the source's initializers that stand behind a chain in its own sequence."""
+    graph = plan.structure.graph
+    moved: dict[str, str] = {}
+    captured = set().union(*graph.captured.values())
+    for chain, target in zip(plan.structure.chains, plan.units, strict=True):
+        inside = {graph.read_by(edge) for there in chain.places.values() for edge in there}
+        stacks = [[graph.read_by(edge) for edge in there] for there in chain.places.values()]
+        starts = {start for names in stacks if names[0] in graph.initializers and (start := prefix(names)) is not None}
+        if target == len(chain.units) or len(starts) != 1:
+            continue
+        pattern = re.compile(re.escape(starts.pop()) + r"(\d+)(?=[./])")
+        places = [[int(m[1]) for name in names if (m := pattern.match(name))] for names in stacks]
+        counted = next((place for place in places if len(place) > 1), None)
+        if counted is None:
+            continue
+        shift = (target - len(chain.units)) * (counted[1] - counted[0])
+        last = max(max(place) for place in places if place)
+        for name in graph.initializers:
+            match = pattern.match(name)
+            if match and name not in inside | captured and int(match[1]) > last:
+                moved[name] = name[: match.start(1)] + str(int(match[1]) + shift) + name[match.end(1) :]
+    return moved

@@ -1,0 +1,281 @@
+"""Rewriting: a plan becomes a graph of the new size, and a list of the weights that are still to be computed.
+
+Whatever the plan does not name stays as it is: names, metadata, doc strings, opset imports, functions, bytes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import NodeProto, TensorProto, helper, numpy_helper
+
+from front_onnx.plan.contents import Content, Counted, Filled, Frequencies, Numbers, Original, Resampled
+from front_onnx.plan.plan import Plan
+from front_onnx.read.graph import Edge
+from front_onnx.understand.names import continued, renumbered
+from front_onnx.write.draft import Draft
+from front_onnx.write.renumber import moved_names
+from front_onnx.write.units import resize_chain
+
+__all__ = ["Rewritten", "rewrite"]
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """A graph of the new size without its large weights.
+
+    Attributes:
+        proto: final names, shapes and small constants.
+        pending: what each initializer that has no data yet is to hold, by name.
+        like: tensors that were added, and the source's tensors they are like.
+    """
+
+    proto: onnx.ModelProto
+    pending: dict[str, Original | Resampled | Filled]
+    like: dict[str, str]
+
+
+def rewrite(plan: Plan) -> Rewritten:
+    """Carry out a plan, all but the arithmetic on weights.
+
+    Raises:
+        FrontError: if a depth cannot change because something outside reads a block.
+    """
+    draft = Draft(plan.structure.graph)
+    for number in range(len(plan.structure.chains)):
+        resize_chain(draft, plan, number)
+    constants = _Constants(draft, plan)
+    constants.place()
+    constants.rename(moved_names(plan))
+    _set_attributes(draft, plan)
+    draft.finish()
+    constants.sweep()
+    _set_shapes(draft, plan)
+    return Rewritten(draft.proto, constants.pending, draft.copies)
+
+
+class _Constants:
+    """Gives every node input that reads a constant a tensor with the content planned for it."""
+
+    def __init__(self, draft: Draft, plan: Plan) -> None:
+        self.draft, self.plan = draft, plan
+        self.graph = plan.structure.graph
+        self.proto = draft.proto.graph
+        self.tensors = {tensor.name: tensor for tensor in self.proto.initializer}
+        self.makers = {node.output[0]: node for node in draft.nodes.values() if node.op_type == "Constant"}
+        self.pending: dict[str, Original | Resampled | Filled] = {
+            name: Original(name) for name in self.graph.model.missing()
+        }
+
+    def place(self) -> None:
+        """Decide which tensor holds which content, and let the nodes read it."""
+        readers: dict[Content, list[tuple[NodeProto, int, str, tuple[int, int] | None]]] = defaultdict(list)
+        kept: set[str] = set(self.graph.outputs)
+        for node, slot, edge, unit in self.draft.reading():
+            name = node.input[slot]
+            if name not in self.graph.constants or node.output[0] in self.graph.alias:
+                continue  # an Identity passes on whatever its constant becomes
+            base = self.graph.constant_name(name)
+            content = self._content(edge, unit, base)
+            if content == Original(base):
+                kept.add(base)
+            else:
+                readers[content].append((node, slot, base, unit))
+        for captured in self.graph.captured.values():
+            kept |= {self.graph.constant_name(name) for name in captured}
+        taken = set(kept)
+        for content, places in readers.items():
+            if isinstance(content, Original):
+                name = content.name
+            else:
+                name = self._holder(content, places, taken)
+                taken.add(name)
+                self._fill(name, content, places[0][2])
+            for node, slot, base, _ in places:
+                if name != base:
+                    node.input[slot] = name
+
+    def _content(self, edge: Edge, unit: tuple[int, int] | None, base: str) -> Content:
+        if unit is not None:
+            planned = self.plan.clones.get(unit, {}).get(edge)
+            if planned is not None:
+                return planned
+        return self.plan.contents.get(edge, Original(base))
+
+    def _holder(self, content: Content, places: list, taken: set[str]) -> str:
+        """The tensor that is to hold a content: the source's, if nothing else needs it, or a new one."""
+        for _, _, base, unit in places:
+            if unit is None and base not in taken:
+                return base
+        base, unit = places[0][2], places[0][3]
+        name = base
+        if unit is not None and isinstance(content, Resampled):
+            ahead = unit[1] - len(self.plan.structure.chains[unit[0]].units) + 1
+            several = len(content.names) > 1
+            name = continued(content.names, content.index) if several else renumbered(base, [], ahead)
+        return self.draft.new_tensor(name)
+
+    def _fill(self, name: str, content: Content, like: str) -> None:
+        """Give a tensor its new type, shape and, where it is small, its values."""
+        source = self.graph.constants[like]
+        maker = self.makers.get(name)
+        small = isinstance(content, Numbers | Counted | Frequencies)
+        if maker is not None and small:
+            tensor = TensorProto()
+        elif name in self.tensors:
+            tensor = self.tensors[name]
+        else:
+            if maker is not None:
+                self._remove(maker)
+            tensor = self.proto.initializer.add()
+            tensor.name = name
+            self.tensors[name] = tensor
+        self._reset(tensor, source.data_type, content)
+        if maker is not None and small:
+            del maker.attribute[:]
+            maker.attribute.append(helper.make_attribute("value", tensor))
+        elif not small:
+            assert isinstance(content, Resampled | Filled)
+            self.pending[name] = content
+        else:
+            self.pending.pop(name, None)
+        if name in self.tensors:
+            self._declare_input(name, tensor)
+
+    def _remove(self, maker: NodeProto) -> None:
+        """A Constant node gives way to an initializer of its name."""
+        self.draft.nodes = {i: node for i, node in self.draft.nodes.items() if node is not maker}
+
+    def _reset(self, tensor: TensorProto, data_type: int, content: Content) -> None:
+        doc = tensor.doc_string
+        name = tensor.name
+        metadata = list(tensor.metadata_props)
+        tensor.Clear()
+        tensor.name, tensor.data_type = name, data_type
+        if doc:
+            tensor.doc_string = doc
+        tensor.metadata_props.extend(metadata)
+        assert not isinstance(content, Original)
+        tensor.dims.extend(content.dims)
+        if isinstance(content, Numbers | Counted | Frequencies):
+            dtype = helper.tensor_dtype_to_np_dtype(data_type)
+            array = np.asarray(_values(content)).astype(dtype).reshape(content.dims)
+            tensor.raw_data = numpy_helper.from_array(array).raw_data
+
+    def _declare_input(self, name: str, tensor: TensorProto) -> None:
+        """Before IR version 4 every initializer is a graph input as well."""
+        declared = {v.name: v for v in self.proto.input}
+        if name in declared:
+            _set_dims(declared[name], list(tensor.dims))
+        elif self.draft.proto.ir_version < 4:
+            self.proto.input.append(helper.make_tensor_value_info(name, tensor.data_type, list(tensor.dims)))
+
+    def rename(self, names: dict[str, str]) -> None:
+        """Give initializers other names, all at once, unless one of them is taken."""
+        kept = self.draft.tensors - set(names)
+        if not kept.isdisjoint(names.values()):
+            return
+        self.draft.rename(names, self.draft.all_nodes())
+        for named in (*self.proto.initializer, *self.proto.value_info, *self.proto.input):
+            named.name = names.get(named.name, named.name)
+        self.pending = {names.get(name, name): content for name, content in self.pending.items()}
+
+    def sweep(self) -> None:
+        """Drop the tensors that were needed and no longer are."""
+        needed = set(self.graph.outputs)
+        before = set(self.graph.outputs)
+        for nodes, into in ((self.proto.node, needed), (self.graph.proto.node, before)):
+            for node in nodes:
+                into.update(node.input)
+        for captured in self.graph.captured.values():
+            needed |= captured
+        gone = {t.name for t in self.proto.initializer if t.name in before and t.name not in needed}
+        kept = [t for t in self.proto.initializer if t.name not in gone]
+        if gone:
+            copies = []
+            for tensor in kept:
+                copies.append(TensorProto())
+                copies[-1].CopyFrom(tensor)
+            del self.proto.initializer[:]
+            self.proto.initializer.extend(copies)
+            inputs = [v for v in self.proto.input if v.name not in gone]
+            del self.proto.input[:]
+            self.proto.input.extend(inputs)
+        self.pending = {n: c for n, c in self.pending.items() if n not in gone}
+
+
+def _values(content: Numbers | Counted | Frequencies) -> object:
+    """The elements of a small constant, in double precision or as integers."""
+    if isinstance(content, Numbers):
+        return content.values
+    places = np.arange(int(np.prod(content.dims)))
+    return places if isinstance(content, Counted) else content.base ** (-places / places.size)
+
+
+def _set_attributes(draft: Draft, plan: Plan) -> None:
+    copies: dict[int, list[NodeProto]] = defaultdict(list)
+    for _, template, node, _ in draft.added:
+        copies[template].append(node)
+    for index, name, element, size in plan.attributes:
+        for node in [*([draft.nodes[index]] if index in draft.nodes else []), *copies[index]]:
+            attr = next(a for a in node.attribute if a.name == name)
+            if element is not None:
+                attr.ints[element] = int(size)
+            elif attr.type == onnx.AttributeProto.FLOAT:
+                attr.f = size
+            else:
+                attr.i = int(size)
+
+
+def _set_shapes(draft: Draft, plan: Plan) -> None:
+    """Declared sizes of inputs, outputs and inner tensors; names of symbolic dims stay."""
+    graph = draft.proto.graph
+    facts = plan.structure.analysis.facts
+    made = {name for node in graph.node for name in node.output}
+    infos = {v.name: v for v in graph.value_info}
+    for name, like in draft.copies.items():
+        if like in infos and name in made and name not in infos:
+            copy = graph.value_info.add()
+            copy.CopyFrom(infos[like])
+            copy.name = name
+            facts.setdefault(name, facts[like])
+    held = made | {tensor.name for tensor in graph.initializer}
+    kept = [v for v in graph.value_info if v.name in held]
+    if len(kept) != len(graph.value_info):
+        copies = []
+        for info in kept:
+            copies.append(onnx.ValueInfoProto())
+            copies[-1].CopyFrom(info)
+        del graph.value_info[:]
+        graph.value_info.extend(copies)
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    made_here = [node for node in graph.node if node.op_type == "Constant"]
+    constants |= {node.output[0]: a.t for node in made_here for a in node.attribute if a.name == "value"}
+    for info in _all_infos(graph):
+        if info.name in constants:
+            _set_dims(info, list(constants[info.name].dims))
+            continue
+        fact = facts.get(info.name)
+        if fact is None or fact.axes is None or not info.type.tensor_type.HasField("shape"):
+            continue
+        declared = info.type.tensor_type.shape.dim
+        if len(declared) == len(fact.axes):
+            for dim, axis in zip(declared, fact.axes, strict=True):
+                if dim.HasField("dim_value"):
+                    dim.dim_value = plan.size(axis)
+
+
+def _all_infos(graph: onnx.GraphProto) -> Iterable[onnx.ValueInfoProto]:
+    yield from graph.input
+    yield from graph.output
+    yield from graph.value_info
+
+
+def _set_dims(info: onnx.ValueInfoProto, dims: list[int]) -> None:
+    del info.type.tensor_type.shape.dim[:]
+    for size in dims:
+        info.type.tensor_type.shape.dim.add().dim_value = size

@@ -1,0 +1,196 @@
+"""Adding and removing units of a chain: depth, in the graph.
+
+Depth shrinks by dropping the last units and grows by copying the last one; the weights of all units are resampled
+anyway, so which ones are kept carries no meaning. Earlier units stay because others may read shape arithmetic from
+them. What stands outside and reads the last unit reads the new last unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from onnx import NodeProto
+
+from front_onnx.errors import FrontError
+from front_onnx.plan.plan import Plan
+from front_onnx.read.graph import label
+from front_onnx.understand.blocks import Chain
+from front_onnx.understand.names import continued, prefix, renumbered
+from front_onnx.write.draft import Draft
+
+__all__ = ["resize_chain"]
+
+
+def resize_chain(draft: Draft, plan: Plan, number: int) -> None:
+    """Give chain `number` of the plan its number of units.
+
+    Raises:
+        FrontError: if something outside uses what a unit computes (a hidden state that leaves the graph).
+    """
+    chain, target = plan.structure.chains[number], plan.units[number]
+    if target == len(chain.units):
+        return
+    editor = _Editor(draft, plan, number, chain)
+    editor.refuse_taps()
+    if target < len(chain.units):
+        editor.shrink(target)
+    else:
+        editor.grow(target)
+
+
+class _Editor:
+    def __init__(self, draft: Draft, plan: Plan, number: int, chain: Chain) -> None:
+        self.draft, self.plan, self.number, self.chain = draft, plan, number, chain
+        self.graph = plan.structure.graph
+        self.flow = plan.structure.flow
+        self.own = [self.flow.private(unit) for unit in chain.units]
+        self.inside = set().union(*self.own)
+
+    def refuse_taps(self) -> None:
+        """Only the end of the last unit may be used as data outside; shapes may be read anywhere."""
+        needed = set().union(*(self.flow.behind(name) for name in self.graph.outputs))
+        for unit, own in enumerate(self.own):
+            for index in own:
+                for name in self.graph.nodes[index].output:
+                    if name == self.chain.end:
+                        continue
+                    if name in self.draft.outputs:
+                        raise self._refusal(f"output {name} leaves the graph from block {unit}", index)
+                    for edge in self.graph.consumers.get(name, ()):
+                        if edge.node in needed and edge.node not in self.inside:
+                            reader = label(self.graph.nodes[edge.node])
+                            raise self._refusal(f"{reader} reads what block {unit} makes", index)
+
+    def _refusal(self, why: str, index: int) -> FrontError:
+        return FrontError(
+            f"the depth of {self.chain.name} cannot change: {why}",
+            node=label(self.graph.nodes[index]),
+            got=self.plan.depths[self.number][1],
+            wanted=self.chain.depth,
+            request=True,
+        )
+
+    def _outside(self, also_inside: Iterable[int] = ()) -> list[NodeProto]:
+        inside = self.inside | set(also_inside)
+        return [node for index, node in self.draft.nodes.items() if index not in inside]
+
+    # -- shrinking --------------------------------------------------------------------------------------------
+
+    def shrink(self, target: int) -> None:
+        """Drop the last units; who read them reads the same place of the last one that is left."""
+        names: dict[str, str] = {}
+        for there in self.chain.nodes.values():
+            for unit in range(target, len(there)):
+                for slot, name in enumerate(self.graph.nodes[there[unit]].output):
+                    if target:
+                        names[name] = self.graph.nodes[there[target - 1]].output[slot]
+        last = self.chain.units[target - 1][-1].end if target else self.chain.start
+        names[self.chain.end] = last
+        for own in self.own[target:]:
+            for index in own:
+                del self.draft.nodes[index]
+        self.draft.rename(names, self._outside())
+        if self.chain.end in self.draft.outputs:
+            self._take_output_name(last)
+
+    def _take_output_name(self, last: str) -> None:
+        """The graph's output keeps its name."""
+        if last not in self.graph.producer:
+            raise self._refusal("no block would be left to make an output", self.graph.producer[self.chain.end])
+        for node in self.draft.all_nodes():
+            for slot, name in enumerate(node.output):
+                if name == last:
+                    node.output[slot] = self.chain.end
+        self.draft.rename({last: self.chain.end}, self.draft.all_nodes())
+
+    # -- growing ----------------------------------------------------------------------------------------------
+
+    def grow(self, target: int) -> None:
+        """Copy the last unit behind itself."""
+        template = sorted(self._template())
+        places = {there[-1]: there for there in self.chain.nodes.values()}
+        stems = self._stems()
+        after = max(template)
+        start, end = self.chain.start_of(-1), self.chain.end
+        feed, mapped = end, {}
+        for unit in range(len(self.chain.units), target):
+            mapped = {start: feed}
+            for index in template:
+                node = self._copy(index, unit, places.get(index), stems, mapped)
+                self.draft.added.append((after, index, node, (self.number, unit)))
+            feed = mapped[end]
+        del mapped[start]
+        if end in self.draft.outputs:
+            self._swap_output(end, feed, template)
+            mapped.pop(end)
+        self.draft.rename(mapped, self._outside(template))
+
+    def _template(self) -> set[int]:
+        """The nodes of the last unit, and side nodes it reads that depend on it (shape arithmetic others share)."""
+        own = self.own[-1]
+        made = {name for index in own for name in self.graph.nodes[index].output} | {self.chain.start_of(-1)}
+        behind: set[int] = set()
+        waiting = list(own)
+        while waiting:
+            for name in self.graph.nodes[waiting.pop()].input:
+                index = self.graph.producer.get(name)
+                if index is not None and name not in made and index not in behind and index not in self.inside:
+                    behind.add(index)
+                    waiting.append(index)
+        found = set(own)
+        for index in sorted(behind):
+            if not made.isdisjoint(self.graph.nodes[index].input):
+                found.add(index)
+                made.update(self.graph.nodes[index].output)
+        return found
+
+    def _stems(self) -> list[str]:
+        """What stands before the number that counts in names of nodes of this chain."""
+        stems = {
+            stem for there in self.chain.nodes.values() if (stem := prefix([self.graph.nodes[i].name for i in there]))
+        }
+        return sorted(stems, key=len, reverse=True)
+
+    def _copy(
+        self, index: int, unit: int, there: tuple[int, ...] | None, stems: list[str], mapped: dict[str, str]
+    ) -> NodeProto:
+        source = self.graph.nodes[index]
+        node = NodeProto()
+        node.CopyFrom(source)
+        ahead = unit - len(self.chain.units) + 1
+
+        def name_like(names: list[str]) -> str:
+            clean = [n for n in names if n not in self.draft.outputs] or names
+            if len(clean) > 1:
+                return continued(clean, unit)
+            return renumbered(clean[0], stems, ahead * self.chain.layers)
+
+        peers = [self.graph.nodes[i] for i in there] if there else [source]
+        node.name = self.draft.new_node_name(name_like([p.name for p in peers]))
+        for slot, name in enumerate(source.input):
+            node.input[slot] = mapped.get(name, name)
+        for slot, name in enumerate(source.output):
+            if name:
+                node.output[slot] = mapped[name] = self.draft.new_tensor(name_like([p.output[slot] for p in peers]))
+                self.draft.copies[mapped[name]] = name
+        for entry in node.metadata_props:
+            values = [{e.key: e.value for e in p.metadata_props}.get(entry.key) for p in peers]
+            if len(values) > 1 and all(v is not None for v in values):
+                entry.value = continued([v for v in values if v is not None], unit)
+        return node
+
+    def _swap_output(self, end: str, last: str, template: list[int]) -> None:
+        """The last copy makes the graph's output; what the template makes gets a name of its own."""
+        inner = self.draft.copies[last]
+        fresh = self.draft.new_tensor(f"{inner}_inner")
+        self.draft.copies[fresh] = end
+        added = [node for _, _, node, unit in self.draft.added if unit[0] == self.number]
+        self.draft.rename({end: fresh}, added)
+        for index in template:
+            for slot, name in enumerate(self.draft.nodes[index].output):
+                if name == end:
+                    self.draft.nodes[index].output[slot] = fresh
+        for node in added:
+            for slot, name in enumerate(node.output):
+                if name == last:
+                    node.output[slot] = end
