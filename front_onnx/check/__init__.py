@@ -1,0 +1,1 @@
+"""Checking: is a model valid, does it run, are its outputs finite?"""
