@@ -1,0 +1,8 @@
+"""front-onnx: resize trained ONNX models in the frequency domain."""
+
+from front_onnx.api import Result, inspect, resize, validate
+from front_onnx.errors import FrontError
+from front_onnx.plan.request import Request
+
+__all__ = ["FrontError", "Request", "Result", "inspect", "resize", "validate"]
+__version__ = "0.1.0"

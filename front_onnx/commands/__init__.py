@@ -1,0 +1,29 @@
+"""The command line. It only parses, calls and prints."""
+
+from __future__ import annotations
+
+import click
+
+from front_onnx.commands.inspect import inspect_command
+from front_onnx.commands.resize import resize_command
+from front_onnx.commands.run import Group
+from front_onnx.commands.validate import validate_command
+
+__all__ = ["main"]
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="front-onnx")
+def main() -> None:
+    """Resize trained ONNX models: deeper or shallower, wider or narrower, weights carried over.
+
+    \b
+    front-onnx inspect model.onnx                        what is in it, what can be resized
+    front-onnx resize model.onnx --depth 6 --width 384   writes model-d6-w384.onnx
+    front-onnx validate model-d6-w384.onnx               does it load, run, stay finite
+    """
+
+
+main.add_command(inspect_command)
+main.add_command(resize_command)
+main.add_command(validate_command)

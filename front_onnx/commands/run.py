@@ -1,0 +1,62 @@
+"""How every command ends: one clear line and an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+
+from front_onnx.errors import FrontError
+
+__all__ = ["Group"]
+
+
+class Group(click.Group):
+    """Turns errors into one line on stderr: exit code 2 for wrong requests, 1 for failures."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command."""
+        standalone = kwargs.get("standalone_mode", True)
+        kwargs["standalone_mode"] = False
+        try:
+            code = super().main(*args, **kwargs)
+        except click.ClickException as error:
+            if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+                error.show()  # the help is what was asked for
+                sys.exit(error.exit_code)
+            _end(_usage(error), error.exit_code)
+        except click.Abort:
+            _end("interrupted", 130)
+        except FrontError as error:
+            _end(str(error), error.exit_code)
+        except KeyboardInterrupt:
+            _end("interrupted", 130)
+        except BrokenPipeError:
+            os._exit(1)
+        except OSError as error:
+            where = f" ({error.filename})" if error.filename else ""
+            _end(f"{error.strerror or error}{where}", 1)
+        except MemoryError:
+            _end("out of memory", 1)
+        except Exception as error:
+            if os.environ.get("FRONT_ONNX_DEBUG"):
+                raise
+            line = " ".join(str(error).split())[:300]
+            _end(f"{type(error).__name__}: {line}; this is a bug, FRONT_ONNX_DEBUG=1 shows where", 1)
+        if standalone:
+            sys.exit(code or 0)
+        return code
+
+
+def _usage(error: click.ClickException) -> str:
+    """What click found wrong, in one line, with the command whose help tells more."""
+    message = " ".join(error.format_message().split()).rstrip(".")
+    context = getattr(error, "ctx", None)
+    return f"{message}; see {context.command_path} --help" if context is not None else message
+
+
+def _end(message: str, code: int) -> None:
+    click.echo(f"Error: {message}", err=True)
+    sys.exit(code)

@@ -1,0 +1,120 @@
+"""Tables that a person can read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+__all__ = ["console", "plan_table", "print_structure", "print_validation"]
+
+console = Console(highlight=False)
+
+
+def count(number: int) -> str:
+    """12345678 as 12.3 M."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= limit:
+            return f"{number / limit:.1f} {unit}"
+    return str(number)
+
+
+def print_structure(about: Mapping[str, Any]) -> None:
+    """Chains and dims of `inspect`."""
+    console.print(
+        f"[bold]{escape(str(about['model'] or 'model'))}[/]: {count(about['parameters'])} parameters, "
+        f"{count(about['bytes'])}B, {about['nodes']} nodes, opset {about['opset'].get('ai.onnx', '?')}"
+        + (f", {escape(about['producer'])}" if about["producer"] else "")
+    )
+    if about["chains"]:
+        _print_chains(about["chains"])
+    else:
+        console.print("\nNo repeated block was found: the depth cannot be changed.")
+    table = Table(title="dims", title_justify="left", box=None, header_style="bold")
+    for header in ("name", "size", "relation", "resizing"):
+        table.add_column(header, justify="right" if header == "size" else "left", overflow="fold")
+    for name, dim in _alike(about["dims"]):
+        if not dim["resizable"]:
+            how = f"[red]frozen[/]: {escape(str(dim['reason']))}"
+        elif dim["follows_width"]:
+            how = "is the width" if dim["kind"] == "residual" else "follows the width"
+        else:
+            how = f"fixed: {escape(str(dim['reason']))}"
+        table.add_row(escape(name), str(dim["size"]), escape(dim["relation"] or ""), how)
+    console.print()
+    console.print(table)
+    for symbol, size in about["baked"].items():
+        console.print(f"\nNote: {escape(symbol)} is declared symbolic, but the graph only works with {size}.")
+    if about["unfollowed"]:
+        console.print(f"\n{len(about['unfollowed'])} nodes could not be followed; the first ones:")
+        for entry in about["unfollowed"][:5]:
+            console.print(f"  {escape(entry['node'])} ({entry['operator']}): {escape(entry['reason'])}")
+
+
+def _alike(dims: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Dims with one stem, size and kind in one row: a stage may have an inner width in each of its layers."""
+    groups: dict[tuple, list[dict[str, Any]]] = {}
+    for dim in dims:
+        key = (re.sub(r"_\d+$", "", dim["name"]), dim["size"], dim["kind"], dim["resizable"])
+        groups.setdefault(key, []).append(dim)
+    for members in groups.values():
+        names = [dim["name"] for dim in members]
+        yield names[0] + (f" ... {names[-1]}" if len(names) > 1 else ""), members[0]
+
+
+def _print_chains(chains: list[dict[str, Any]]) -> None:
+    table = Table(title="chains of blocks", title_justify="left", box=None, header_style="bold")
+    for header in ("name", "depth", "width", "parameters each", "one block"):
+        table.add_column(header, justify="right" if header in ("depth", "width", "parameters each") else "left")
+    for chain in chains:
+        notes = []
+        if chain["layers_per_unit"] > 1:
+            notes.append(f"{chain['units']} units of {chain['layers_per_unit']} layers")
+        if chain["first_block_differs"]:
+            notes.append("the first block differs")
+        operators = ", ".join(f"{n} {op}" for op, n in list(chain["operators"].items())[:4])
+        table.add_row(
+            escape(chain["name"]),
+            str(chain["depth"]),
+            str(chain["width"] or "?"),
+            count(chain["parameters_per_unit"]),
+            "; ".join([*notes, operators]),
+        )
+    console.print()
+    console.print(table)
+
+
+def plan_table(about: Mapping[str, Any], sizes: tuple[int, int] | None) -> Table:
+    """Before and after."""
+    table = Table(box=None, header_style="bold")
+    for header in ("", "before", "after"):
+        table.add_column(header, justify="left" if not header else "right")
+    for name, (before, after) in about["depth"].items():
+        _row(table, f"depth {name}" if len(about["depth"]) > 1 else "depth", before, after)
+    rows = [{"name": n, "size": (b, a), "kind": "", "resizable": True} for n, (b, a) in about["dims"].items()]
+    rows += [{"name": n, "size": (s, s), "kind": "", "resizable": True} for n, s in about["kept"].items()]
+    for name, row in _alike(rows):
+        _row(table, name, *row["size"])
+    before, after = about["parameters"]
+    _row(table, "parameters", count(before), count(after))
+    if sizes:
+        _row(table, "file size", count(sizes[0]) + "B", count(sizes[1]) + "B")
+    return table
+
+
+def _row(table: Table, name: str, before: object, after: object) -> None:
+    style = "" if before != after else "dim"
+    table.add_row(escape(name), str(before), str(after), style=style)
+
+
+def print_validation(about: Mapping[str, Any]) -> None:
+    """One line per check."""
+    for check in about["checks"]:
+        mark = "[green]ok[/]  " if check["passed"] else "[red]FAIL[/]"
+        console.print(f"{mark} {check['name']}: {escape(check['detail'])}")
+    for difference in about["differences"]:
+        console.print(f"[yellow]differs[/] {escape(difference)}")

@@ -1,0 +1,142 @@
+"""What a person or a script wants to know of a structure, a plan or a result, as plain data."""
+
+from __future__ import annotations
+
+from collections import Counter
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import onnx
+
+from front_onnx.check.validate import Validation
+from front_onnx.plan.contents import Original, Resampled
+from front_onnx.plan.plan import Plan
+from front_onnx.read.graph import label
+from front_onnx.understand.atoms import size_of
+from front_onnx.understand.blocks import Chain
+from front_onnx.understand.structure import Dim, Structure
+
+__all__ = ["describe_plan", "describe_structure", "describe_validation", "parameter_count"]
+
+
+def parameter_count(graph: onnx.GraphProto) -> int:
+    """Number of floating-point weights with more than one element, in initializers and Constant nodes."""
+    tensors = [
+        *graph.initializer,
+        *(a.t for n in graph.node if n.op_type == "Constant" for a in n.attribute if a.HasField("t")),
+    ]
+    floats = (
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.FLOAT16,
+        onnx.TensorProto.DOUBLE,
+        onnx.TensorProto.BFLOAT16,
+    )
+    counts = [int(np.prod(t.dims)) for t in tensors if t.data_type in floats]
+    return sum(count for count in counts if count > 1)
+
+
+def describe_structure(structure: Structure) -> dict[str, Any]:
+    """Chains, dims and what can be resized."""
+    graph = structure.graph
+    return {
+        "model": str(graph.model.path) if graph.model.path else None,
+        "producer": " ".join([graph.model.proto.producer_name, graph.model.proto.producer_version]).strip(),
+        "opset": dict(graph.opset),
+        "nodes": len(graph.nodes),
+        "parameters": parameter_count(graph.proto),
+        "bytes": graph.model.size,
+        "chains": [_chain(structure, number, chain) for number, chain in enumerate(structure.chains)],
+        "dims": [_dim(structure, dim) for dim in structure.dims if dim.named],
+        "unfollowed": [
+            {"node": label(graph.nodes[node]), "operator": graph.nodes[node].op_type, "reason": reason}
+            for node, reason in structure.analysis.troubles
+        ],
+        "baked": dict(structure.analysis.baked),
+    }
+
+
+def _chain(structure: Structure, number: int, chain: Chain) -> dict[str, Any]:
+    graph = structure.graph
+    names = {graph.constant_name(graph.nodes[e.node].input[e.slot]) for e in chain.places}
+    operators = Counter(graph.nodes[node].op_type for segment in chain.units[0] for node in segment.nodes)
+    residual = structure.residuals[number]
+    return {
+        "name": chain.name,
+        "depth": chain.depth,
+        "units": len(chain.units),
+        "layers_per_unit": chain.layers,
+        "first_block_differs": bool(chain.lead),
+        "parameters_per_unit": sum(int(np.prod(graph.constants[name].dims)) for name in names),
+        "operators": dict(operators.most_common()),
+        "width": size_of(residual) if residual is not None else None,
+        "width_dims": structure.describe(residual) if residual is not None else None,
+    }
+
+
+def _dim(structure: Structure, dim: Dim) -> dict[str, Any]:
+    fixed = dim.frozen or dim.reason
+    return {
+        "name": dim.name,
+        "size": dim.size,
+        "kind": dim.kind,
+        "chain": structure.chains[dim.chain].name if dim.chain is not None and dim.kind != "fixed" else None,
+        "relation": relation(structure, dim),
+        "resizable": not dim.frozen,
+        "follows_width": dim.kind in ("residual", "heads", "kv_heads", "inner"),
+        "reason": fixed,
+    }
+
+
+def relation(structure: Structure, dim: Dim) -> str | None:
+    """How a dim relates to the width of its chain: `4 x hidden`, `12 x 64`."""
+    if dim.chain is None or dim.kind == "fixed":
+        return None
+    if dim.kind in ("heads", "kv_heads"):
+        partner = next((d for d in structure.dims if d.kind == "head_dim" and d.chain == dim.chain), None)
+        return f"{dim.size} x {partner.name} {partner.size}" if partner else None
+    residual = structure.residuals[dim.chain]
+    if dim.kind != "inner" or residual is None:
+        return None
+    ratio = Fraction(dim.size, size_of(residual))
+    shown = str(ratio.numerator) if ratio.denominator == 1 else f"{ratio.numerator}/{ratio.denominator}"
+    atoms = structure.analysis.algebra.expand(residual)
+    hidden = " x ".join(structure.by_atom[a].name for a in atoms if a in structure.by_atom)
+    return f"{shown} x {hidden}" if ratio.denominator <= 16 else None
+
+
+def describe_plan(plan: Plan, proto: onnx.ModelProto) -> dict[str, Any]:
+    """Before and after, and what is done; `proto` is the rewritten skeleton."""
+    structure = plan.structure
+    sizes = {dim.name: [dim.size, plan.sizes[dim.atom] * dim.times] for dim in structure.dims}
+    changed = {name: pair for name, pair in sizes.items() if pair[0] != pair[1]}
+    kept = {dim.name: dim.size for dim in structure.dims if dim.name not in changed and dim.kind not in ("fixed",)}
+    contents = [*plan.contents.values(), *(c for unit in plan.clones.values() for c in unit.values())]
+    resampled = {c for c in contents if isinstance(c, Resampled)}
+    numbers = len({id(c) for c in plan.contents.values() if not isinstance(c, Resampled | Original)})
+    weights = [t for t in proto.graph.initializer if t.data_type in (1, 10, 11, 16) and np.prod(t.dims) > 1]
+    return {
+        "depth": {c.name: list(d) for c, d in zip(structure.chains, plan.depths, strict=True)},
+        "dims": changed,
+        "kept": kept,
+        "parameters": [parameter_count(structure.graph.proto), parameter_count(proto.graph)],
+        "nodes": [len(structure.graph.nodes), len(proto.graph.node)],
+        "weights_resized": len(resampled),
+        "weights_copied": max(len(weights) - len(resampled), 0),
+        "constants_rewritten": numbers,
+        "attributes_rewritten": len(plan.attributes),
+        "scale": plan.request.scale,
+        "ratio": plan.request.ratio,
+        "warnings": list(plan.warnings),
+    }
+
+
+def describe_validation(validation: Validation | None) -> dict[str, Any] | None:
+    """Checks as plain data."""
+    if validation is None:
+        return None
+    return {
+        "passed": validation.passed,
+        "checks": [{"name": c.name, "passed": c.passed, "detail": c.detail} for c in validation.checks],
+        "differences": validation.differences,
+    }
