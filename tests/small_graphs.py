@@ -1,0 +1,165 @@
+"""Small random ONNX graphs: building them, running them with every inner tensor, and checking what is said of them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+from front_onnx.plan.plan import Plan
+from front_onnx.read.graph import Graph
+from front_onnx.read.model_file import read_model
+from front_onnx.understand.analysis import Analysis, understand
+from front_onnx.understand.atoms import size_of
+from front_onnx.understand.numbers import value_of
+
+__all__ = ["Net", "analyse", "assert_as_planned", "assert_refused_by_plan", "assert_understood", "feeds_for", "run_all"]
+
+_IR = {9: 4, 10: 5, 13: 7, 17: 8}
+
+
+class Net:
+    """A graph under construction; everything random comes from `rng`."""
+
+    def __init__(self, rng: random.Random, opset: int = 20) -> None:
+        self.rng, self.opset = rng, opset
+        self.numbers = np.random.default_rng(rng.getrandbits(32))
+        self.nodes: list[onnx.NodeProto] = []
+        self.inputs: list[onnx.ValueInfoProto] = []
+        self.weights: list[TensorProto] = []
+
+    def size(self, *choices: int) -> int:
+        """A small size, of the given ones or any."""
+        return self.rng.choice(choices or (2, 3, 4, 5, 6))
+
+    def shape(self, low: int = 1, high: int = 4) -> list[int]:
+        """A shape of random rank."""
+        return [self.size() for _ in range(self.rng.randint(low, high))]
+
+    def maybe(self) -> bool:
+        return self.rng.random() < 0.5
+
+    def input(self, shape: Iterable[int | str], dtype: type = np.float32, name: str | None = None) -> str:
+        name = name or f"x{len(self.inputs)}"
+        kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+        self.inputs.append(helper.make_tensor_value_info(name, kind, list(shape)))
+        return name
+
+    def const(self, array: object, dtype: type | None = None, name: str | None = None) -> str:
+        name = name or f"w{len(self.weights)}"
+        self.weights.append(numpy_helper.from_array(np.asarray(array, dtype), name))
+        return name
+
+    def weight(self, *shape: int, name: str | None = None) -> str:
+        return self.const(self.numbers.uniform(-1, 1, shape).astype(np.float32), name=name)
+
+    def ints(self, *values: int) -> str:
+        return self.const(values, np.int64)
+
+    def data(self, shape: Iterable[int], dtype: type = np.float32) -> str:
+        """An activation all of whose axes a weight has as well, so that each can be resized; or a plain input."""
+        shape = list(shape)
+        x = self.input(shape, dtype)
+        if np.dtype(dtype) == np.float32 and self.rng.random() < 0.8:
+            return self.add("Add", x, self.weight(*shape))
+        return x
+
+    def add(self, op: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: object) -> str | list[str]:
+        number = len(self.nodes)
+        names = [f"{op.lower()}{number}.{i}" for i in range(outputs)]
+        given = {k: v for k, v in attributes.items() if v is not None}
+        self.nodes.append(helper.make_node(op, inputs, names, name=f"{op}{number}", domain=domain, **given))
+        return names if outputs > 1 else names[0]
+
+    def model(self, *outputs: str) -> onnx.ModelProto:
+        """The graph; with no outputs named, whatever nothing reads is one."""
+        read = {name for node in self.nodes for name in node.input}
+        names = outputs or [n for node in self.nodes for n in node.output if n and n not in read]
+        infos = [onnx.ValueInfoProto(name=name) for name in names]
+        graph = helper.make_graph(self.nodes, "small", self.inputs, infos, self.weights)
+        proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)])
+        proto.ir_version = _IR.get(self.opset, 10)
+        return _typed(proto)
+
+
+def _typed(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Declare the outputs as onnxruntime infers them."""
+    session = _session(proto)
+    kinds = {"tensor(bool)": TensorProto.BOOL, "tensor(float)": TensorProto.FLOAT, "tensor(double)": TensorProto.DOUBLE}
+    for info, found in zip(proto.graph.output, session.get_outputs(), strict=True):
+        plain = found.type.removeprefix("tensor(").removesuffix(")")
+        kind = kinds.get(found.type) or helper.np_dtype_to_tensor_dtype(np.dtype(plain.replace("float16", "half")))
+        info.CopyFrom(helper.make_tensor_value_info(info.name, kind, None))
+    return proto
+
+
+def _session(proto: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def feeds_for(proto: onnx.ModelProto, symbols: Mapping[str, int] | None = None, seed: int = 0) -> dict[str, np.ndarray]:
+    """Random inputs; whole numbers are 0 or 1, so that they are fit to index with."""
+    numbers = np.random.default_rng(seed)
+    made = {}
+    weights = {tensor.name for tensor in proto.graph.initializer}
+    for info in proto.graph.input:
+        if info.name in weights:
+            continue
+        dims = info.type.tensor_type.shape.dim
+        shape = [d.dim_value if d.HasField("dim_value") else (symbols or {})[d.dim_param] for d in dims]
+        dtype = helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type)
+        whole = np.dtype(dtype).kind in "iub"
+        made[info.name] = (numbers.integers(0, 2, shape) if whole else numbers.normal(size=shape)).astype(dtype)
+    return made
+
+
+def run_all(proto: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every tensor that a node makes."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(proto)
+    names = [name for node in proto.graph.node for name in node.output if name]
+    del copy.graph.output[:]
+    copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    return dict(zip(names, _session(copy).run(names, dict(feeds)), strict=True))
+
+
+def analyse(proto: onnx.ModelProto) -> Analysis:
+    """The axes of every tensor."""
+    return understand(Graph(read_model(proto)))
+
+
+def _assert_shapes(analysis: Analysis, made: Mapping[str, np.ndarray], size: Callable) -> None:
+    for name, array in made.items():
+        fact = analysis.facts.get(name)
+        if fact is None:  # a constant, or a tensor that resizing added
+            continue
+        assert fact.axes is not None, f"nothing is known of {name}"
+        assert [size(axis) for axis in fact.axes] == list(array.shape), f"axes of {name}"
+
+
+def assert_understood(analysis: Analysis, made: Mapping[str, np.ndarray]) -> None:
+    """Axes have the shapes that onnxruntime made, followed contents its values."""
+    _assert_shapes(analysis, made, size_of)
+    for name, array in made.items():
+        value = analysis.facts[name].value if name in analysis.facts else None
+        if value is not None:
+            plain = np.array([value_of(n) for n in value.flat]).reshape(value.shape)
+            np.testing.assert_allclose(plain, array, rtol=1e-5, err_msg=f"contents of {name}")
+
+
+def assert_refused_by_plan(error: Exception) -> None:
+    """A refusal is right where the plan finds a size impossible, not where its own outcome surprises it."""
+    assert "hold together" not in str(error), error
+
+
+def assert_as_planned(plan: Plan, made: Mapping[str, np.ndarray]) -> None:
+    """Every tensor of the resized model has the shape that the plan foresees."""
+    _assert_shapes(plan.structure.analysis, made, plan.size)

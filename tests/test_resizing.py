@@ -1,0 +1,123 @@
+"""A resized graph runs, and every tensor in it has the shape that was planned; or it was refused."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import onnx
+import pytest
+from small_graphs import Net, analyse, assert_as_planned, assert_refused_by_plan, assert_understood, feeds_for, run_all
+from small_pieces import CONVOLUTIONAL, ORDERS, SEQUENTIAL, attend, fused_qkv
+
+from front_onnx.api import inspect, resize
+from front_onnx.errors import FrontError
+
+SEEDS = 8
+
+
+def _sequence(seed: int, *pieces) -> onnx.ModelProto:
+    net = Net(random.Random(seed))
+    shape = [net.size(1, 2, 3), net.size(4, 5, 7), net.size(6, 8, 12)]
+    x = net.add("MatMul", net.input([*shape[:2], 5]), net.weight(5, shape[-1]))
+    for piece in pieces:
+        x = piece(net, x, shape)
+    net.add("MatMul", x, net.weight(shape[-1], 3))
+    return net.model()
+
+
+def _image(seed: int, *pieces) -> onnx.ModelProto:
+    net = Net(random.Random(seed))
+    shape = [net.size(1, 2), net.size(4, 6, 8), 6, 6]
+    x = net.add("Conv", net.input([shape[0], 3, 6, 6]), net.weight(shape[1], 3, 3, 3), pads=[1] * 4)
+    for piece in pieces:
+        x = piece(net, x, shape)
+    net.add("Gemm", net.add("Flatten", net.add("GlobalAveragePool", x)), net.weight(3, shape[1]), transB=1)
+    return net.model()
+
+
+def _attempt(proto: onnx.ModelProto, wanted: dict[str, int]) -> bool:
+    """Resize and check; False if it was refused."""
+    try:
+        result = resize(proto, dims=wanted, validate=False)
+    except FrontError as error:
+        assert_refused_by_plan(error)
+        return False
+    try:
+        assert_as_planned(result.plan, run_all(result.model, feeds_for(result.model)))
+    except Exception as error:
+        pytest.fail(f"{wanted}: {type(error).__name__}: {str(error)[:600]}")
+    return True
+
+
+def _check(proto: onnx.ModelProto, rng: random.Random) -> dict[str, bool]:
+    """Change every dim alone and all of them together; which kinds could be doubled."""
+    assert_understood(analyse(proto), run_all(proto, feeds_for(proto)))
+    dims = [dim for dim in inspect(proto).dims if dim.named]
+    doubled: dict[str, bool] = {}
+    for dim in dims:
+        done = _attempt(proto, {dim.name: dim.size * 2})
+        doubled[dim.kind] = doubled.get(dim.kind, True) and done
+        _attempt(
+            proto, {dim.name: rng.choice([dim.size + 1, dim.size * 3, max(1, dim.size // 2), max(1, dim.size - 1)])}
+        )
+    free = [dim for dim in dims if dim.kind != "fixed"]
+    _attempt(proto, {dim.name: dim.size * 2 for dim in free})
+    _attempt(proto, {dim.name: rng.choice([dim.size, dim.size * 2, dim.size * 3]) for dim in free})
+    return doubled
+
+
+@pytest.mark.parametrize("piece", SEQUENTIAL)
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_a_piece_of_a_sequence_model(piece, seed):
+    doubled = _check(_sequence(seed, piece), random.Random(seed))
+    assert doubled["inner"]
+    assert all(doubled.get(kind, True) for kind in ("heads", "kv_heads", "head_dim"))
+
+
+@pytest.mark.parametrize("piece", CONVOLUTIONAL)
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_a_piece_of_an_image_model(piece, seed):
+    assert _check(_image(seed, piece), random.Random(seed))["inner"]
+
+
+@pytest.mark.parametrize("seed", range(3 * SEEDS))
+def test_pieces_in_a_row(seed):
+    rng = random.Random(seed)
+    build, pieces = (_sequence, SEQUENTIAL) if seed % 3 else (_image, CONVOLUTIONAL)
+    _check(build(seed, *rng.choices(pieces, k=3)), rng)
+
+
+@pytest.mark.parametrize("piece", [*SEQUENTIAL, *CONVOLUTIONAL])
+def test_everything_at_once_by_a_factor(piece):
+    for seed in range(SEEDS):
+        proto = (_sequence if piece in SEQUENTIAL else _image)(seed, piece)
+        try:
+            result = resize(proto, width_mult=2, validate=False)
+        except FrontError:
+            continue
+        assert_as_planned(result.plan, run_all(result.model, feeds_for(result.model)))
+
+
+@pytest.mark.parametrize("way", ["gather", "split", "slice"])
+@pytest.mark.parametrize("change", [{"heads": 6}, {"head_dim": 8}, {"heads": 2, "head_dim": 3}])
+def test_the_order_of_fused_factors_does_not_matter(way, change):
+    """One weight written in three orders is one model, before resizing and after."""
+    b, t, width, heads, d = 2, 5, 7, 3, 4
+    weight = np.random.default_rng(0).normal(size=(width, 3, heads, d)).astype(np.float32)
+    before, after = [], []
+    for order in ORDERS:
+        net = Net(random.Random(0))
+        arranged = weight.transpose(0, *(1 + "3hd".index(letter) for letter in order))
+        qkv = net.add("MatMul", net.input([b, t, width]), net.const(arranged.reshape(width, -1)))
+        parts = fused_qkv(net, qkv, [b, t, 3 * heads * d], heads, order, way)
+        net.add("Reshape", attend(net, *parts, d), net.ints(b, t, heads * d))
+        last = net.nodes[-1].output[0]
+        net.add("MatMul", last, net.const(np.random.default_rng(1).normal(size=(heads * d, 3)), np.float32))
+        proto = net.model()
+        result = resize(proto, dims=change, validate=False)
+        before.append(run_all(proto, feeds_for(proto))[net.nodes[-1].output[0]])
+        after.append(run_all(result.model, feeds_for(result.model))[net.nodes[-1].output[0]])
+    for made in (before, after):
+        np.testing.assert_allclose(made[1], made[0], rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(made[2], made[0], rtol=1e-3, atol=1e-5)
