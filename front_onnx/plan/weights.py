@@ -96,7 +96,8 @@ class _Weights:
         matrix = names[0] in self.contracted
         if not same and not matrix and feeds_waves(self.graph, edges[0]):
             return [self._frequencies(edges[0], dims)] * target
-        tied = len(names) > 1 and (len(set(names)) == 1 or self._equal(names))
+        keeps = self.plan.request.scale != "ortho"  # the paper's formula scales even what is equal in all blocks
+        tied = len(names) > 1 and (len(set(names)) == 1 or (not matrix and keeps and self._equal(names)))
         if tied:
             names = names[:1]  # one tensor for all units stays one
         maps = tuple(
@@ -116,7 +117,7 @@ class _Weights:
         return [Resampled(names, u, depth, maps) for u in range(target)]
 
     def _equal(self, names: tuple[str, ...]) -> bool:
-        """True if tensors with different names hold the same (masks, or weights all blocks share)."""
+        """True if tensors with different names hold the same (masks that every block has for itself)."""
         first, *others = (self.graph.array(name) for name in names)
         return all(first.flat[:1] == other.flat[:1] and np.array_equal(first, other) for other in others)
 

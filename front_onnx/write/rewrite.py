@@ -256,8 +256,9 @@ def _set_shapes(draft: Draft, plan: Plan) -> None:
     made_here = [node for node in graph.node if node.op_type == "Constant"]
     constants |= {node.output[0]: a.t for node in made_here for a in node.attribute if a.name == "value"}
     for info in _all_infos(graph):
-        if info.name in constants:
-            _set_dims(info, list(constants[info.name].dims))
+        constant = constants.get(plan.structure.graph.constant_name(info.name))
+        if constant is not None:
+            _set_dims(info, list(constant.dims))
             continue
         fact = facts.get(info.name)
         if fact is None or fact.axes is None or not info.type.tensor_type.HasField("shape"):
