@@ -102,7 +102,7 @@ def _attempt(result: Validation, name: str, work: object) -> bool:
 
 
 def _checker(source: str | onnx.ModelProto) -> str:
-    onnx.checker.check_model(source, full_check=False)
+    onnx.checker.check_model(source, full_check=True)
     return "valid"
 
 
