@@ -14,7 +14,7 @@ import torch.nn as nn
 
 from . import families
 from .randomise import randomise
-from .sizes import Size, per_stage, uniform
+from .sizes import Size, per_stage, request, uniform
 
 Inputs = dict[str, torch.Tensor]
 
@@ -59,15 +59,7 @@ class Architecture:
 
     def request(self, size: Size) -> dict[str, str]:
         """What a user types to get from the source to this size; what does not change is left out."""
-        typed = {}
-        if size.depth != self.source.depth:
-            typed["depth"] = ",".join(map(str, size.depth))
-        if size.width != self.source.width:
-            if self.width_by_ratio:
-                typed["width_mult"] = f"{size.width[0] / self.source.width[0]:g}"
-            else:
-                typed["width"] = ",".join(map(str, size.width))
-        return typed
+        return request(self.source, size, by_ratio=self.width_by_ratio)
 
 
 _LOGITS = ("logits",)

@@ -1,4 +1,4 @@
-"""Sizes: how deep and how wide, and the targets every architecture is resized to."""
+"""Sizes: how deep and how wide, the targets an architecture is resized to, and what a user types for them."""
 
 from dataclasses import dataclass
 
@@ -9,6 +9,22 @@ class Size:
 
     depth: tuple[int, ...]
     width: tuple[int, ...]
+
+
+def request(source: Size, size: Size, *, by_ratio: bool = False) -> dict[str, str]:
+    """What a user types to get from the source to this size; what does not change is left out.
+
+    `by_ratio`: widths change by one factor, for models with no single residual width.
+    """
+    typed = {}
+    if size.depth != source.depth:
+        typed["depth"] = ",".join(map(str, size.depth))
+    if size.width != source.width:
+        if by_ratio:
+            typed["width_mult"] = f"{size.width[0] / source.width[0]:g}"
+        else:
+            typed["width"] = ",".join(map(str, size.width))
+    return typed
 
 
 def uniform(
@@ -40,3 +56,8 @@ def per_stage(
         "grow": Size(deeper, wider),
         "mixed": Size(deeper, narrower),
     }
+
+
+def widths(width: int, *others: int) -> tuple[Size, dict[str, Size]]:
+    """The source and its targets for a model whose depth is no number (DenseNet, Inception, U-Net)."""
+    return Size((), (width,)), {f"width {other}": Size((), (other,)) for other in others}

@@ -1,0 +1,144 @@
+"""Run the support matrix and write its table.
+
+python tests/matrix/run.py                       # everything, into docs/support.md
+python tests/matrix/run.py --suite jax_models --only 'vit*' --no-table
+"""
+
+import argparse
+import fnmatch
+import importlib
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections import Counter
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+
+import onnx
+
+import front_onnx
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the zoo lies beside this folder, in no package
+
+from zoo.oracle import compare
+
+from matrix.entry import Entry
+from matrix.table import write_table
+
+SUITES = ("torch_text", "torch_vision", "keras_models", "jax_models")
+
+
+def names(suite: str) -> list[str]:
+    """The rows of a suite, as `name exporter`."""
+    return [f"{e.name} {e.exporter}" for e in importlib.import_module(f"matrix.{suite}").ENTRIES]
+
+
+def run(suite: str, row: str, keep: str | None = None) -> dict:
+    """Resize one row every way; what came out, as plain data."""
+    warnings.simplefilter("ignore")
+    entry: Entry = next(
+        e for e in importlib.import_module(f"matrix.{suite}").ENTRIES if f"{e.name} {e.exporter}" == row
+    )
+    started = time.perf_counter()
+    found = {"suite": suite, "name": entry.name, "kind": entry.kind, "exporter": entry.exporter, "targets": {}}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(keep or temporary) / row.replace(" ", "-").replace("/", "_")
+        folder.mkdir(parents=True, exist_ok=True)
+        source = folder / "source.onnx"
+        try:
+            entry.export(entry.source, source)
+        except Exception as error:
+            found["outcome"] = "no export"
+            found["targets"]["source"] = ["no export", _line(error)]
+            found["trace"] = traceback.format_exc()
+            return found
+        found["targets"]["identity"] = _guarded(lambda: _identity(source, folder))
+        for label in entry.targets:
+            found["targets"][label] = _guarded(lambda label=label: _target(entry, label, source, folder))
+    outcomes = {outcome for outcome, _ in found["targets"].values()}
+    found["outcome"] = next(o for o in ("wrong", "no export", "refused", "right") if o in outcomes)
+    found["seconds"] = round(time.perf_counter() - started, 1)
+    return found
+
+
+def _guarded(work) -> list[str]:
+    try:
+        return work()
+    except front_onnx.FrontError as error:
+        return ["refused", str(error)]
+    except Exception as error:
+        return ["wrong", f"{type(error).__name__}: {_line(error)}", traceback.format_exc()]
+
+
+def _identity(source: Path, folder: Path) -> list[str]:
+    """No size asked for: every weight byte for byte, the same outputs."""
+    result = front_onnx.resize(source, output=folder / "identity.onnx")
+    if not result.validation.passed:
+        return ["refused", f"the source itself is not valid: {result.validation.failure}"]
+    before, after = onnx.load(source), onnx.load(folder / "identity.onnx")
+    if not before.functions:
+        weights = {t.name: t.raw_data for t in before.graph.initializer}
+        changed = [t.name for t in after.graph.initializer if weights.get(t.name) != t.raw_data]
+        if changed:
+            return ["wrong", f"identity: weights changed: {changed[:3]}"]
+    different = compare(after, before)
+    return ["wrong", f"identity: {different[0]}"] if different else ["right", ""]
+
+
+def _target(entry: Entry, label: str, source: Path, folder: Path) -> list[str]:
+    size, stem = entry.targets[label], label.replace(" ", "-")
+    output, native = folder / f"{stem}.onnx", folder / f"{stem}-native.onnx"
+    try:
+        entry.export(size, native)
+    except Exception as error:
+        return ["no export", _line(error)]
+    result = front_onnx.resize(source, **entry.request(label), output=output)
+    if not result.validation.passed:
+        return ["wrong", f"not valid: {result.validation.failure}"]
+    tables = entry.tables(size) if entry.tables else ()
+    different = compare(output, native, tied=entry.tied, tables=tables)
+    return ["wrong", *different[:5]] if different else ["right", ""]
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--suite", action="append", help=f"one of {', '.join(SUITES)}")
+    parser.add_argument("--only", default="*", help="rows whose 'name exporter' matches this pattern")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--json", type=Path, help="write the results here as well")
+    parser.add_argument("--keep", type=Path, help="keep the models in this folder")
+    parser.add_argument("--no-table", action="store_true", help="leave docs/support.md as it is")
+    options = parser.parse_args()
+    context = multiprocessing.get_context("spawn")
+    results = []
+    with ProcessPoolExecutor(options.jobs, mp_context=context, max_tasks_per_child=8) as pool:
+        suites = options.suite or SUITES
+        rows = [(s, row) for s, listed in zip(suites, pool.map(names, suites), strict=True) for row in listed]
+        rows = [r for r in rows if fnmatch.fnmatch(r[1], options.only)]
+        keep = str(options.keep) if options.keep else None
+        waiting = [pool.submit(run, suite, row, keep) for suite, row in rows]
+        for done, future in enumerate(as_completed(waiting), 1):
+            found = future.result()
+            results.append(found)
+            print(f"[{done}/{len(waiting)}] {found['outcome']:9} {found['name']} {found['exporter']}", flush=True)
+            for label, (outcome, *why) in found["targets"].items():
+                if outcome != "right":
+                    print(f"      {label}: {outcome}: {why[0] if why else ''}"[:400], flush=True)
+    print(dict(Counter(found["outcome"] for found in results)))
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1))
+    if not options.no_table:
+        write_table(results, Path(__file__).parents[2] / "docs" / "support.md")
+
+
+if __name__ == "__main__":
+    main()
