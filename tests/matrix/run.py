@@ -16,7 +16,6 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 import onnx
@@ -64,6 +63,10 @@ def run(suite: str, row: str, keep: str | None = None) -> dict:
     found["outcome"] = next(o for o in ("wrong", "no export", "refused", "right") if o in outcomes)
     found["seconds"] = round(time.perf_counter() - started, 1)
     return found
+
+
+def _run(arguments: tuple[str, str, str | None]) -> dict:
+    return run(*arguments)
 
 
 def _guarded(work) -> list[str]:
@@ -118,18 +121,15 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="keep the models in this folder")
     parser.add_argument("--no-table", action="store_true", help="leave docs/support.md as it is")
     options = parser.parse_args()
-    context = multiprocessing.get_context("spawn")
+    keep = str(options.keep) if options.keep else None
     results = []
-    with ProcessPoolExecutor(options.jobs, mp_context=context, max_tasks_per_child=8) as pool:
+    with multiprocessing.get_context("spawn").Pool(options.jobs, maxtasksperchild=8) as pool:
         suites = options.suite or SUITES
-        rows = [(s, row) for s, listed in zip(suites, pool.map(names, suites), strict=True) for row in listed]
+        rows = [(s, row, keep) for s, listed in zip(suites, pool.map(names, suites), strict=True) for row in listed]
         rows = [r for r in rows if fnmatch.fnmatch(r[1], options.only)]
-        keep = str(options.keep) if options.keep else None
-        waiting = [pool.submit(run, suite, row, keep) for suite, row in rows]
-        for done, future in enumerate(as_completed(waiting), 1):
-            found = future.result()
+        for done, found in enumerate(pool.imap_unordered(_run, rows), 1):
             results.append(found)
-            print(f"[{done}/{len(waiting)}] {found['outcome']:9} {found['name']} {found['exporter']}", flush=True)
+            print(f"[{done}/{len(rows)}] {found['outcome']:9} {found['name']} {found['exporter']}", flush=True)
             for label, (outcome, *why) in found["targets"].items():
                 if outcome != "right":
                     print(f"      {label}: {outcome}: {why[0] if why else ''}"[:400], flush=True)
