@@ -59,7 +59,7 @@ def run(suite: str, row: str, keep: str | None = None) -> dict:
         found["targets"]["identity"] = _guarded(lambda: _identity(source, folder))
         for label in entry.targets:
             found["targets"][label] = _guarded(lambda label=label: _target(entry, label, source, folder))
-    outcomes = {outcome for outcome, _ in found["targets"].values()}
+    outcomes = {outcome for outcome, *_ in found["targets"].values()}
     found["outcome"] = next(o for o in ("wrong", "no export", "refused", "right") if o in outcomes)
     found["seconds"] = round(time.perf_counter() - started, 1)
     return found
