@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,12 @@ from front_onnx.write.verify import verify
 __all__ = ["Result", "default_output", "inspect", "resize", "validate"]
 
 Progress = Callable[[str, int, int], None]
+Some = str | Sequence[str] | None  # one name or several
+
+
+def _several(given: Some) -> tuple[str, ...]:
+    """The names in an argument that takes one or several."""
+    return (given,) if isinstance(given, str) else tuple(given or ())
 
 
 def _silent(stage: str, done: int, total: int) -> None:
@@ -61,16 +67,17 @@ class Result:
     size: int
 
 
-def inspect(model: Any) -> Structure:
+def inspect(model: Any, *, block: Some = None) -> Structure:
     """Chains of blocks, named dims and what can be resized.
 
     Args:
         model: a path, an onnx.ModelProto or an onnx_graphsurgeon.Graph.
+        block: the repeated unit of each chain by hand, "NODE..NODE", instead of what is found.
 
     Raises:
-        FrontError: the model cannot be read.
+        FrontError: the model cannot be read, or what is named by hand is not there.
     """
-    return find_structure(Graph(_read(model)))
+    return find_structure(Graph(_read(model)), _several(block))
 
 
 def resize(
@@ -82,6 +89,7 @@ def resize(
     heads: Any = None,
     head_dim: Any = None,
     dims: dict[str, int] | None = None,
+    block: Some = None,
     ratio: float = 1.0,
     scale: str = "auto",
     output: str | os.PathLike[str] | None = None,
@@ -100,6 +108,7 @@ def resize(
         heads: number of attention heads.
         head_dim: size of each head.
         dims: sizes of named dims, fixed ones included.
+        block: the repeated unit of each chain by hand, "NODE..NODE", instead of what is found.
         ratio: part of the low frequencies kept along every axis (Eq. 4).
         scale: scale convention, see `front_onnx.scale`.
         output: where to write. A model given by path is written to `default_output` if this is None;
@@ -117,7 +126,7 @@ def resize(
     source = _read(model)
     graph = Graph(source)
     progress("understand", 0, 1)
-    plan = make_plan(find_structure(graph), request)
+    plan = make_plan(find_structure(graph, _several(block)), request)
     rewritten = rewrite(plan)
     verify(plan, rewritten)
     if dry_run:

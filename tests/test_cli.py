@@ -238,6 +238,13 @@ def test_inspect_names_the_node_that_freezes_a_dim(folder: Path) -> None:
     assert "/middle/odd_one" in front("inspect odd.onnx").stdout
 
 
+def test_inspect_a_block_by_hand(folder: Path) -> None:
+    about = json.loads(
+        front("inspect digits.onnx --block /blocks.0/norm1/LayerNormalization../blocks.1/Add_1 --json").stdout
+    )
+    assert [(chain["depth"], chain["units"]) for chain in about["chains"]] == [(3, 3)]
+
+
 def test_inspect_without_blocks(folder: Path) -> None:
     result = front("inspect plain.onnx")
     assert result.exit_code == 0 and "No repeated block" in result.stdout
@@ -365,6 +372,9 @@ def test_validate_refuses_pickles(folder: Path) -> None:
         ("--set =3", ["DIM=SIZE"]),
         ("--set classes=0", ["classes", "positive"]),
         ("--set classes=3 --set classes=4", ["classes", "3 and 4"]),
+        ("--block nowhere..else", ["--block", "nowhere"]),
+        ("--block /blocks.0/Add_1", ["--block", "NODE..NODE"]),
+        ("--block /blocks.1/Add../blocks.0/Add", ["--block", "before"]),
         ("--ratio 0", ["ratio"]),
         ("--ratio 1.5", ["ratio", "1.5"]),
         ("--ratio nan", ["ratio"]),

@@ -10,20 +10,24 @@ from front_onnx.api import inspect
 from front_onnx.commands.tables import print_structure
 from front_onnx.summary import describe_structure
 
-__all__ = ["inspect_command"]
+__all__ = ["BLOCK", "inspect_command"]
+
+BLOCK = "First and last node (or tensor) of one repeated unit, instead of what is found. Repeatable, one per chain."
 
 
 @click.command("inspect")
 @click.argument("model", type=click.Path())
+@click.option("--block", metavar="NODE..NODE", multiple=True, help=BLOCK)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-def inspect_command(model: str, as_json: bool) -> None:
+def inspect_command(model: str, block: tuple[str, ...], as_json: bool) -> None:
     """Show the blocks and named dims of MODEL, what can be resized, and why the rest cannot.
 
     \b
     front-onnx inspect model.onnx
     front-onnx inspect model.onnx --json | jq .dims
+    front-onnx inspect model.onnx --block /blocks.0/norm1/LayerNormalization../blocks.0/Add_1
     """
-    about = describe_structure(inspect(model))
+    about = describe_structure(inspect(model, block=block))
     if as_json:
         click.echo(json.dumps(about, indent=2))
     else:

@@ -19,7 +19,7 @@ from front_onnx.understand.atoms import Conflict, size_of
 from front_onnx.understand.names import common_stem, counts
 from front_onnx.understand.segments import Flow, Segment
 
-__all__ = ["Chain", "find_chains"]
+__all__ = ["Chain", "chain_at", "find_chains"]
 
 _LONGEST = 96  # segments in a unit at most
 
@@ -178,6 +178,12 @@ def _same_axes(analysis: Analysis, left: str, right: str) -> bool:
 
 
 # -- chains ---------------------------------------------------------------------------------------------------
+
+
+def chain_at(flow: Flow, segments: Sequence[Segment], start: int, period: int, count: int, number: int) -> Chain | None:
+    """The chain of `count` units of `period` segments from segment `start` on; None if their weights do not match."""
+    run = _Run(start, period, count)
+    return _chain(flow, segments, [run], run, number)
 
 
 def _chain(flow: Flow, segments: Sequence[Segment], runs: Sequence[_Run], run: _Run, number: int) -> Chain | None:

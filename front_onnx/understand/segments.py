@@ -131,12 +131,20 @@ class Flow:
         ]
 
     def _signatures(self, start: str, end: str, nodes: Iterable[int], on_path: set[int]) -> tuple[int, int]:
+        return self._hashes(start, nodes, on_path)[end]
+
+    def node_hashes(self, segment: Segment, on_path: set[int]) -> dict[int, tuple[int, int]]:
+        """For each node of a segment, what it and all before it in the segment compute."""
+        local = self._hashes(segment.start, segment.nodes, on_path)
+        return {index: local[self.graph.nodes[index].output[0]] for index in segment.nodes}
+
+    def _hashes(self, start: str, nodes: Iterable[int], on_path: set[int]) -> dict[str, tuple[int, int]]:
         local: dict[str, tuple[int, int]] = {start: (1, 1)}
         for index in nodes:
             exact, loose = self._node_hash(index, local, on_path)
             for slot, name in enumerate(self.graph.nodes[index].output):
                 local[name] = (hash((exact, slot)), hash((loose, slot)))
-        return local[end]
+        return local
 
     def _node_hash(self, index: int, local: dict[str, tuple[int, int]], on_path: set[int]) -> tuple[int, int]:
         node = self.graph.nodes[index]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,6 +12,7 @@ from front_onnx.read.graph import Edge, Graph
 from front_onnx.understand.analysis import Analysis, understand
 from front_onnx.understand.atoms import Atom, Axis, size_of
 from front_onnx.understand.blocks import Chain, find_chains
+from front_onnx.understand.chosen import chosen_chains
 from front_onnx.understand.names import unused
 from front_onnx.understand.segments import Flow
 
@@ -126,10 +127,18 @@ class Structure:
         return " x ".join(words) or "1"
 
 
-def find_structure(graph: Graph) -> Structure:
-    """Analyse a graph: axes, chains of blocks, named dims."""
+def find_structure(graph: Graph, blocks: Sequence[str] = ()) -> Structure:
+    """Analyse a graph: axes, chains of blocks, named dims.
+
+    Args:
+        graph: the graph.
+        blocks: repeated units by hand, `NODE..NODE` each: their chains instead of those that are found.
+
+    Raises:
+        FrontError: (exit code 2) such a unit is none.
+    """
     analysis = understand(graph)
-    chains = find_chains(analysis)
+    chains = chosen_chains(analysis, blocks) if blocks else find_chains(analysis)
     analysis.algebra.settle()
     residuals = [_residual(analysis, chain) for chain in chains]
     structure = Structure(analysis, chains, residuals, [])
