@@ -1,27 +1,26 @@
 """Blocks: the repeated unit of a graph, how often it repeats, and which tensors stand in the same place of each.
 
-A **run** is a stretch of segments whose signatures repeat with some period; one period is a **unit**. A unit may hold
-several layers (windowed and shifted attention alternate). The first block of a stage may differ (stride, more
-channels): then it is the **lead**, counted in the depth as architectures count it and never repeated. Runs of one unit
-are recognised by the skeleton they share with a longer run, if they give back the axes they are given.
+A chain is a run (`runs.py`) on one of the graph's paths (`paths.py`). Its unit may hold several layers (windowed and
+shifted attention alternate). The first block of a stage may differ (stride, more channels): then it is the **lead**
+(`lead.py`), counted in the depth as architectures count it and never repeated.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 
 from front_onnx.read.graph import Edge
 from front_onnx.understand.analysis import Analysis
 from front_onnx.understand.atoms import Conflict, size_of
-from front_onnx.understand.names import common_stem, counts
+from front_onnx.understand.lead import find_lead
+from front_onnx.understand.names import common_stem
+from front_onnx.understand.paths import Path, find_paths
+from front_onnx.understand.runs import Run, single_runs
 from front_onnx.understand.segments import Flow, Segment
 
 __all__ = ["Chain", "chain_at", "find_chains"]
-
-_LONGEST = 96  # segments in a unit at most
 
 
 @dataclass(frozen=True)
@@ -64,129 +63,33 @@ class Chain:
         return self.units[-1][-1].end
 
 
-@dataclass(frozen=True)
-class _Run:
-    start: int
-    period: int
-    count: int
-
-    @property
-    def stop(self) -> int:
-        return self.start + self.period * self.count
-
-
 def find_chains(analysis: Analysis) -> list[Chain]:
     """All chains of repeated blocks, in graph order, their places unified over the units."""
     flow = Flow(analysis)
-    if not analysis.graph.outputs:
-        return []
-    sink = flow.main_output()
-    best: tuple[int, list[Segment], list[_Run]] = (0, [], [])
-    tried: set[tuple[str, ...]] = set()
-    behind = flow.behind(sink)
-    for source in flow.sources():
-        cuts = flow.cuts(source, sink, behind)
-        tail = tuple(name for name, _ in cuts[1:])
-        if tail in tried:
-            continue
-        tried.add(tail)
-        segments = flow.segments(cuts)
-        runs = _runs(flow, segments)
-        covered = sum(len(s.nodes) for run in runs for s in segments[run.start : run.stop])
-        if covered > best[0]:
-            best = (covered, segments, runs)
-    _, segments, runs = best
-    runs = sorted([*runs, *_single_runs(analysis, segments, runs)], key=lambda run: run.start)
+    found: list[tuple[Path, Run]] = []
+    for path in find_paths(flow):
+        whole = Path(
+            path.segments,
+            sorted([*path.runs, *single_runs(analysis, path.segments, path.runs)], key=lambda run: run.start),
+        )
+        found += [(whole, run) for run in whole.runs]
+    found.sort(key=lambda item: item[0].segments[item[1].start].nodes[0])
     chains: list[Chain] = []
-    for run in runs:
-        chain = _chain(flow, segments, runs, run, len(chains) + 1)
+    for path, run in found:
+        chain = _chain(flow, path, run, len(chains) + 1)
         if chain is not None:
             chains.append(chain)
     return chains
 
 
-# -- runs -----------------------------------------------------------------------------------------------------
-
-
-def _runs(flow: Flow, segments: Sequence[Segment]) -> list[_Run]:
-    """Disjoint runs of at least two units, those that explain most nodes first."""
-    signatures = [s.signature for s in segments]
-    found: list[tuple[int, int, int, int]] = []
-    for period in range(1, min(_LONGEST, len(segments) // 2) + 1):
-        start = None
-        for i in range(len(segments) - period + 1):
-            same = i + period < len(segments) and signatures[i] == signatures[i + period]
-            if same and start is None:
-                start = i
-            elif not same and start is not None:
-                if i - start >= period:
-                    explained = sum(len(s.nodes) for s in segments[start:i])
-                    found.append((explained, -period, start, i + period))
-                start = None
-    taken: set[int] = set()
-    runs: list[_Run] = []
-    for _, negative, start, stop in sorted(found, reverse=True):
-        period = -negative
-        if not taken.isdisjoint(range(start, stop)):
-            continue
-        if not any(flow.weighted[i] for s in segments[start : start + period] for i in s.nodes):
-            continue
-        run = _best_rotation(flow, segments, start, stop, period)
-        taken.update(range(run.start, run.stop))
-        runs.append(run)
-    return runs
-
-
-def _best_rotation(flow: Flow, segments: Sequence[Segment], start: int, stop: int, period: int) -> _Run:
-    """Where a unit begins: names that count decide, then the latest start (a norm closes its block)."""
-    count = (stop - start) // period
-    best = _Run(start, period, count)
-    most = -1
-    for first in range(start, stop - count * period + 1):
-        run = _Run(first, period, count)
-        units = [segments[first + i * period : first + (i + 1) * period] for i in range(count)]
-        score = sum(counts(names) for names in flow.weight_names(units))
-        if score >= most:
-            best, most = run, score
-    return best
-
-
-def _single_runs(analysis: Analysis, segments: Sequence[Segment], runs: Sequence[_Run]) -> list[_Run]:
-    """Stretches between runs with the skeleton of a run's unit that give back the axes they are given."""
-    taken = {i for run in runs for i in range(run.start, run.stop)}
-    found: list[_Run] = []
-    for run in sorted(runs, key=lambda r: -r.period):
-        skeleton = [s.skeleton for s in segments[run.start : run.start + run.period]]
-        for i in range(len(segments) - run.period + 1):
-            here = range(i, i + run.period)
-            if taken.isdisjoint(here) and [segments[j].skeleton for j in here] == skeleton:
-                start, end = segments[i].start, segments[i + run.period - 1].end
-                if _same_axes(analysis, start, end):
-                    taken.update(here)
-                    found.append(_Run(i, run.period, 1))
-    return found
-
-
-def _same_axes(analysis: Analysis, left: str, right: str) -> bool:
-    a, b = analysis.facts[left].axes, analysis.facts[right].axes
-    return (
-        a is not None
-        and b is not None
-        and len(a) == len(b)
-        and all(analysis.algebra.same(x, y) for x, y in zip(a, b, strict=True))
-    )
-
-
-# -- chains ---------------------------------------------------------------------------------------------------
-
-
-def chain_at(flow: Flow, segments: Sequence[Segment], start: int, period: int, count: int, number: int) -> Chain | None:
+def chain_at(flow: Flow, segments: list[Segment], start: int, period: int, count: int, number: int) -> Chain | None:
     """The chain of `count` units of `period` segments from segment `start` on; None if their weights do not match."""
-    run = _Run(start, period, count)
-    return _chain(flow, segments, [run], run, number)
+    run = Run(start, period, count)
+    return _chain(flow, Path(segments, [run]), run, number)
 
 
-def _chain(flow: Flow, segments: Sequence[Segment], runs: Sequence[_Run], run: _Run, number: int) -> Chain | None:
+def _chain(flow: Flow, path: Path, run: Run, number: int) -> Chain | None:
+    segments = path.segments
     units = tuple(
         tuple(segments[run.start + u * run.period : run.start + (u + 1) * run.period]) for u in range(run.count)
     )
@@ -212,30 +115,15 @@ def _chain(flow: Flow, segments: Sequence[Segment], runs: Sequence[_Run], run: _
                     flow.analysis.algebra.unify(x, y)
     except Conflict:
         return None
-    lead = _lead(flow, segments, runs, run)
+    layers = _layers(flow, units[0], aligned)
     return Chain(
         name=_name(flow, units, number),
         units=units,
-        lead=lead,
-        layers=_layers(flow, units[0], aligned),
+        lead=find_lead(flow, path, run, layers),
+        layers=layers,
         places=aligned,
         nodes={node: tuple(there) for node, there in nodes.items() if len(there) == run.count},
     )
-
-
-def _lead(flow: Flow, segments: Sequence[Segment], runs: Sequence[_Run], run: _Run) -> tuple[Segment, ...]:
-    """The stretch before a run, if it does all that a unit does and more: the first block of a stage."""
-    taken = {i for other in runs for i in range(other.start, other.stop)}
-    before = range(run.start - run.period, run.start)
-    if before.start < 0 or not taken.isdisjoint(before):
-        return ()
-
-    def operators(stretch: Sequence[Segment]) -> Counter[str]:
-        return Counter(flow.graph.nodes[i].op_type for s in stretch for i in s.nodes)
-
-    lead = tuple(segments[i] for i in before)
-    unit = operators(segments[run.start : run.start + run.period])
-    return lead if unit < operators(lead) else ()
 
 
 def _layers(flow: Flow, unit: tuple[Segment, ...], places: dict[Edge, tuple[Edge, ...]]) -> int:

@@ -27,7 +27,7 @@ _Cuts = list[tuple[str, list[int]]]
 class _Stretch:
     """The named unit on one way through the graph: segments `first` ... `last`, repeated from `start` `count` times."""
 
-    segments: Sequence[Segment]
+    segments: list[Segment]
     first: int
     last: int
     start: int
@@ -127,14 +127,13 @@ def _ends(flow: Flow, text: str) -> tuple[int | str, int | str]:
 def _ways(flow: Flow, first: int | str, last: int | str) -> Iterator[_Cuts]:
     """The cuts of each way through the graph on which a unit may lie: from any source, to any output behind it."""
     own = flow.inputs[first] if isinstance(first, int) else [first]
-    main = flow.main_output()
-    for sink in [main, *(name for name in flow.graph.outputs if name != main)]:
+    for sink in flow.graph.outputs:
         behind = flow.behind(sink)
         maker = last if isinstance(last, int) else flow.graph.producer.get(last)
         if maker not in behind:
             continue
         tried: set[tuple[str, ...]] = set()
-        for source in dict.fromkeys([*flow.sources(), *own]):
+        for source in dict.fromkeys([*flow.sources(behind), *own]):
             cuts = flow.cuts(source, sink, behind)
             names = tuple(name for name, _ in cuts)
             if names not in tried:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Container, Sequence
 from itertools import pairwise
 
-__all__ = ["common_stem", "continued", "counts", "prefix", "renumbered", "unused"]
+__all__ = ["common_stem", "continued", "counts", "follows", "prefix", "renumbered", "unused"]
 
 _DIGITS = re.compile(r"(\d+)")
 
@@ -41,6 +41,12 @@ def counts(names: Sequence[str]) -> bool:
     """True if the names are one but for numbers that grow evenly, at least one of them."""
     steps = _steps(names) if len(names) > 1 else None
     return steps is not None and None not in steps and any(steps)
+
+
+def follows(first: str, second: str) -> bool:
+    """True if the second name is the first with one of its numbers (perhaps written more than once) one higher."""
+    steps = _steps((first, second))
+    return steps is not None and {step for step in steps if step} == {1}
 
 
 def prefix(names: Sequence[str]) -> str | None:

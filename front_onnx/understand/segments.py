@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from posixpath import commonpath
 
 import numpy as np
@@ -63,13 +63,23 @@ class Flow:
 
     # -- cuts -------------------------------------------------------------------------------------------------
 
-    def main_output(self) -> str:
-        """The graph output with the most weighted nodes behind it."""
+    def depths_behind(self, without: set[int]) -> dict[str, int]:
+        """The longest row of weighted nodes behind each tensor, some nodes left out."""
+        depths: dict[str, int] = {}
+        for index, names in enumerate(self.inputs):
+            if index in without:
+                continue
+            depth = max((depths.get(name, 0) for name in names), default=0) + self.weighted[index]
+            for name in self.graph.nodes[index].output:
+                depths[name] = depth
+        return depths
 
-        def weight(name: str) -> int:
-            return sum(self.weighted[i] for i in self.behind(name))
-
-        return max(self.graph.outputs, key=weight)
+    def entering(self, nodes: set[int]) -> Iterator[str]:
+        """The data that some nodes read and other nodes make."""
+        for index in nodes:
+            for name in self.inputs[index]:
+                if self.graph.producer.get(name, index) not in nodes:
+                    yield name
 
     def behind(self, name: str) -> set[int]:
         """The nodes whose data a tensor depends on."""
@@ -81,17 +91,17 @@ class Flow:
                 wanted.update(self.inputs[index])
         return reached
 
-    def sources(self) -> list[str]:
-        """The graph's inputs, and early data tensors made by weighted nodes."""
-        made = [
-            self.graph.nodes[i].output[0]
-            for i, weighted in enumerate(self.weighted)
-            if weighted and self._is_data(self.graph.nodes[i].output[0])
-        ]
-        return [v.name for v in self.graph.inputs if self._is_data(v.name)] + made[:_SOURCES]
+    def sources(self, behind: set[int]) -> list[str]:
+        """The graph's inputs, and the first data tensors that weighted nodes make."""
+        weighted = (i for i in sorted(behind) if self.weighted[i] and self._is_data(self.graph.nodes[i].output[0]))
+        made = [self.graph.nodes[i].output[0] for i in islice(weighted, _SOURCES)]
+        return [v.name for v in self.graph.inputs if self._is_data(v.name)] + made
 
-    def cuts(self, source: str, sink: str, behind: set[int]) -> list[tuple[str, list[int]]]:
-        """Cut tensors between source and sink, each with the nodes since the cut before it."""
+    def cuts(self, source: str, sink: str, behind: set[int], *, aside: bool = False) -> list[tuple[str, list[int]]]:
+        """Cut tensors between source and sink, each with the nodes since the cut before it.
+
+        `aside`: the last reading of the source is no data path.
+        """
         reached = {source}
         path: list[int] = []
         for index in sorted(behind):
@@ -102,7 +112,7 @@ class Flow:
         for index in path:
             for name in self.inputs[index]:
                 readers[name] = readers.get(name, 0) + 1
-        live = {source: readers.get(source, 0)}
+        live = {source: readers.get(source, 0) - aside}
         found: list[tuple[str, list[int]]] = [(source, [])]
         pending: list[int] = []
         for index in path:

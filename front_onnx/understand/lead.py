@@ -1,0 +1,63 @@
+"""The lead of a chain: the first block of a stage, where it differs from the blocks that repeat.
+
+It does all that a block does and more (a projection beside the shortcut, a larger stride), or it sums over weights as
+a block does and its names count with the chain's (a first block without a shortcut, or without its norm).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from front_onnx.read.graph import Edge
+from front_onnx.understand.names import follows
+from front_onnx.understand.paths import Path
+from front_onnx.understand.runs import Run
+from front_onnx.understand.segments import Flow, Segment
+
+__all__ = ["find_lead"]
+
+
+def find_lead(flow: Flow, path: Path, run: Run, layers: int) -> tuple[Segment, ...]:
+    """The segments of the block before a run, or ()."""
+    taken = {i for other in path.runs for i in range(other.start, other.stop)}
+    unit = path.segments[run.start : run.start + run.period]
+    before = range(run.start - run.period, run.start)
+    if before.start >= 0 and taken.isdisjoint(before):
+        lead = tuple(path.segments[i] for i in before)
+        if _operators(flow, unit) < _operators(flow, lead):
+            return lead
+    layer = _weighted(flow, unit)
+    layer = layer[: len(layer) // layers]
+    start = run.start
+    while len(layer) > 1 and start > 0 and start - 1 not in taken:
+        start -= 1
+        lead = tuple(path.segments[start : run.start])
+        nodes = _weighted(flow, lead)
+        if len(nodes) >= len(layer):
+            return lead if _precedes(flow, nodes, layer) else ()
+    return ()
+
+
+def _operators(flow: Flow, stretch: Sequence[Segment]) -> Counter[str]:
+    return Counter(flow.graph.nodes[i].op_type for s in stretch for i in s.nodes)
+
+
+def _weighted(flow: Flow, stretch: Sequence[Segment]) -> list[int]:
+    """The nodes that sum over a weight, in order."""
+    sums = flow.analysis.contractions
+    return [
+        i for s in stretch for i in s.nodes if any(Edge(i, n) in sums for n in range(len(flow.graph.nodes[i].input)))
+    ]
+
+
+def _precedes(flow: Flow, nodes: Sequence[int], layer: Sequence[int]) -> bool:
+    """True if the names of some nodes, or of their modules, are those of a layer with its number less one."""
+    operators = [[flow.graph.nodes[i].op_type for i in stretch] for stretch in (nodes, layer)]
+    if operators[0] != operators[1]:
+        return False
+    for name_of in (lambda i: flow.graph.scope(i), lambda i: flow.graph.nodes[i].name):
+        names = [(name_of(a), name_of(b)) for a, b in zip(nodes, layer, strict=True)]
+        if all(a and b for a, b in names):
+            return all(follows(a, b) for a, b in names)
+    return False

@@ -1,0 +1,101 @@
+"""Runs: stretches of a path of segments whose signatures repeat with some period.
+
+One period is a unit. Runs of one unit are recognised by the skeleton they share with a longer run, if they give back
+the axes they are given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from front_onnx.understand.analysis import Analysis
+from front_onnx.understand.names import counts
+from front_onnx.understand.segments import Flow, Segment
+
+__all__ = ["Run", "find_runs", "single_runs"]
+
+_LONGEST = 96  # segments in a unit at most
+
+
+@dataclass(frozen=True)
+class Run:
+    """`count` units of `period` segments each, from segment `start` on."""
+
+    start: int
+    period: int
+    count: int
+
+    @property
+    def stop(self) -> int:
+        """The segment behind the last unit."""
+        return self.start + self.period * self.count
+
+
+def find_runs(flow: Flow, segments: Sequence[Segment]) -> list[Run]:
+    """Disjoint runs of at least two units, those that explain most nodes first."""
+    signatures = [s.signature for s in segments]
+    found: list[tuple[int, int, int, int]] = []
+    for period in range(1, min(_LONGEST, len(segments) // 2) + 1):
+        start = None
+        for i in range(len(segments) - period + 1):
+            same = i + period < len(segments) and signatures[i] == signatures[i + period]
+            if same and start is None:
+                start = i
+            elif not same and start is not None:
+                if i - start >= period:
+                    explained = sum(len(s.nodes) for s in segments[start:i])
+                    found.append((explained, -period, start, i + period))
+                start = None
+    taken: set[int] = set()
+    runs: list[Run] = []
+    for _, negative, start, stop in sorted(found, reverse=True):
+        period = -negative
+        if not taken.isdisjoint(range(start, stop)):
+            continue
+        if not any(flow.weighted[i] for s in segments[start : start + period] for i in s.nodes):
+            continue
+        run = _best_rotation(flow, segments, start, stop, period)
+        taken.update(range(run.start, run.stop))
+        runs.append(run)
+    return runs
+
+
+def _best_rotation(flow: Flow, segments: Sequence[Segment], start: int, stop: int, period: int) -> Run:
+    """Where a unit begins: names that count decide, then the latest start (a norm closes its block)."""
+    count = (stop - start) // period
+    best = Run(start, period, count)
+    most = -1
+    for first in range(start, stop - count * period + 1):
+        run = Run(first, period, count)
+        units = [segments[first + i * period : first + (i + 1) * period] for i in range(count)]
+        score = sum(counts(names) for names in flow.weight_names(units))
+        if score >= most:
+            best, most = run, score
+    return best
+
+
+def single_runs(analysis: Analysis, segments: Sequence[Segment], runs: Sequence[Run]) -> list[Run]:
+    """Stretches between runs with the skeleton of a run's unit that give back the axes they are given."""
+    taken = {i for run in runs for i in range(run.start, run.stop)}
+    found: list[Run] = []
+    for run in sorted(runs, key=lambda r: -r.period):
+        skeleton = [s.skeleton for s in segments[run.start : run.start + run.period]]
+        for i in range(len(segments) - run.period + 1):
+            here = range(i, i + run.period)
+            if taken.isdisjoint(here) and [segments[j].skeleton for j in here] == skeleton:
+                start, end = segments[i].start, segments[i + run.period - 1].end
+                if _same_axes(analysis, start, end):
+                    taken.update(here)
+                    found.append(Run(i, run.period, 1))
+    return found
+
+
+def _same_axes(analysis: Analysis, left: str, right: str) -> bool:
+    a, b = analysis.facts[left].axes, analysis.facts[right].axes
+    return (
+        a is not None
+        and b is not None
+        and len(a) == len(b)
+        and all(analysis.algebra.same(x, y) for x, y in zip(a, b, strict=True))
+    )
