@@ -25,6 +25,7 @@ import front_onnx
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the zoo lies beside this folder, in no package
 
 from zoo.oracle import compare
+from zoo.sizes import Size
 
 from matrix.entry import Entry
 from matrix.table import write_table
@@ -50,7 +51,7 @@ def run(suite: str, row: str, keep: str | None = None) -> dict:
         folder.mkdir(parents=True, exist_ok=True)
         source = folder / "source.onnx"
         try:
-            entry.export(entry.source, source)
+            _export(entry, entry.source, source)
         except Exception as error:
             found["outcome"] = "no export"
             found["targets"]["source"] = ["no export", _line(error)]
@@ -63,6 +64,12 @@ def run(suite: str, row: str, keep: str | None = None) -> dict:
     found["outcome"] = next(o for o in ("wrong", "no export", "refused", "right") if o in outcomes)
     found["seconds"] = round(time.perf_counter() - started, 1)
     return found
+
+
+def _export(entry: Entry, size: Size, path: Path) -> None:
+    """Export a native model, unless a kept folder holds it."""
+    if not path.exists():
+        entry.export(size, path)
 
 
 def _run(arguments: tuple[str, str, str | None]) -> dict:
@@ -97,7 +104,7 @@ def _target(entry: Entry, label: str, source: Path, folder: Path) -> list[str]:
     size, stem = entry.targets[label], label.replace(" ", "-")
     output, native = folder / f"{stem}.onnx", folder / f"{stem}-native.onnx"
     try:
-        entry.export(size, native)
+        _export(entry, size, native)
     except Exception as error:
         return ["no export", _line(error)]
     result = front_onnx.resize(source, **entry.request(label), output=output)
@@ -118,7 +125,7 @@ def main() -> None:
     parser.add_argument("--only", default="*", help="rows whose 'name exporter' matches this pattern")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--json", type=Path, help="write the results here as well")
-    parser.add_argument("--keep", type=Path, help="keep the models in this folder")
+    parser.add_argument("--keep", type=Path, help="keep the models in this folder, and use exports that are there")
     parser.add_argument("--no-table", action="store_true", help="leave docs/support.md as it is")
     options = parser.parse_args()
     keep = str(options.keep) if options.keep else None
