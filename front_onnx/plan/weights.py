@@ -97,7 +97,7 @@ class _Weights:
         if not same and not matrix and feeds_waves(self.graph, edges[0]):
             return [self._frequencies(edges[0], dims)] * target
         keeps = self.plan.request.scale != "ortho"  # the paper's formula scales even what is equal in all blocks
-        tied = len(names) > 1 and (len(set(names)) == 1 or (not matrix and keeps and self._equal(names)))
+        tied = len(names) > 1 and (len(set(names)) == 1 or (keeps and self._equal(names)))
         if tied:
             names = names[:1]  # one tensor for all units stays one
         maps = tuple(
@@ -117,7 +117,7 @@ class _Weights:
         return [Resampled(names, u, depth, maps) for u in range(target)]
 
     def _equal(self, names: tuple[str, ...]) -> bool:
-        """True if tensors with different names hold the same (masks that every block has for itself)."""
+        """True if tensors with different names hold the same (masks, copies of a weight that all blocks share)."""
         first, *others = (self.graph.array(name) for name in names)
         return all(first.flat[:1] == other.flat[:1] and np.array_equal(first, other) for other in others)
 

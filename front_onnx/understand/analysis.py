@@ -14,6 +14,7 @@ from front_onnx.understand.computed import counts_up, is_filled
 from front_onnx.understand.equations import follow_siblings, solve
 from front_onnx.understand.numbers import Binding, Number, Site, as_literals, literals
 from front_onnx.understand.rules import RULES, Context, Fact
+from front_onnx.understand.rules.indexing import settle_picks
 from front_onnx.understand.scalars import tie_scalars
 
 __all__ = ["Analysis", "understand"]
@@ -44,6 +45,7 @@ class Analysis:
         contractions: the axis of a weight that a contraction sums over, by the node input that reads the weight.
         products: the size that a product of two activations sums over, by its node.
         tables: node inputs that read a weight as a table indexed at run time (embeddings).
+        picks: axes of which a node picks one written place.
         transposed: weights that hold the transpose of a table, and the table they are tied to.
         troubles: (node, reason): where the axes could not be followed.
     """
@@ -61,6 +63,7 @@ class Analysis:
         self.sites: list[Site] = []
         self.contractions: dict[Edge, int] = {}
         self.tables: set[Edge] = set()
+        self.picks: list[tuple[Context, Axis]] = []
         self.transposed: dict[str, str] = {}
         self.products: dict[int, Axis] = {}
         self.troubles: list[tuple[int, str]] = []
@@ -215,6 +218,8 @@ class Analysis:
             for name, fact in zip(node.output, context.outputs, strict=True):
                 if name:
                     self.facts[name] = fact if fact is not None else Fact(None)
+        for picking, conflict in settle_picks(self.picks):
+            self._give_up(picking.index, picking, str(conflict))
         solve(self.algebra, self.equations)
         follow_siblings(self.conditions, self.sites, lambda site: self.graph.read_by(Edge(site.node, site.slot)))
         tie_scalars(self)

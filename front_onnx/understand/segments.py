@@ -10,9 +10,10 @@ The **skeleton** is the same without any size.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice, pairwise
+from itertools import pairwise
 from posixpath import commonpath
 
 import numpy as np
@@ -92,10 +93,20 @@ class Flow:
         return reached
 
     def sources(self, behind: set[int]) -> list[str]:
-        """The graph's inputs, and the first data tensors that weighted nodes make."""
-        weighted = (i for i in sorted(behind) if self.weighted[i] and self._is_data(self.graph.nodes[i].output[0]))
-        made = [self.graph.nodes[i].output[0] for i in islice(weighted, _SOURCES)]
-        return [v.name for v in self.graph.inputs if self._is_data(v.name)] + made
+        """The graph's inputs, and the first data tensors that weighted nodes make, behind each input and in all."""
+        inputs = [v.name for v in self.graph.inputs if self._is_data(v.name)]
+        reached = {name: name for name in inputs}  # a tensor, and the first input it depends on
+        count = Counter[str]()
+        made: list[str] = []
+        for index in sorted(behind):
+            behind_input = next((reached[name] for name in self.inputs[index] if name in reached), "")
+            reached.update(dict.fromkeys(self.graph.nodes[index].output, behind_input))
+            first = self.graph.nodes[index].output[0]
+            if self.weighted[index] and self._is_data(first):
+                count[behind_input] += 1
+                if len(made) < _SOURCES or count[behind_input] <= _SOURCES // 4:
+                    made.append(first)
+        return inputs + made
 
     def cuts(self, source: str, sink: str, behind: set[int], *, aside: bool = False) -> list[tuple[str, list[int]]]:
         """Cut tensors between source and sink, each with the nodes since the cut before it.

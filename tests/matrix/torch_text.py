@@ -17,7 +17,7 @@ def _ids(*extra: str, batch: int = 2, sequence: int = 7) -> dict[str, torch.Tens
     ids = torch.randint(5, VOCABULARY, (batch, sequence), generator=torch.Generator().manual_seed(1))
     mask = torch.ones_like(ids)
     mask[-1, -2:] = 0
-    return {"input_ids": ids, "attention_mask": mask, **{name: ids for name in extra}}
+    return {"input_ids": ids, "attention_mask": mask, **{name: ids.flip(1) for name in extra}}
 
 
 def _model(config: str, model: str, head: int = 5, *extra: str, eager: bool = False, **fixed):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -10,7 +11,7 @@ from front_onnx.understand.atoms import Axis, Conflict, size_of
 from front_onnx.understand.numbers import Expression, Extent, Literal, value_of
 from front_onnx.understand.rules.registry import Context, rule
 
-__all__: list[str] = []
+__all__ = ["settle_picks"]
 
 
 @rule("Gather")
@@ -23,8 +24,10 @@ def gather(ctx: Context) -> None:
     if value is not None and places is not None:
         out_value = np.take(value, np.array([int(value_of(n)) for n in places.flat]).reshape(places.shape), axis=at)
         out_value = np.asarray(out_value, dtype=object)
-    elif _counts_through(ctx, data[at]) or (ctx.constant(1) and _picks_one(ctx, data[at])):
-        pass  # the axis is cut or regrouped, and nothing has to keep it
+    elif _counts_through(ctx, data[at]):
+        pass  # the axis is regrouped, and nothing has to keep it
+    elif ctx.constant(1) and _picks_one(ctx, data[at]):
+        ctx.records.picks.append((ctx, data[at]))
     elif ctx.constant(1):
         ctx.fix(data[at], "indexed by a constant", "indexed")
         if places is not None and places.size:
@@ -37,25 +40,53 @@ def gather(ctx: Context) -> None:
 
 
 def _picks_one(ctx: Context, axis: Axis) -> bool:
-    """True if one written place is picked of an axis that may be resized: a segment of one entry, like a slice.
-
-    Fused projections keep the one key head and the one value head behind the query heads: [-2] and [-1] of h + 2.
-    """
+    """True if one written place is picked of an axis that may be resized."""
     places = ctx.value(1)
-    total = size_of(axis)
-    if places is None or places.size != 1 or total < 2 or ctx.is_fixed(axis):
-        return False
-    number = places.reshape(-1)[0]
-    place = int(value_of(number)) % total
-    if not isinstance(number, Literal) or size_of(axis[:1]) != total:
-        return False
+    return (
+        places is not None
+        and places.size == 1
+        and isinstance(places.reshape(-1)[0], Literal)
+        and size_of(axis) > 1
+        and size_of(axis) == size_of(axis[:1])
+        and not ctx.is_fixed(axis)
+    )
+
+
+def settle_picks(picks: Sequence[tuple[Context, Axis]]) -> Iterator[tuple[Context, Conflict]]:
+    """Decide what picked places are, once all nodes were met, and give what cannot be followed.
+
+    Of an axis that is cut into segments anyway, or picked at several places, a place is a segment of one entry, like a
+    slice (fused projections keep one key head and one value head behind the query heads: [-2] and [-1] of h + 2). A
+    single place of an axis that is used whole elsewhere is only a place.
+    """
+    places: dict[tuple[int, ...], set[int]] = {}
+    for ctx, axis in picks:
+        places.setdefault(tuple(map(id, ctx.algebra.expand(axis))), set()).add(_place(ctx, axis))
+    for ctx, axis in picks:
+        now = ctx.algebra.expand(axis)
+        try:
+            alone = len(now) == 1 and now[0].parts is None and len(places[tuple(map(id, now))]) == 1
+            if not alone and not ctx.is_fixed(now):
+                _cut_out(ctx, now)
+            else:
+                ctx.require_that(_holds, Extent(axis), *ctx.values(1).flat)
+        except Conflict as conflict:
+            yield ctx, conflict
+
+
+def _place(ctx: Context, axis: Axis) -> int:
+    return int(value_of(ctx.values(1).reshape(-1)[0])) % size_of(axis)
+
+
+def _cut_out(ctx: Context, axis: Axis) -> None:
+    """Cut the picked entry out of its axis, and bind the index."""
+    number, place = ctx.values(1).reshape(-1)[0], _place(ctx, axis)
     if place:
         head, rest = ctx.algebra.cut(axis, place)
         _bind(ctx, number, head, rest)
         axis = rest
     if size_of(axis) > 1:
         ctx.algebra.cut(axis, 1)
-    return True
 
 
 def _as_long(ctx: Context, axis: Axis) -> None:

@@ -75,6 +75,7 @@ class Records(Protocol):
     contractions: dict[Edge, int]
     products: dict[int, Axis]
     tables: set[Edge]
+    picks: list[tuple[Context, Axis]]
 
     def origin(self, edge: Edge, axis: int) -> tuple[Edge, int] | None: ...
     def derived(self, key: tuple, size: int, reason: str) -> Axis: ...
