@@ -185,7 +185,7 @@ ENTRIES = [
             num_attention_heads=lambda d, w: w // 10,
             num_feedforward_networks=2,
         ),
-        uniform(depth=3, width=20, shallower=2, narrower=10, deeper=5, wider=30),
+        uniform(depth=3, width=40, shallower=2, narrower=20, deeper=5, wider=60),
     ),
     *_text(
         "Funnel base",

@@ -61,12 +61,43 @@ def reshape(ctx: Context) -> None:
         ratio = Fraction(int(np.prod(sizes)), total) if total else None
         raise Conflict(f"{total} elements do not fill {sizes}", ratio)
     out: list[Axis] = []
-    for number, wanted in zip(target, sizes, strict=True):
-        lead, rest = ctx.algebra.divide(rest, size_of(rest) // wanted)
-        if value_of(number) > 0:
-            ctx.tie(number, lead)
+    while len(out) < len(sizes):
+        at = len(out)
+        try:
+            lead, rest = ctx.algebra.divide(rest, size_of(rest) // sizes[at])
+        except Conflict:
+            mixed, rest = _mixed(ctx, rest, target[at:], sizes[at:])
+            out += mixed
+            continue
+        if value_of(target[at]) > 0:
+            ctx.tie(target[at], lead)
         out.append(lead)
     ctx.out(out, _reshaped(ctx.value(0), out))
+
+
+def _mixed(ctx: Context, rest: Axis, target: np.ndarray, sizes: list[int]) -> tuple[list[Axis], Axis]:
+    """Fixed axes whose places are mixed: [n, m] read as [m, n], as relative positions are shifted.
+
+    Raises:
+        Conflict: if an axis among them may change, or nothing but the whole fits.
+    """
+    for count in range(2, len(sizes) + 1):
+        product = int(np.prod(sizes[:count]))
+        try:
+            lead, after = ctx.algebra.divide(rest, size_of(rest) // product)
+        except Conflict:
+            continue
+        if not ctx.is_fixed(lead):
+            break
+        out = []
+        for number, size in zip(target[:count], sizes[:count], strict=True):
+            known = value_of(number) > 0
+            axis = ctx.axis_of(number) if known else ctx.algebra.new(size)
+            ctx.fix(axis, "mixed with another axis")
+            out.append(axis)
+        ctx.algebra.equalities.append((tuple(atom for axis in out for atom in axis), lead))
+        return out, after
+    raise Conflict(f"{sizes} mixes the places of axes that may change")
 
 
 @rule("Flatten")
