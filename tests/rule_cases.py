@@ -12,13 +12,18 @@ CASES: dict[str, list[Case]] = {}
 OPSETS = {"Scatter": 10, "Upsample": 9, "Swish": 24, "Attention": 23, "RMSNormalization": 23, "RotaryEmbedding": 23}
 
 
-def case(*op_types: str) -> Callable[[Callable], Callable]:
+def key(domain: str, op_type: str) -> str:
+    """How the table names an operator."""
+    return op_type if domain == "ai.onnx" else f"{domain}.{op_type}"
+
+
+def case(*op_types: str, domain: str = "ai.onnx") -> Callable[[Callable], Callable]:
     """Register a builder `(net)` for one operator, or `(net, op_type)` for several."""
 
     def register(build: Callable) -> Callable:
         for op_type in op_types:
             plain = build if len(op_types) == 1 else lambda net, op=op_type: build(net, op)
-            CASES.setdefault(op_type, []).append(plain)
+            CASES.setdefault(key(domain, op_type), []).append(plain)
         return build
 
     return register

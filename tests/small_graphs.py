@@ -81,7 +81,9 @@ class Net:
         names = outputs or [n for node in self.nodes for n in node.output if n and n not in read]
         infos = [onnx.ValueInfoProto(name=name) for name in names]
         graph = helper.make_graph(self.nodes, "small", self.inputs, infos, self.weights)
-        proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)])
+        others = sorted({node.domain for node in self.nodes if node.domain})
+        imports = [helper.make_opsetid("", self.opset), *(helper.make_opsetid(domain, 1) for domain in others)]
+        proto = helper.make_model(graph, opset_imports=imports)
         proto.ir_version = _IR.get(self.opset, 10)
         return _typed(proto)
 

@@ -6,7 +6,7 @@ from front_onnx.understand.atoms import Axis, size_of
 from front_onnx.understand.numbers import Extent
 from front_onnx.understand.rules.registry import Context, Shape, rule
 
-__all__: list[str] = []
+__all__ = ["group_heads", "turn"]
 
 
 def _split_heads(ctx: Context, axes: Shape, attribute: str) -> tuple[Axis, Axis, Axis, Axis]:
@@ -19,6 +19,34 @@ def _split_heads(ctx: Context, axes: Shape, attribute: str) -> tuple[Axis, Axis,
     heads, size = ctx.algebra.divide(width, size_of(width) // ctx.attr(attribute))
     ctx.tie_attribute(attribute, heads)
     return batch, heads, sequence, size
+
+
+def group_heads(ctx: Context, heads: Axis, kv_heads: Axis) -> None:
+    """Query heads are key and value heads, each repeated (grouped queries)."""
+    repeats = size_of(heads) // size_of(kv_heads)
+    if repeats > 1:
+        ctx.unify(heads, (*kv_heads, *ctx.algebra.new(repeats)))
+        _, group = ctx.algebra.divide(heads, repeats)
+        ctx.role(group, "repeat")
+    else:
+        ctx.unify(heads, kv_heads)
+
+
+def turn(ctx: Context, size: Axis, caches: tuple[int, int], *, interleaved: bool) -> None:
+    """A part of a head turned by caches [positions, size / 2]; the pairs are halves, or neighbours if interleaved."""
+    if interleaved:
+        half, pair = ctx.algebra.divide(size, 2)
+        ctx.keep(pair, "the number of angles of a pair")
+    else:
+        half, other = ctx.algebra.cut(size, size_of(size) // 2)
+        ctx.unify(half, other)
+    cos, sin = (ctx.axes(slot) for slot in caches)
+    ctx.unify(cos[-1], half)
+    ctx.unify(sin[-1], half)
+    if len(cos) == 2:
+        ctx.unify(cos[0], sin[0])
+    if ctx.constant(caches[0]):
+        ctx.keep(half, "the size of a computed table of cosines")
 
 
 @rule("Attention")
@@ -36,13 +64,7 @@ def attention(ctx: Context) -> None:
         (length, v_length),
     ):
         ctx.unify(left, right)
-    repeats = size_of(heads) // size_of(k_heads)
-    if repeats > 1:
-        ctx.unify(heads, (*k_heads, *ctx.algebra.new(repeats)))
-        _, group = ctx.algebra.divide(heads, repeats)
-        ctx.role(group, "repeat")
-    else:
-        ctx.unify(heads, k_heads)
+    group_heads(ctx, heads, k_heads)
     ctx.role(heads, "batch")
     ctx.role(size, "inner")
     ctx.tie_root("scale", size)
@@ -69,18 +91,10 @@ def rotary_embedding(ctx: Context) -> None:
     if ctx.attr("rotary_embedding_dim", 0):
         size, _ = ctx.algebra.cut(size, turned) if turned < size_of(size) else (size, ())
         ctx.tie_attribute("rotary_embedding_dim", size)
-    if ctx.attr("interleaved", 0):
-        half, pair = ctx.algebra.divide(size, 2)
-        ctx.keep(pair, "the number of angles of a pair")
-    else:
-        half, other = ctx.algebra.cut(size, turned // 2)
-        ctx.unify(half, other)
-    for slot in (1, 2):
-        ctx.unify(ctx.axes(slot)[-1], half)
-        if 3 not in ctx:
-            ctx.unify_shapes(ctx.axes(slot)[:-1], (batch, sequence))
+    turn(ctx, size, (1, 2), interleaved=bool(ctx.attr("interleaved", 0)))
+    for slot in (1, 2) if 3 not in ctx else ():
+        ctx.unify_shapes(ctx.axes(slot)[:-1], (batch, sequence))
     if 3 in ctx:
         ctx.unify_shapes(ctx.axes(3), (batch, sequence))
-        ctx.unify(ctx.axes(1)[0], ctx.axes(2)[0])
         ctx.require_that(lambda positions, count: count <= positions, Extent(ctx.axes(1)[0]), Extent(sequence))
     ctx.out(axes)

@@ -8,7 +8,7 @@ from front_onnx.understand.atoms import Axis, Conflict, size_of
 from front_onnx.understand.numbers import value_of
 from front_onnx.understand.rules.registry import Context, rule
 
-__all__: list[str] = []
+__all__ = ["conv"]
 
 
 def _side(ctx: Context, axis: Axis, place: int, kernel: int, rank: int) -> Axis:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from front_onnx.understand.atoms import Axis, Conflict, size_of
 from front_onnx.understand.rules.registry import Context, rule
 
-__all__: list[str] = []
+__all__ = ["gemm", "note_contraction"]
 
 
-def _note_contraction(ctx: Context, inner: Axis, batch: list[Axis], weighted: bool) -> None:
+def note_contraction(ctx: Context, inner: Axis, batch: list[Axis], weighted: bool) -> None:
     """Roles that tell heads from head dims: see `dims.py`."""
     if weighted:
         ctx.role(inner, "contracted")
@@ -28,7 +28,7 @@ def matmul(ctx: Context) -> None:
     inner_a, inner_b = a[-1], b[-2] if len(b) > 1 else b[-1]
     ctx.unify(inner_a, inner_b)
     batch = ctx.broadcast(a[:-2], b[:-2]) if max(len(a), len(b)) > 2 else ()
-    _note_contraction(ctx, inner_a, list(batch), ctx.constant(0) or ctx.constant(1))
+    note_contraction(ctx, inner_a, list(batch), ctx.constant(0) or ctx.constant(1))
     if size_of(inner_a) > 1:  # a sum over one entry is an outer product: it scales, it does not mix
         ctx.contract(0, len(a) - 1)
         ctx.contract(1, max(len(b) - 2, 0))
@@ -42,7 +42,7 @@ def gemm(ctx: Context) -> None:
     m, k = a[::-1] if ctx.attr("transA", 0) else a
     k2, n = b[::-1] if ctx.attr("transB", 0) else b
     ctx.unify(k, k2)
-    _note_contraction(ctx, k, [], ctx.constant(0) or ctx.constant(1))
+    note_contraction(ctx, k, [], ctx.constant(0) or ctx.constant(1))
     ctx.contract(0, 0 if ctx.attr("transA", 0) else 1)
     ctx.contract(1, 1 if ctx.attr("transB", 0) else 0)
     out = (m, n)
@@ -80,7 +80,7 @@ def einsum(ctx: Context) -> None:
     shared = [letter for letter in seen if sum(letter in term for term in terms) > 1]
     for letter in shared:
         if letter not in right:
-            _note_contraction(ctx, seen[letter], [seen[o] for o in shared if o in right], weighted)
+            note_contraction(ctx, seen[letter], [seen[o] for o in shared if o in right], weighted)
     for slot, term in enumerate(terms):
         for place, letter in enumerate(term):
             if letter in shared and letter not in right:

@@ -1,0 +1,216 @@
+"""Random small graphs with the operators that onnxruntime's optimisers write (domain com.microsoft)."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from rule_cases import case
+from small_graphs import Net
+
+DOMAIN = "com.microsoft"
+fused = partial(case, domain=DOMAIN)
+
+
+def _add(net: Net, op: str, *inputs: str, **more: object) -> object:
+    return net.add(op, *inputs, domain=DOMAIN, **more)
+
+
+def _optional(net: Net, *names: str) -> list[str]:
+    """Each optional input given or left out, without empty names at the end."""
+    picked = [name if net.maybe() else "" for name in names]
+    while picked and not picked[-1]:
+        picked.pop()
+    return picked
+
+
+@fused("Gelu", "QuickGelu")
+def activation(net: Net, op: str) -> None:
+    _add(net, op, net.data(net.shape()))
+
+
+@fused("BiasGelu", "FastGelu")
+def biased(net: Net, op: str) -> None:
+    shape = net.shape(2)
+    bias = [net.weight(shape[-1])] if op == "BiasGelu" or net.maybe() else []
+    _add(net, op, net.data(shape), *bias)
+
+
+@fused("SkipLayerNormalization", "SkipSimplifiedLayerNormalization")
+def skip_layer_norm(net: Net, op: str) -> None:
+    b, s, d = net.size(), net.size(), net.size()
+    skip = net.rng.choice([[b, s, d], [1, s, d], [s, d]]) if op == "SkipLayerNormalization" else [b, s, d]
+    both = op == "SkipLayerNormalization"
+    more = _optional(net, *[net.weight(d) for _ in range(1 + both)])
+    outputs = net.rng.choice([1, 4])
+    made = _add(net, op, net.data([b, s, d]), net.data(skip), net.weight(d), *more, outputs=outputs)
+    if outputs == 4:
+        net.nodes[-1].output[1] = net.nodes[-1].output[2] = ""  # statistics are for training only
+        net.add("Add", made[0], made[3])
+
+
+@fused("EmbedLayerNormalization")
+def embed_layer_norm(net: Net) -> None:
+    b, s, d = net.size(), net.size(), net.size()
+    ids = net.input([b, s], np.int32)
+    segments = net.maybe()
+    tables = [net.weight(9, d), net.weight(64, d), net.weight(3, d) if segments else ""]
+    mask, positions = net.input([b, s], np.int32), net.input([b, s], np.int32)
+    outputs = net.rng.choice([2, 3])
+    _add(
+        net,
+        "EmbedLayerNormalization",
+        ids,
+        net.input([b, s], np.int32) if segments else "",
+        *tables,
+        net.weight(d),
+        net.weight(d),
+        *_optional(net, mask, positions),
+        outputs=outputs,
+    )
+
+
+@fused("FusedMatMul", "TransposeMatMul")
+def fused_matmul(net: Net, op: str) -> None:
+    m, k, n = net.size(), net.size(), net.size()
+    batch = net.shape(1, 2)
+    ta, tb = net.rng.randint(0, 1), net.rng.randint(0, 1)
+    moved = net.rng.randint(0, 1) if op == "FusedMatMul" else 0
+    b_moved = net.rng.randint(0, 1) if op == "FusedMatMul" else 0
+    weighted = net.maybe() and not moved
+
+    def operand(rows: int, columns: int, turn: int, move: int) -> list[int]:
+        last = [columns, rows] if turn else [rows, columns]
+        return [last[0], *batch, last[1]] if move else [*batch, *last]
+
+    a = operand(m, k, ta, moved)
+    b = ([n, k] if tb else [k, n]) if weighted else operand(k, n, tb, b_moved)
+    flags = {"transBatchA": moved, "transBatchB": 0 if weighted else b_moved} if op == "FusedMatMul" else {}
+    alpha = net.rng.choice([1.0, k**-0.5, 3.0])
+    right = net.weight(*b) if weighted else net.data(b)
+    _add(net, op, net.data(a), right, transA=ta, transB=tb, alpha=alpha, **flags)
+
+
+@fused("FusedGemm")
+def fused_gemm(net: Net) -> None:
+    m, k, n = net.size(), net.size(), net.size()
+    ta, tb = net.rng.randint(0, 1), net.rng.randint(0, 1)
+    a, b = net.data([k, m] if ta else [m, k]), net.weight(*((n, k) if tb else (k, n)))
+    bias = [net.weight(*net.rng.choice([(n,), (m, n), (1, n)]))] if net.maybe() else []
+    _add(net, "FusedGemm", a, b, *bias, transA=ta, transB=tb, activation="Relu")
+
+
+@fused("FusedConv")
+def fused_conv(net: Net) -> None:
+    groups, into, out = net.size(1, 1, 2, 4), net.size(1, 2, 3), net.size(1, 2, 3)
+    b, h, w = net.size(1, 2), net.size(7, 8), net.size(7, 8)
+    kernel = [net.size(1, 3), net.size(1, 3)]
+    pads = [k // 2 for k in kernel] * 2
+    x = net.data([b, groups * into, h, w])
+    bias = net.weight(groups * out)
+    added = [net.data([b, groups * out, h, w])] if net.maybe() else []
+    weights = [net.weight(groups * out, into, *kernel), bias if added or net.maybe() else ""]
+    attributes = {"group": groups, "kernel_shape": kernel, "pads": pads, "activation": "Relu"}
+    _add(net, "FusedConv", x, *filter(None, weights), *added, **attributes)
+
+
+@fused("Attention")
+def attention(net: Net) -> None:
+    b, s, i, h, d = net.size(1, 2, 3), net.size(), net.size(), net.size(1, 2, 3), net.size()
+    v = net.size() if net.maybe() else d
+    form = net.rng.choice(["plain", "mask", "index", "bias", "past"])
+    if form == "past":
+        v = d
+    weights = [net.weight(i, h * (2 * d + v)), net.weight(h * (2 * d + v))]
+    past = net.size(1, 2)
+    more = {
+        "plain": [],
+        "mask": [net.input(net.rng.choice([[b, s], [b, s, s]]), np.int32)],
+        "index": [net.const(np.full(b, s), np.int32)],
+        "bias": ["", "", net.data(net.rng.choice([[b, h, s, s], [1, h, s, s], [1, 1, s, s]]))],
+        "past": ["", net.data([2, b, h, past, d])],
+    }[form]
+    sizes = [h * d, h * d, h * v] if v != d or net.maybe() else None
+    scale = net.rng.choice([None, d**-0.5])
+    outputs = 2 if form == "past" else 1
+    flag = net.rng.choice([None, 1])
+    given = {"num_heads": h, "qkv_hidden_sizes": sizes, "scale": scale, "unidirectional": flag, "outputs": outputs}
+    _add(net, "Attention", net.data([b, s, i]), *weights, *more, **given)
+
+
+@fused("MultiHeadAttention", "DecoderMaskedMultiHeadAttention")
+def multi_head_attention(net: Net, op: str) -> None:
+    b, s, h, d = net.size(1, 2, 3), net.size(), net.size(1, 2, 3), net.size()
+    t, v = net.size(), net.size()
+    form = net.rng.choice(["apart", "heads", "past"])
+    if op != "MultiHeadAttention":
+        form, s = "one", 1
+    bias = past = ""
+    more: list[str] = []
+    if form == "heads":
+        q, k, value = net.data([b, s, h * d]), net.data([b, h, t, d]), net.data([b, h, t, d])
+    else:
+        t = s if form in ("past", "one") else t
+        v = d if form in ("past", "one") else v
+        q, k, value = net.data([b, s, h * d]), net.data([b, t, h * d]), net.data([b, t, h * v])
+        bias = net.weight(h * (2 * d + v)) if net.maybe() else ""
+    mask = net.input([b, t], np.int32) if net.maybe() and form == "apart" else ""
+    scores = net.data(net.rng.choice([[b, h, s, t], [1, h, s, t]])) if net.maybe() and form == "apart" else ""
+    outputs = 1
+    if form in ("past", "one"):
+        past = net.size(1, 2)
+        more = [net.data([b, h, past, d]), net.data([b, h, past, d])]
+        outputs = 3
+    given = [q, k, value, bias, mask, scores, *more]
+    while not given[-1]:
+        given.pop()
+    _add(net, op, *given, num_heads=h, outputs=outputs, scale=net.rng.choice([None, d**-0.5]))
+
+
+@fused("GroupQueryAttention")
+def group_query_attention(net: Net) -> None:
+    b, s, kv, group, half = net.size(1, 2), net.size(), net.size(1, 2, 3), net.size(1, 2, 3), 8
+    h, d, past = kv * group, 2 * half, net.size(1, 2)
+    first = net.maybe()
+    b = b if first else 1  # what onnxruntime wants of several tokens behind a cache
+
+    def data(*shape: int) -> str:
+        return net.add("Mul", net.input([b, *shape]), net.weight(*shape[:1] * (len(shape) > 2), 1, shape[-1]))
+
+    if net.maybe():
+        qkv = [data(s, h * d), data(s, kv * d), data(s, kv * d)]
+    else:
+        qkv = [data(s, (h + 2 * kv) * d), "", ""]
+    cache: list[str] = ["", ""] if first else [data(kv, past, d), data(kv, past, d)]
+    total = s if first else s + past
+    lengths = [net.const(np.full(b, total - 1), np.int32), net.const(total, np.int32)]
+    turned = net.maybe()
+    caches = [net.weight(64, half), net.weight(64, half)] if turned else []
+    _add(
+        net,
+        "GroupQueryAttention",
+        *qkv,
+        *cache,
+        *lengths,
+        *caches,
+        num_heads=h,
+        kv_num_heads=kv,
+        do_rotary=int(turned),
+        rotary_interleaved=net.rng.randint(0, 1) if turned else None,
+        scale=net.rng.choice([None, d**-0.5]),
+        outputs=3,
+    )
+
+
+@fused("RotaryEmbedding")
+def rotary(net: Net) -> None:
+    b, h, s, half = net.size(1, 2), net.size(1, 2, 3), net.size(), net.size(2, 4)
+    d = 2 * half
+    flat = net.maybe()
+    turned = half if half % 2 == 0 and net.maybe() else None
+    x = net.data([b, s, h * d] if flat else [b, h, s, d])
+    positions = net.input([b, s], np.int64) if net.maybe() else net.const([0], np.int64)
+    heads = h if turned or net.maybe() else None
+    caches = [net.weight(64, (turned or d) // 2), net.weight(64, (turned or d) // 2)]
+    attributes = {"num_heads": heads, "rotary_embedding_dim": turned, "interleaved": net.rng.randint(0, 1)}
+    _add(net, "RotaryEmbedding", x, positions, *caches, **attributes)
