@@ -177,10 +177,8 @@ def group_query_attention(net: Net) -> None:
     def data(*shape: int) -> str:
         return net.add("Mul", net.input([b, *shape]), net.weight(*shape[:1] * (len(shape) > 2), 1, shape[-1]))
 
-    if net.maybe():
-        qkv = [data(s, h * d), data(s, kv * d), data(s, kv * d)]
-    else:
-        qkv = [data(s, (h + 2 * kv) * d), "", ""]
+    apart = net.maybe()
+    qkv = [data(s, h * d), data(s, kv * d), data(s, kv * d)] if apart else [data(s, (h + 2 * kv) * d), "", ""]
     cache: list[str] = ["", ""] if first else [data(kv, past, d), data(kv, past, d)]
     total = s if first else s + past
     lengths = [net.const(np.full(b, total - 1), np.int32), net.const(total, np.int32)]

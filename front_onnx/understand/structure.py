@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from front_onnx.read.graph import Edge, Graph
+from front_onnx.read.graph import Edge, Graph, attribute
 from front_onnx.understand.analysis import Analysis, understand
 from front_onnx.understand.atoms import Atom, Axis, size_of
 from front_onnx.understand.blocks import Chain, find_chains
@@ -261,6 +261,8 @@ class _Namer:
             if index is None:
                 continue
             node = graph.nodes[index]
+            if attribute(node, "activation", None):  # fused into the operator that makes the size
+                return False
             inputs = [n for n in node.input if n in facts and not facts[n].constant and self._has(n, atom)]
             if inputs and node.op_type not in _LINEAR_ENDS:
                 return False

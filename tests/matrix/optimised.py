@@ -22,11 +22,22 @@ _TYPES = {  # what onnxruntime.transformers calls them, and the size of a head
     "distilbert": ("bert", 5),
     "gpt2": ("gpt2", 5),
     "vit": ("vit", 5),
-    "swin": ("swin", 0),
     "t5-encoder": ("t5", 5),
     "llama": ("gpt_neox", 6),
 }
-_OTHERS = ("bert", "roberta", "opt", "deit", "mixer", "convnext", "resnet-bottleneck", "resnet-basic", "encoder", "mlp")
+_OTHERS = (
+    "bert",
+    "roberta",
+    "opt",
+    "deit",
+    "swin",
+    "mixer",
+    "convnext",
+    "resnet-bottleneck",
+    "resnet-basic",
+    "encoder",
+    "mlp",
+)
 
 
 def _by_session(level: ort.GraphOptimizationLevel, source: Path, target: Path, width: int) -> None:
@@ -47,8 +58,7 @@ def _by_fusion(kind: str, head: int, source: Path, target: Path, width: int) -> 
     logging.disable(logging.WARNING)
     try:
         with contextlib.redirect_stdout(io.StringIO()):
-            heads = width // head if head else 0
-            model = optimize_model(str(source), kind, heads, width if head else 0, opt_level=0)
+            model = optimize_model(str(source), kind, width // head, width, opt_level=0)
             model.save_model_to_file(str(target))
     finally:
         logging.disable(level)

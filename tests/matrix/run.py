@@ -30,7 +30,7 @@ from zoo.sizes import Size
 from matrix.entry import Entry
 from matrix.table import write_table
 
-SUITES = ("torch_text", "torch_vision", "keras_models", "jax_models")
+SUITES = ("torch_text", "torch_vision", "keras_models", "jax_models", "optimised")
 
 
 def names(suite: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Whole attention operators of domain com.microsoft: projections fused or apart, heads as attributes, caches of past keys.
+"""Whole attention operators of domain com.microsoft: projections fused or apart, heads as attributes, caches.
 
 Source: onnxruntime's docs/ContribOperators.md.
 """
@@ -11,7 +11,7 @@ from front_onnx.understand.atoms import Axis, Conflict, size_of
 from front_onnx.understand.numbers import Extent, value_of
 from front_onnx.understand.rules.attention import group_heads, turn
 from front_onnx.understand.rules.fused import MICROSOFT
-from front_onnx.understand.rules.registry import Context, Shape, rule
+from front_onnx.understand.rules.registry import Context, rule
 
 __all__: list[str] = []
 
@@ -153,7 +153,7 @@ def multi_head_attention(ctx: Context) -> None:
 
 @rule("GroupQueryAttention", domain=MICROSOFT)
 def group_query_attention(ctx: Context) -> None:
-    """Q [B, S, h*d] with K and V [B, S, k*d], or all in Q; past [B, k, P, d] -> [B, S, h*d], present keys and values."""
+    """Q [B, S, h*d] with K and V [B, S, k*d], or all in Q; past [B, k, P, d] -> [B, S, h*d], present K and V."""
     if any(slot in ctx for slot in (12, 13)) or ctx.attr("sliding_window_cache", 0):
         raise Conflict("attention with a quantised or a sliding cache")
     batch, sequence, width = ctx.axes(0)
