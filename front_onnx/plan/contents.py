@@ -22,13 +22,17 @@ class Original:
 
 @dataclass(frozen=True)
 class Resampled:
-    """Entry `index` of the stack of `names`, resampled along depth and along each axis, perhaps transposed."""
+    """Entry `index` of the stack of `names`, resampled along depth and along each axis, perhaps transposed.
+
+    `lowest`: what no value falls below; variances that ring around a peak stay positive.
+    """
 
     names: tuple[str, ...]
     index: int
     depth: AxisMap
     axes: tuple[AxisMap, ...]
     transposed: bool = False
+    lowest: float | None = None
 
     @property
     def dims(self) -> tuple[int, ...]:

@@ -14,7 +14,7 @@ from front_onnx.plan.scale import gain
 from front_onnx.read.graph import Edge, label
 from front_onnx.transform.maps import AxisMap, Blocks, Chain, Dct, Keep, Kron
 from front_onnx.understand.atoms import Atom, Axis, size_of
-from front_onnx.understand.computed import counts_up, feeds_waves, geometric_base, is_filled
+from front_onnx.understand.computed import counts_up, feeds_root, feeds_waves, geometric_base, is_filled
 
 __all__ = ["plan_weights"]
 
@@ -110,11 +110,14 @@ class _Weights:
         else:
             factor = gain(self.plan.request.scale, len(names), target, matrix=matrix, contracted=False)
             depth = Dct(len(names), target, self._kept(len(names)), factor)
+        lowest = None
+        if not matrix and feeds_root(self.graph, edges[0]):
+            lowest = min(float(self.graph.array(name).min()) for name in names)
         if isinstance(depth, Keep):
             if all(isinstance(m, Keep) for m in maps):
                 return [Original(names[min(u, len(names) - 1)]) for u in range(target)]
-            return [Resampled((names[min(u, len(names) - 1)],), 0, Keep(1), maps) for u in range(target)]
-        return [Resampled(names, u, depth, maps) for u in range(target)]
+            return [Resampled((names[min(u, len(names) - 1)],), 0, Keep(1), maps, lowest=lowest) for u in range(target)]
+        return [Resampled(names, u, depth, maps, lowest=lowest) for u in range(target)]
 
     def _equal(self, names: tuple[str, ...]) -> bool:
         """True if tensors with different names hold the same (masks, copies of a weight that all blocks share)."""

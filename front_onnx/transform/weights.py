@@ -48,5 +48,7 @@ def fill(
         stack = resize_stack([graph.array(name) for name in names], depth, axes)
         for name, content in members:
             entry = stack[content.index]
+            if content.lowest is not None:
+                entry = np.maximum(entry, np.asarray(content.lowest, entry.dtype))
             put(name, np.ascontiguousarray(entry.T) if content.transposed else entry)
             progress(done := done + 1)

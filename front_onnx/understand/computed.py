@@ -10,7 +10,7 @@ import numpy as np
 
 from front_onnx.read.graph import Edge, Graph
 
-__all__ = ["counts_up", "feeds_waves", "geometric_base", "is_filled"]
+__all__ = ["counts_up", "feeds_root", "feeds_waves", "geometric_base", "is_filled"]
 
 _STEPS = 12  # nodes between a frequency and its sine
 
@@ -52,3 +52,16 @@ def feeds_waves(graph: Graph, edge: Edge) -> bool:
                         seen.add(reader.node)
                         waiting.append((reader.node, steps + 1))
     return False
+
+
+def feeds_root(graph: Graph, edge: Edge) -> bool:
+    """True if a constant is a variance: BatchNormalization takes its root, or a root follows the sum with epsilon."""
+    node = graph.nodes[edge.node]
+    if node.op_type == "BatchNormalization":
+        return edge.slot == 4
+    while node.op_type in ("Add", "Identity", "Cast", "Reshape", "Unsqueeze"):
+        readers = {reader.node for reader in graph.consumers.get(node.output[0], ())}
+        if len(readers) != 1:
+            return False
+        node = graph.nodes[readers.pop()]
+    return node.op_type == "Sqrt"

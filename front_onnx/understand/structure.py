@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -14,6 +14,7 @@ from front_onnx.understand.atoms import Atom, Axis, size_of
 from front_onnx.understand.blocks import Chain, find_chains
 from front_onnx.understand.chosen import chosen_chains
 from front_onnx.understand.names import unused
+from front_onnx.understand.rules import Shape
 from front_onnx.understand.segments import Flow
 
 __all__ = ["Dim", "Structure", "find_structure"]
@@ -181,6 +182,9 @@ class _Namer:
         for edge, fact in self.analysis.uses.items():
             for axis in fact.axes or () if fact.value is None else ():
                 self._note(axis, edge)
+        for edge, axes in self._filled():
+            for axis in axes:
+                self._note(axis, edge)
         self.outside = {
             atom
             for name in self.analysis.graph.outputs
@@ -188,6 +192,13 @@ class _Namer:
             for axis in self.analysis.facts[name].axes or ()
             for atom in self.algebra.free_atoms(axis)
         }
+
+    def _filled(self) -> Iterator[tuple[Edge, Shape]]:
+        """Weights that the graph makes of one value and a written shape: (where the shape is read, axes)."""
+        for index, node in enumerate(self.analysis.graph.nodes):
+            fact = self.analysis.facts.get(node.output[0]) if node.op_type == "ConstantOfShape" else None
+            if fact is not None and fact.constant and Edge(index, 0) in self.analysis.uses:
+                yield Edge(index, 0), fact.axes or ()
 
     def _note(self, axis: Axis, edge: Edge, outer: tuple[Atom, ...] = ()) -> None:
         atoms = self.algebra.expand(axis)
