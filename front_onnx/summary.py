@@ -12,6 +12,7 @@ import onnx
 from front_onnx.check.validate import Validation
 from front_onnx.plan.contents import Original, Resampled
 from front_onnx.plan.plan import Plan
+from front_onnx.read.bodies import all_graphs
 from front_onnx.read.graph import label
 from front_onnx.understand.atoms import size_of
 from front_onnx.understand.blocks import Chain
@@ -22,9 +23,17 @@ __all__ = ["describe_plan", "describe_structure", "describe_validation", "parame
 
 def parameter_count(graph: onnx.GraphProto) -> int:
     """Number of floating-point weights with more than one element, in initializers and Constant nodes."""
+    graphs = [*all_graphs(graph)]
     tensors = [
-        *graph.initializer,
-        *(a.t for n in graph.node if n.op_type == "Constant" for a in n.attribute if a.HasField("t")),
+        *(tensor for found in graphs for tensor in found.initializer),
+        *(
+            a.t
+            for found in graphs
+            for n in found.node
+            if n.op_type == "Constant"
+            for a in n.attribute
+            if a.HasField("t")
+        ),
     ]
     floats = (
         onnx.TensorProto.FLOAT,
@@ -67,7 +76,8 @@ def _chain(structure: Structure, number: int, chain: Chain) -> dict[str, Any]:
         "units": len(chain.units),
         "layers_per_unit": chain.layers,
         "first_block_differs": bool(chain.lead),
-        "parameters_per_unit": sum(int(np.prod(graph.constants[name].dims)) for name in names),
+        "parameters_per_unit": sum(int(np.prod(graph.constants[name].dims)) for name in names)
+        // (chain.depth if chain.loop is not None else 1),
         "operators": dict(operators.most_common()),
         "width": size_of(residual) if residual is not None else None,
         "width_dims": structure.describe(residual) if residual is not None else None,

@@ -680,3 +680,90 @@ def recurrent(net: Net, op: str) -> None:
     direction = "bidirectional" if d == 2 else "forward"
     outputs = net.size(1, 2, 3 if op == "LSTM" else 2)
     net.add(op, net.data([t, b, i]), *weights, *more, outputs=outputs, hidden_size=h, direction=direction)
+
+
+# -- bodies ---------------------------------------------------------------------------------------------------
+
+
+def _layer(net: Net, x: str, w: str, b: str) -> str:
+    """x + relu(x w + b), for a square w."""
+    return net.add("Add", x, net.add("Relu", net.add("Add", net.add("MatMul", x, w), b)))
+
+
+@case("If")
+def if_(net: Net) -> None:
+    d, f = net.size(), net.size()
+    x = net.data([net.size(), d])
+    branches = []
+    for name in ("yes", "no"):
+        inner = net.inner(name)
+        holder = inner if net.maybe() else net
+        y = inner.add("MatMul", inner.add("MatMul", x, holder.weight(d, f)), inner.weight(f, d))
+        branches.append(inner.body(inner.add("Add", y, holder.weight(d))))
+    net.add("If", net.input([], bool), then_branch=branches[0], else_branch=branches[1])
+
+
+@case("Loop")
+def loop(net: Net) -> None:
+    """Stacks of weights: read from outside, held by the body, or carried through unchanged."""
+    count, d, rows = net.size(), net.size(), net.size()
+    x = net.data([rows, d])
+    inner = net.inner("body")
+    i, going = inner.input([], np.int64), inner.input([], bool)
+    y = inner.input(None)
+    form = net.rng.choice(["outer", "inner", "carried"])
+    holder = inner if form == "inner" else net
+    stacks = [holder.weight(count, d, d), holder.weight(count, d)]
+    read = [inner.input(None) for _ in stacks] if form == "carried" else stacks
+    if net.maybe():
+        w, b = (inner.add("Gather", stack, i) for stack in read)
+    else:
+        at = inner.add("Unsqueeze", i, inner.ints(0))
+        ends = inner.add("Add", at, inner.ints(1))
+        w, b = (
+            inner.add("Squeeze", inner.add("Slice", stack, at, ends, inner.ints(0)), inner.ints(0)) for stack in read
+        )
+    y = _layer(inner, y, w, b)
+    back = [inner.add("Identity", name) for name in read] if form == "carried" else []
+    scans = [inner.add("ReduceMean", y, keepdims=0)] if net.maybe() else []
+    body = inner.body(inner.add("Identity", going), y, *back, *scans)
+    outputs = 1 + len(back) + len(scans)
+    carried = stacks if form == "carried" else []
+    net.add("Loop", net.const(count, np.int64), net.const(True, bool), x, *carried, outputs=outputs, body=body)
+
+
+@case("Loop")
+def loop_over_an_input(net: Net) -> None:
+    """A recurrent net, step by step."""
+    steps, rows, d = net.size(), net.size(), net.size()
+    x, state = net.data([steps, rows, d]), net.data([rows, d])
+    inner = net.inner("step")
+    i, going, y = inner.input([], np.int64), inner.input([], bool), inner.input(None)
+    y = inner.add("Tanh", inner.add("Add", inner.add("Gather", x, i), inner.add("MatMul", y, net.weight(d, d))))
+    body = inner.body(inner.add("Identity", going), y, inner.add("Identity", y))
+    count = net.add("Gather", net.add("Shape", x), net.const(0, np.int64))
+    net.add("Loop", count, "", state, outputs=2, body=body)
+
+
+@case("Scan")
+def scan(net: Net) -> None:
+    count, d, rows = net.size(), net.size(), net.size()
+    at = net.rng.choice([0, 1, -1])
+    shape = [d, d]
+    shape.insert(at % 3, count)
+    inner = net.inner("body")
+    y, w, b = (inner.input(None) for _ in range(3))
+    y = _layer(inner, y, w, b)
+    body = inner.body(y, inner.add("Identity", y))
+    net.add(
+        "Scan",
+        net.data([rows, d]),
+        net.weight(*shape),
+        net.weight(count, d),
+        outputs=2,
+        body=body,
+        num_scan_inputs=2,
+        scan_input_axes=[at, 0],
+        scan_output_axes=[net.rng.choice([0, 1, -1])],
+        scan_input_directions=[net.rng.randint(0, 1)] * 2,
+    )

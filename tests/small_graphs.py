@@ -23,10 +23,10 @@ _IR = {9: 4, 10: 5, 13: 7, 17: 8}
 
 
 class Net:
-    """A graph under construction; everything random comes from `rng`."""
+    """A graph under construction; everything random comes from `rng`. Names begin with `prefix`."""
 
-    def __init__(self, rng: random.Random, opset: int = 20) -> None:
-        self.rng, self.opset = rng, opset
+    def __init__(self, rng: random.Random, opset: int = 20, prefix: str = "") -> None:
+        self.rng, self.opset, self.prefix = rng, opset, prefix
         self.numbers = np.random.default_rng(rng.getrandbits(32))
         self.nodes: list[onnx.NodeProto] = []
         self.inputs: list[onnx.ValueInfoProto] = []
@@ -43,14 +43,14 @@ class Net:
     def maybe(self) -> bool:
         return self.rng.random() < 0.5
 
-    def input(self, shape: Iterable[int | str], dtype: type = np.float32, name: str | None = None) -> str:
-        name = name or f"x{len(self.inputs)}"
+    def input(self, shape: Iterable[int | str] | None, dtype: type = np.float32, name: str | None = None) -> str:
+        name = name or f"{self.prefix}x{len(self.inputs)}"
         kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-        self.inputs.append(helper.make_tensor_value_info(name, kind, list(shape)))
+        self.inputs.append(helper.make_tensor_value_info(name, kind, None if shape is None else list(shape)))
         return name
 
     def const(self, array: object, dtype: type | None = None, name: str | None = None) -> str:
-        name = name or f"w{len(self.weights)}"
+        name = name or f"{self.prefix}w{len(self.weights)}"
         self.weights.append(numpy_helper.from_array(np.asarray(array, dtype), name))
         return name
 
@@ -70,10 +70,19 @@ class Net:
 
     def add(self, op: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: object) -> str | list[str]:
         number = len(self.nodes)
-        names = [f"{op.lower()}{number}.{i}" for i in range(outputs)]
+        names = [f"{self.prefix}{op.lower()}{number}.{i}" for i in range(outputs)]
         given = {k: v for k, v in attributes.items() if v is not None}
         self.nodes.append(helper.make_node(op, inputs, names, name=f"{op}{number}", domain=domain, **given))
         return names if outputs > 1 else names[0]
+
+    def inner(self, prefix: str) -> Net:
+        """A graph for an attribute of one of this graph's nodes."""
+        return Net(self.rng, self.opset, f"{self.prefix}{prefix}.")
+
+    def body(self, *outputs: str) -> onnx.GraphProto:
+        """This graph as an attribute of a node."""
+        infos = [onnx.ValueInfoProto(name=name) for name in outputs]
+        return helper.make_graph(self.nodes, self.prefix, self.inputs, infos, self.weights)
 
     def model(self, *outputs: str) -> onnx.ModelProto:
         """The graph; with no outputs named, whatever nothing reads is one."""

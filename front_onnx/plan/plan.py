@@ -48,3 +48,8 @@ class Plan:
             (chain.depth, units * chain.layers + bool(chain.lead))
             for chain, units in zip(self.structure.chains, self.units, strict=True)
         ]
+
+    @property
+    def resizes(self) -> bool:
+        """True if any size or any depth changes."""
+        return any(a != b for a, b in self.depths) or any(atom.size != size for atom, size in self.sizes.items())

@@ -19,7 +19,9 @@ def make_plan(structure: Structure, request: Request) -> Plan:
     Raises:
         FrontError: if the request is impossible, naming the dim or node in the way.
     """
-    plan = Plan(structure, request, target_sizes(structure, request), target_units(structure, request))
+    units = target_units(structure, request)
+    depths = {atom: units[chain] for atom, chain in structure.depths.items()}
+    plan = Plan(structure, request, target_sizes(structure, request) | depths, units)
     plan_weights(plan)
     plan_numbers(plan)
     plan.warnings.extend(doubts(plan))

@@ -14,6 +14,7 @@ from front_onnx.plan.heads import head_factors
 from front_onnx.plan.request import Request, per_chain, per_list
 from front_onnx.read.graph import label
 from front_onnx.understand.atoms import Atom, Axis, size_of
+from front_onnx.understand.blocks import Chain
 from front_onnx.understand.structure import Dim, Structure
 
 __all__ = ["target_sizes", "target_units"]
@@ -53,7 +54,17 @@ def target_units(structure: Structure, request: Request) -> list[int]:
                 request=True,
             )
         units[number] = layers // chain.layers
+        if chain.loop is not None and layers != chain.depth:
+            _check_loop(structure, chain, layers)
     return units
+
+
+def _check_loop(structure: Structure, chain: Chain, wanted: int) -> None:
+    (atom,) = structure.analysis.algebra.expand(chain.loop.axis if chain.loop is not None else ())
+    if atom.frozen:
+        raise FrontError(
+            f"the depth of {chain.name} cannot change: {atom.frozen}", got=wanted, wanted=chain.depth, request=True
+        )
 
 
 class _Impossible(FrontError):

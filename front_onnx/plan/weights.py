@@ -48,6 +48,8 @@ class _Weights:
         placed: set[Edge] = set()
         for number, chain in enumerate(self.structure.chains):
             target = self.plan.units[number]
+            if chain.loop is not None:
+                continue  # a stack in one tensor is resized along its own axes
             for edges in chain.places.values():
                 if self.analysis.uses[edges[0]].value is not None:
                     continue

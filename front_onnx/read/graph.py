@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import onnx
-from onnx import AttributeProto, NodeProto, TensorProto, helper
+from onnx import NodeProto, TensorProto, helper
 
 from front_onnx.errors import FrontError
+from front_onnx.read.bodies import all_graphs, graphs_of, lay_out
 from front_onnx.read.model_file import ModelFile
 
 __all__ = ["Edge", "Graph", "attribute", "label"]
@@ -40,12 +42,16 @@ def attribute(node: NodeProto, name: str, default: object = None) -> object:
 
 
 class Graph:
-    """The main graph of a model, indexed. Nodes are numbered in file order, which ONNX requires topological."""
+    """The graph of a model, indexed. Nodes are numbered in file order, which ONNX requires topological.
+
+    Nodes of bodies are numbered right before the node that the body belongs to; see `Layout`.
+    """
 
     def __init__(self, model: ModelFile) -> None:
-        self.model = model
-        self.proto = model.proto.graph
-        self.nodes = list(self.proto.node)
+        self.model = model.with_unique_names()
+        self.proto = self.model.proto.graph
+        self.layout = lay_out(self.proto)
+        self.nodes = self.layout.nodes
         self.initializers = {t.name: t for t in self.proto.initializer}
         self.opset = {o.domain or "ai.onnx": o.version for o in model.proto.opset_import}
         self.inputs = [v for v in self.proto.input if v.name not in self.initializers]
@@ -56,6 +62,10 @@ class Graph:
         self.consumers: dict[str, list[Edge]] = defaultdict(list)
         self.captured: dict[int, set[str]] = defaultdict(set)  # what subgraphs of a node read from outside
         seen = set(self.initializers) | {v.name for v in self.inputs} | {""}
+        bodies = [*self.layout.all_bodies()]
+        for body in bodies:
+            self.constants |= {t.name: t for t in body.proto.initializer}
+            seen.update((*body.inputs, *(t.name for t in body.proto.initializer)))
         for index, node in enumerate(self.nodes):
             for slot, name in enumerate(node.input):
                 if name not in seen:
@@ -71,11 +81,11 @@ class Graph:
             elif node.op_type == "Identity" and node.input[0] in self.constants:
                 self.constants[node.output[0]] = self.constants[node.input[0]]
                 self.alias[node.output[0]] = self.alias.get(node.input[0], node.input[0])
-            for attr in node.attribute:
-                for graph in [attr.g] if attr.type == AttributeProto.GRAPH else attr.graphs:
-                    for name in _outer_names(graph):
-                        if name in seen:
-                            self.captured[index].add(name)
+            for _, graph in graphs_of(node):
+                self.captured[index] |= {name for name in _outer_names(graph) if name in seen}
+        for name in (name for body in bodies for name in body.outputs):
+            if name not in seen:
+                raise FrontError(f"a body gives back {name!r}, and nothing makes it")
 
     def constant_name(self, name: str) -> str:
         """The name of the tensor behind a constant, Identity nodes skipped."""
@@ -89,6 +99,14 @@ class Graph:
                 return scopes[-2] if len(scopes) > 1 else ""
         return ""
 
+    def within(self, edge: Edge) -> Iterator[Edge]:
+        """A reading, and all readings in a body that is given the tensor (by Loop and Scan in the same place)."""
+        yield edge
+        for body in self.layout.bodies.get(edge.node, {}).values():
+            if edge.slot < len(body.inputs):
+                for reader in self.consumers.get(body.inputs[edge.slot], ()):
+                    yield from self.within(reader)
+
     def read_by(self, edge: Edge) -> str:
         """The name of the constant that a node input reads, Identity nodes skipped."""
         return self.constant_name(self.nodes[edge.node].input[edge.slot])
@@ -100,7 +118,11 @@ class Graph:
     @cached_property
     def value_info(self) -> dict[str, onnx.ValueInfoProto]:
         """Declared types and shapes of inputs, outputs and inner tensors."""
-        return {v.name: v for group in (self.proto.value_info, self.proto.input, self.proto.output) for v in group}
+        found = (
+            {v.name: v for group in (graph.value_info, graph.input, graph.output) for v in group}
+            for graph in reversed([*all_graphs(self.proto)])
+        )
+        return {name: info for group in found for name, info in group.items()}
 
     def declared_shape(self, name: str) -> list[int | str] | None:
         """The declared shape of a tensor, names for symbolic dims, or None if none is declared."""
@@ -131,8 +153,7 @@ def _outer_names(graph: onnx.GraphProto) -> set[str]:
     for node in graph.node:
         read.update(name for name in node.input if name not in inner)
         inner.update(node.output)
-        for attr in node.attribute:
-            for sub in [attr.g] if attr.type == AttributeProto.GRAPH else attr.graphs:
-                read |= _outer_names(sub) - inner
+        for _, sub in graphs_of(node):
+            read |= _outer_names(sub) - inner
     read.update(v.name for v in graph.output if v.name not in inner)
     return read

@@ -6,6 +6,7 @@ import mmap
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from copy import copy
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
 from front_onnx.errors import FrontError
+from front_onnx.read.bodies import has_unique_names, make_names_unique
 from front_onnx.read.external_data import DataFiles, is_external, map_file
 from front_onnx.read.tensor_data import from_buffer, has_data, inside_array, raw_length
 from front_onnx.read.wire import Hole, WireError, cut
@@ -133,6 +135,16 @@ class ModelFile:
         for data in [self._data, *(self._files.maps if self._files is not None else [])]:
             if isinstance(data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
                 data.madvise(mmap.MADV_DONTNEED)
+
+    def with_unique_names(self) -> ModelFile:
+        """This model, with other names for tensors in bodies where a name means several things."""
+        if has_unique_names(self.proto.graph):
+            return self
+        other = copy(self)
+        other.proto = onnx.ModelProto()
+        other.proto.CopyFrom(self.proto)
+        make_names_unique(other.proto.graph)
+        return other
 
     def missing(self) -> set[str]:
         """Names of the initializers whose values are not in `proto` itself."""

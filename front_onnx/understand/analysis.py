@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
 from onnx import TensorProto, helper
 
+from front_onnx.read.bodies import Body
 from front_onnx.read.graph import Edge, Graph, attribute, label
 from front_onnx.understand.atoms import Algebra, Axis, Conflict, size_of
 from front_onnx.understand.computed import counts_up, is_filled
 from front_onnx.understand.equations import follow_siblings, solve
-from front_onnx.understand.numbers import Binding, Number, Site, as_literals, literals
-from front_onnx.understand.rules import RULES, Context, Fact
+from front_onnx.understand.numbers import Binding, Number, Site, Varying, as_literals, literals
+from front_onnx.understand.rules import RULES, Context, Fact, Loop
 from front_onnx.understand.rules.indexing import settle_picks
 from front_onnx.understand.scalars import tie_scalars
 
@@ -44,9 +45,12 @@ class Analysis:
         sites: every number of the file that shape arithmetic reads.
         contractions: the axis of a weight that a contraction sums over, by the node input that reads the weight.
         products: the size that a product of two activations sums over, by its node.
+        sums: the size that a sum adds up, by its node.
         tables: node inputs that read a weight as a table indexed at run time (embeddings).
         picks: axes of which a node picks one written place.
         transposed: weights that hold the transpose of a table, and the table they are tied to.
+        loops: the bodies that run as often as an axis is long.
+        passed: what enters a body unchanged or entry by entry: the node input, and the axis that is picked from.
         troubles: (node, reason): where the axes could not be followed.
     """
 
@@ -66,6 +70,9 @@ class Analysis:
         self.picks: list[tuple[Context, Axis]] = []
         self.transposed: dict[str, str] = {}
         self.products: dict[int, Axis] = {}
+        self.sums: dict[int, Axis] = {}
+        self.loops: list[Loop] = []
+        self.passed: dict[str, tuple[Edge, int | None]] = {}
         self.troubles: list[tuple[int, str]] = []
         self._derived: dict[tuple, Axis] = {}
         self._keys: list[object] = []
@@ -99,25 +106,42 @@ class Analysis:
 
     def scalar_at(self, node: int, slot: int) -> Number | None:
         """The one number that a node input reads, if it is followed."""
-        fact = self.uses.get(Edge(node, slot)) or self.facts.get(self.graph.nodes[node].input[slot])
-        return (
-            fact.value.reshape(-1)[0] if fact is not None and fact.value is not None and fact.value.size == 1 else None
-        )
+        fact = self._fact(Edge(node, slot))
+        if fact is None or fact.value is None or fact.value.size != 1:
+            return None
+        number = fact.value.reshape(-1)[0]
+        return None if isinstance(number, Varying) else number
 
     def origin(self, edge: Edge, axis: int) -> tuple[Edge, int] | None:
         """The reading of a weight behind a node input, and where the given axis is in the weight."""
         while edge not in self.uses:
             name = self.graph.nodes[edge.node].input[edge.slot]
+            if name in self.passed:
+                edge, picked = self.passed[name]
+                axis += int(picked is not None and axis >= picked)
+                continue
             maker = self.graph.producer.get(name)
             node = self.graph.nodes[maker] if maker is not None else None
-            if node is None or maker is None or node.op_type not in ("Transpose", "Identity", "Cast"):
+            if node is None or maker is None or node.op_type not in ("Transpose", "Identity", "Cast", "Squeeze"):
                 return None
             if node.op_type == "Transpose":
                 rank = len(self.facts[name].axes or ())
                 order = attribute(node, "perm", list(range(rank))[::-1])
                 axis = order[axis]  # type: ignore[index]
+            elif node.op_type == "Squeeze":  # it takes away axes of size 1
+                before, after = self._wide(self._fact(Edge(maker, 0))), self._wide(self.facts[name])
+                if axis not in after:
+                    return None
+                axis = before[after.index(axis)]
             edge = Edge(maker, 0)
         return edge, axis
+
+    def _fact(self, edge: Edge) -> Fact | None:
+        return self.uses.get(edge) or self.facts.get(self.graph.nodes[edge.node].input[edge.slot])
+
+    def _wide(self, fact: Fact | None) -> list[int]:
+        axes = (fact.axes if fact is not None else None) or ()
+        return [place for place, axis in enumerate(axes) if size_of(axis) != 1]
 
     def read(self, edge: Edge) -> Fact | None:
         """What a node input reads. Each reading of a constant has axes of its own."""
@@ -202,7 +226,18 @@ class Analysis:
         """Apply the rule of every node, in order."""
         for info in self.graph.inputs:
             self.facts[info.name] = self._input(info.name)
-        for index, node in enumerate(self.graph.nodes):
+        self._apply(self.graph.layout.main.nodes)
+        for picking, conflict in settle_picks(self.picks):
+            self._give_up(picking.index, picking, str(conflict))
+        solve(self.algebra, self.equations)
+        follow_siblings(self.conditions, self.sites, lambda site: self.graph.read_by(Edge(site.node, site.slot)))
+        tie_scalars(self)
+        self._tie_transposed()
+        self.algebra.settle()
+
+    def _apply(self, nodes: Iterable[int]) -> None:
+        for index in nodes:
+            node = self.graph.nodes[index]
             domain = node.domain or "ai.onnx"
             if node.output and node.output[0] in self.graph.constants:
                 continue  # Constant, or Identity of one: read where it is used
@@ -212,19 +247,41 @@ class Analysis:
                 if found is None:
                     raise Conflict(f"operator {node.op_type} of {domain} has no rule")
                 found(context)
+                if not context.counted and any(fact is not None and fact.value is None for fact in context.outputs):
+                    context.note_counters(context.facts)
             except (Conflict, ValueError, TypeError, IndexError, KeyError) as error:
                 self.ratio = self.ratio or getattr(error, "ratio", None)
                 self._give_up(index, context, str(error))
             for name, fact in zip(node.output, context.outputs, strict=True):
                 if name:
                     self.facts[name] = fact if fact is not None else Fact(None)
-        for picking, conflict in settle_picks(self.picks):
-            self._give_up(picking.index, picking, str(conflict))
-        solve(self.algebra, self.equations)
-        follow_siblings(self.conditions, self.sites, lambda site: self.graph.read_by(Edge(site.node, site.slot)))
-        tie_scalars(self)
-        self._tie_transposed()
-        self.algebra.settle()
+
+    def bodies(self, node: int) -> dict[str, Body]:
+        """The graphs inside a node, by the attribute that holds them."""
+        return self.graph.layout.bodies.get(node, {})
+
+    def follow(self, body: Body, given: Sequence[Fact | None]) -> list[Fact]:
+        """What a body gives back for what it is given. What it returns as it is written in the file is kept."""
+        for name, fact in zip(body.inputs, given, strict=True):
+            self.facts[name] = fact if fact is not None else Fact(None)
+        self._apply(body.nodes)
+        return [self.facts.get(name) or self._returned(name) for name in body.outputs]
+
+    def _returned(self, name: str) -> Fact:
+        axes = [self.algebra.new(n, fixed="given back by a body") for n in self.graph.constants[name].dims]
+        for atom in (atom for axis in axes for atom in axis):
+            atom.frozen = "given back by a body"
+        return Fact(tuple(axes))
+
+    def behind(self, name: str) -> str:
+        """The tensor that a name stands for, Identity nodes skipped."""
+        maker = self.graph.producer.get(name)
+        node = self.graph.nodes[maker] if maker is not None else None
+        return name if node is None or node.op_type != "Identity" else self.behind(node.input[0])
+
+    def unknown(self, reason: str) -> Axis:
+        """A fixed axis of a size that is only known at run time."""
+        return self._symbol(None, reason)
 
     def _tie_transposed(self) -> None:
         """An output layer tied to an embedding may be stored as its transpose: then it is tied like the rest."""
@@ -255,6 +312,10 @@ class Analysis:
         self.troubles.append((index, reason))
         facts = [fact for fact in context.facts if fact is not None]
         facts += [self.facts[name] for name in self.graph.captured.get(index, ()) if name in self.facts]
+        for inner in self.graph.layout.inside(index):
+            names = (*self.graph.nodes[inner].input, *self.graph.nodes[inner].output)
+            facts += [self.facts[name] for name in names if name in self.facts]
+            facts += [fact for edge, fact in self.uses.items() if edge.node == inner]
         for fact in facts:
             for axis in fact.axes or ():
                 for atom in self.algebra.free_atoms(axis):

@@ -17,6 +17,7 @@ from front_onnx.understand.atoms import Conflict, size_of
 from front_onnx.understand.lead import find_lead
 from front_onnx.understand.names import common_stem
 from front_onnx.understand.paths import Path, find_paths
+from front_onnx.understand.rules import Loop
 from front_onnx.understand.runs import Run, single_runs
 from front_onnx.understand.segments import Flow, Segment
 
@@ -34,6 +35,7 @@ class Chain:
         layers: how many layers a unit holds.
         places: for each reading of a constant in the first unit, that in the same place of every unit.
         nodes: for each node of the first unit, the node in the same place of every unit.
+        loop: where one body is run once for each layer, whose weights lie stacked along an axis; its units are one.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Chain:
     layers: int
     places: dict[Edge, tuple[Edge, ...]] = field(repr=False)
     nodes: dict[int, tuple[int, ...]] = field(repr=False)
+    loop: Loop | None = None
 
     @property
     def depth(self) -> int:

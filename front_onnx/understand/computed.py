@@ -39,7 +39,8 @@ def geometric_base(array: np.ndarray) -> float | None:
 
 def feeds_waves(graph: Graph, edge: Edge) -> bool:
     """True if what reads a constant goes on to a sine or cosine within a few nodes."""
-    waiting, seen = [(edge.node, 0)], {edge.node}
+    seen = {reader.node for reader in graph.within(edge)}
+    waiting = [(node, 0) for node in seen]
     while waiting:
         index, steps = waiting.pop()
         node = graph.nodes[index]
@@ -47,7 +48,7 @@ def feeds_waves(graph: Graph, edge: Edge) -> bool:
             return True
         if steps < _STEPS and node.op_type not in ("Shape", "Size", "Softmax", "LayerNormalization"):
             for name in node.output:
-                for reader in graph.consumers.get(name, ()):
+                for reader in (inner for found in graph.consumers.get(name, ()) for inner in graph.within(found)):
                     if reader.node not in seen:
                         seen.add(reader.node)
                         waiting.append((reader.node, steps + 1))

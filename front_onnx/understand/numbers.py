@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from front_onnx.understand.atoms import Axis, size_of
+from front_onnx.understand.atoms import Axis, Conflict, size_of
 
 __all__ = [
     "Binding",
@@ -22,15 +22,18 @@ __all__ = [
     "Literal",
     "Number",
     "Site",
+    "Varying",
     "apply",
     "as_literals",
     "cast_number",
     "computed",
+    "counters",
     "evaluate",
     "integer_division",
     "literals",
     "root_power",
     "value_of",
+    "varies",
 ]
 
 
@@ -99,16 +102,55 @@ class Expression:
     value: int | float | bool
 
 
-Number = Literal | Extent | Expression
+@dataclass(eq=False)
+class Varying:
+    """A number that differs from one iteration of a body to the next: the counter of a loop, or made of it.
+
+    A counter (`op` is "counter") runs from 0 to the size of `axis`.
+    """
+
+    op: str
+    args: tuple[Number, ...] = ()
+    axis: Axis = ()
+
+    @property
+    def value(self) -> int:
+        """No plan can know it.
+
+        Raises:
+            Conflict: always.
+        """
+        raise Conflict("a number that differs between the iterations of a loop")
+
+
+Number = Literal | Extent | Expression | Varying
 
 
 def value_of(number: object) -> int | float | bool:
-    """The plain number behind a symbolic or plain one."""
-    return number.value if isinstance(number, Literal | Extent | Expression) else number  # type: ignore[return-value]
+    """The plain number behind a symbolic or plain one.
+
+    Raises:
+        Conflict: it differs between iterations.
+    """
+    return number.value if isinstance(number, Number) else number  # type: ignore[return-value]
+
+
+def varies(value: np.ndarray | None) -> bool:
+    """True if contents differ between iterations."""
+    return value is not None and any(isinstance(number, Varying) for number in value.flat)
+
+
+def counters(number: object) -> Iterator[Varying]:
+    """The counters that a number depends on."""
+    if isinstance(number, Varying):
+        if number.op == "counter":
+            yield number
+        for arg in number.args:
+            yield from counters(arg)
 
 
 def _number(value: object) -> Number:
-    if isinstance(value, Literal | Extent | Expression):
+    if isinstance(value, Number):
         return value
     return Expression("constant", lambda: value, (), value)  # type: ignore[arg-type, return-value]
 
@@ -116,12 +158,14 @@ def _number(value: object) -> Number:
 def computed(op: str, function: Callable[..., int | float | bool], *args: object) -> Number:
     """A function of numbers, symbolic or plain."""
     numbers = tuple(map(_number, args))
+    if any(isinstance(number, Varying) for number in numbers):
+        return Varying(op, numbers)
     return Expression(op, function, numbers, function(*(n.value for n in numbers)))
 
 
 def cast_number(element: object) -> Number:
     """An element of an object array, which is always a number."""
-    assert isinstance(element, Literal | Extent | Expression)
+    assert isinstance(element, Number)
     return element
 
 
@@ -157,6 +201,8 @@ def evaluate(number: Number, extent: Callable[[Axis], int], literal: Callable[[L
         return literal(number)
     if isinstance(number, Extent):
         return extent(number.axis)
+    if isinstance(number, Varying):
+        return number.value
     return number.function(*(evaluate(arg, extent, literal) for arg in number.args))
 
 

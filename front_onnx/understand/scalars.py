@@ -1,12 +1,14 @@
 """Scalars that a width hides in: 1/sqrt(head_dim) on attention scores, head_dim^(-1/4) on queries and keys.
 
 A scalar is tied to a size only where the graph says what it is for: it multiplies or divides the product of two
-activations, or a tensor about to enter one, and is a plain root of the size that the product sums over. What merely
-looks like the root of another width (sqrt(hidden) on embeddings) is a suspicion and listed, not changed.
+activations, or a tensor about to enter one, and is a plain root of the size that the product sums over; or it divides
+a sum by as many as it adds up, where a mean is written out. What merely looks like the root of another width
+(sqrt(hidden) on embeddings) is a suspicion and listed, not changed.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     from front_onnx.understand.analysis import Analysis
 
 __all__ = ["suspects", "tie_scalars"]
+
+_MOVING = frozenset(("Reshape", "Expand", "Unsqueeze", "Squeeze", "Transpose", "Cast", "Identity"))
 
 
 def _scaled(analysis: Analysis) -> Iterator[tuple[int, Number, str]]:
@@ -33,8 +37,13 @@ def _scaled(analysis: Analysis) -> Iterator[tuple[int, Number, str]]:
 
 
 def tie_scalars(analysis: Analysis) -> None:
-    """Bind the scalars of attention to the size they are a root of."""
-    for _, number, tensor in _scaled(analysis):
+    """Bind the scalars of attention to the size they are a root of, and those of means to the size they divide by."""
+    for index, number, tensor in _scaled(analysis):
+        added = _added(analysis, tensor)
+        if added is not None and isinstance(number, Literal) and not number.site.bindings:
+            sign = 1 if analysis.graph.nodes[index].op_type == "Div" else -1
+            if math.isclose(number.site.value, size_of(added) ** sign, rel_tol=1e-6):
+                number.site.bind(added, power=sign)
         for axis in _summed(analysis, tensor):
             if isinstance(number, Literal):
                 power = root_power(number.site.value, size_of(axis))
@@ -44,6 +53,15 @@ def tie_scalars(analysis: Analysis) -> None:
                 for literal in literals(number):
                     if literal.value == size_of(axis) and not literal.site.bindings:
                         literal.site.bind(axis)
+
+
+def _added(analysis: Analysis, tensor: str) -> Axis | None:
+    """The size that a sum adds up whose result a tensor is, broadcast perhaps."""
+    maker = analysis.graph.producer.get(tensor)
+    if maker is None or maker in analysis.sums:
+        return analysis.sums.get(maker) if maker is not None else None
+    node = analysis.graph.nodes[maker]
+    return _added(analysis, node.input[0]) if node.op_type in _MOVING else None
 
 
 def _summed(analysis: Analysis, tensor: str) -> list[Axis]:

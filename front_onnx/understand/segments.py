@@ -56,6 +56,8 @@ class Flow:
 
     def _has_weight(self, index: int) -> bool:
         node = self.graph.nodes[index]
+        if any(map(self._has_weight, self.graph.layout.inside(index))):
+            return True
         for slot, name in enumerate(node.input):
             fact = self.analysis.uses.get(Edge(index, slot)) or self.analysis.facts.get(name)
             if fact is not None and fact.constant and fact.value is None and fact.axes:
@@ -259,7 +261,8 @@ class Flow:
         inside = set().union(*(self.behind_segment(segment) for segment in unit))
         own: set[int] = set()
         for index in sorted(inside, reverse=True):
-            readers = {e.node for name in self.graph.nodes[index].output for e in self.graph.consumers.get(name, ())}
+            edges = [e for name in self.graph.nodes[index].output for e in self.graph.consumers.get(name, ())]
+            readers = {self.graph.layout.home(edge.node) for edge in edges}
             outputs = not set(self.graph.outputs).isdisjoint(self.graph.nodes[index].output)
             if index in on_path or (readers <= own and not outputs):
                 own.add(index)

@@ -13,6 +13,7 @@ from front_onnx.understand.analysis import Analysis, understand
 from front_onnx.understand.atoms import Atom, Axis, size_of
 from front_onnx.understand.blocks import Chain, find_chains
 from front_onnx.understand.chosen import chosen_chains
+from front_onnx.understand.looped import find_looped
 from front_onnx.understand.names import unused
 from front_onnx.understand.rules import Shape
 from front_onnx.understand.segments import Flow
@@ -44,7 +45,8 @@ class Dim:
 
     Attributes:
         name: how users say it.
-        kind: residual, heads, kv_heads, repeat (query heads per key/value head), head_dim, inner, groups or fixed.
+        kind: residual, heads, kv_heads, repeat (query heads per key/value head), head_dim, inner, groups, depth or
+            fixed.
         atom: the size in the algebra.
         chain: the chain whose width it follows.
         reason: why it stays as it is unless it is set by name.
@@ -69,7 +71,9 @@ class Dim:
     def named(self) -> bool:
         """False for what an architecture computes and nobody chooses: kernels, parts of image sides."""
         return bool(self.frozen) or not (
-            "kernel" in self.atom.roles or (self.kind == "fixed" and (self.reason or "").startswith(_COMPUTED))
+            self.kind == "depth"
+            or "kernel" in self.atom.roles
+            or (self.kind == "fixed" and (self.reason or "").startswith(_COMPUTED))
         )
 
     @property
@@ -100,6 +104,12 @@ class Structure:
     def by_atom(self) -> dict[Atom, Dim]:
         """The dim of an atom."""
         return {dim.atom: dim for dim in self.dims}
+
+    @cached_property
+    def depths(self) -> dict[Atom, int]:
+        """The sizes that are depths: those of the axes along which the layers of a chain are stacked."""
+        chains = enumerate(self.chains)
+        return {self.analysis.algebra.expand(c.loop.axis)[0]: number for number, c in chains if c.loop is not None}
 
     @cached_property
     def flow(self) -> Flow:
@@ -140,6 +150,7 @@ def find_structure(graph: Graph, blocks: Sequence[str] = ()) -> Structure:
     """
     analysis = understand(graph)
     chains = chosen_chains(analysis, blocks) if blocks else find_chains(analysis)
+    chains = sorted([*chains, *find_looped(analysis)], key=lambda chain: chain.units[0][0].nodes[-1])
     analysis.algebra.settle()
     residuals = [_residual(analysis, chain) for chain in chains]
     structure = Structure(analysis, chains, residuals, [])
@@ -224,7 +235,7 @@ class _Namer:
             for number, axis in reversed(list(enumerate(self.structure.residuals)))
             for atom in self.algebra.free_atoms(axis or ())
         }
-        order = ["residual", "heads", "kv_heads", "repeat", "head_dim", "groups", "inner", "fixed"]
+        order = ["residual", "heads", "kv_heads", "repeat", "head_dim", "groups", "inner", "depth", "fixed"]
         found = []
         for atom in self.edges:
             kind, reason = self._kind(atom, residual)
@@ -236,6 +247,8 @@ class _Namer:
         return found
 
     def _kind(self, atom: Atom, residual: dict[Atom, int]) -> tuple[str, str | None]:
+        if atom in self.structure.depths:
+            return "depth", "the number of layers: use --depth"
         if "kernel" in atom.roles:
             return "fixed", atom.fixed
         if atom.frozen and not atom.fixed:
@@ -311,7 +324,9 @@ class _Namer:
             stem = plain.get(dim.kind, dim.kind)
             if dim.kind == "head_dim" and "inner" not in dim.atom.roles:
                 stem = "v_head_dim"
-            if dim.kind == "fixed" or (dim.kind == "inner" and not inside):
+            if dim.kind == "depth":
+                stem = "depth"
+            elif dim.kind == "fixed" or (dim.kind == "inner" and not inside):
                 stem = self._outside_name(dim)
             elif dim.kind == "inner":
                 stem = "ffn"

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import onnx
 from onnx import NodeProto
 
+from front_onnx.read.bodies import graphs_of, lay_out
 from front_onnx.read.graph import Edge, Graph
 from front_onnx.understand.names import unused
 
@@ -27,10 +28,12 @@ class Draft:
         self.graph = graph
         self.proto = onnx.ModelProto()
         self.proto.CopyFrom(graph.model.proto)
-        self.nodes: dict[int, NodeProto] = dict(enumerate(self.proto.graph.node))
+        self.layout = lay_out(self.proto.graph)
+        self.nodes: dict[int, NodeProto] = dict(enumerate(self.layout.nodes))
         self.added: list[tuple[int, int, NodeProto, tuple[int, int]]] = []
         self.outputs = set(graph.outputs)
         self.tensors = set(graph.producer) | set(graph.constants) | {v.name for v in graph.proto.input}
+        self.tensors |= {name for body in self.layout.all_bodies() for name in body.inputs}
         self.names = {node.name for node in graph.nodes}
         self.copies: dict[str, str] = {}  # tensors that were added, and the source's tensors they are like
 
@@ -71,17 +74,28 @@ class Draft:
 
     def finish(self) -> None:
         """Write the node list in topological order, near the source's, without nodes that nothing needs any more."""
-        entries = [((number, 0, 0), node) for number, node in self.nodes.items()]
+        self._finish_bodies()
+        entries = [((i, 0, 0), self.nodes[i]) for i in self.layout.main.nodes if i in self.nodes]
         entries += [((after, i + 1, 0), node) for i, (after, _, node, _) in enumerate(self.added)]
         entries.sort(key=lambda entry: entry[0])
         ordered = _topological([node for _, node in entries])
-        dead = _dead(self.graph.nodes, self.graph.outputs)
+        main = self.graph.layout.main.nodes
+        dead = [main[i] for i in _dead([self.graph.nodes[i] for i in main], self.graph.outputs)]
         dead_before = {id(self.nodes[i]) for i in dead if i in self.nodes}
         dead_now = _dead(ordered, self.graph.outputs)
         kept = [n for i, n in enumerate(ordered) if i not in dead_now or id(n) in dead_before]
         copies = [_copy(node) for node in kept]
         del self.proto.graph.node[:]
         self.proto.graph.node.extend(copies)
+
+    def _finish_bodies(self) -> None:
+        """Take the nodes that are gone out of the bodies, and keep their order topological."""
+        for body in self.layout.all_bodies():
+            ordered = _topological([self.nodes[i] for i in body.nodes if i in self.nodes])
+            if [*map(id, ordered)] != [id(self.nodes.get(i)) for i in body.nodes]:
+                copies = [*map(_copy, ordered)]
+                del body.proto.node[:]
+                body.proto.node.extend(copies)
 
 
 def _copy(node: NodeProto) -> NodeProto:
@@ -92,11 +106,10 @@ def _copy(node: NodeProto) -> NodeProto:
 
 def _reads(node: NodeProto) -> set[str]:
     found = {name for name in node.input if name}
-    for attr in node.attribute:
-        for graph in [attr.g] if attr.HasField("g") else list(attr.graphs):
-            for inner in graph.node:
-                found |= _reads(inner)
-            found |= {v.name for v in graph.output}
+    for _, graph in graphs_of(node):
+        for inner in graph.node:
+            found |= _reads(inner)
+        found |= {v.name for v in graph.output}
     return found
 
 

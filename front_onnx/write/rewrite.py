@@ -15,6 +15,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from front_onnx.plan.contents import Content, Counted, Filled, Frequencies, Numbers, Original, Resampled
 from front_onnx.plan.plan import Plan
+from front_onnx.read.bodies import all_graphs
 from front_onnx.read.graph import Edge
 from front_onnx.understand.names import continued, renumbered
 from front_onnx.write.draft import Draft
@@ -22,6 +23,9 @@ from front_onnx.write.renumber import moved_names
 from front_onnx.write.units import resize_chain
 
 __all__ = ["Rewritten", "rewrite"]
+
+
+_Small = Numbers | Counted | Frequencies
 
 
 @dataclass(frozen=True)
@@ -65,16 +69,18 @@ class _Constants:
         self.draft, self.plan = draft, plan
         self.graph = plan.structure.graph
         self.proto = draft.proto.graph
-        self.tensors = {tensor.name: tensor for tensor in self.proto.initializer}
+        self.bodies = [body.proto for body in draft.layout.all_bodies()]
+        self.tensors = {tensor.name: tensor for graph in (*self.bodies, self.proto) for tensor in graph.initializer}
         self.makers = {node.output[0]: node for node in draft.nodes.values() if node.op_type == "Constant"}
+        self.homes = {name: home for home, body in enumerate(self.bodies) for name in _constants(body)}
         self.pending: dict[str, Original | Resampled | Filled] = {
             name: Original(name) for name in self.graph.model.missing()
         }
 
     def place(self) -> None:
         """Decide which tensor holds which content, and let the nodes read it."""
-        readers: dict[Content, list[tuple[NodeProto, int, str, tuple[int, int] | None]]] = defaultdict(list)
-        kept: set[str] = set(self.graph.outputs)
+        readers: dict[tuple, list[tuple[NodeProto, int, str, tuple[int, int] | None]]] = defaultdict(list)
+        kept = {*self.graph.outputs, *(v.name for body in self.bodies for v in body.output)}
         for node, slot, edge, unit in self.draft.reading():
             name = node.input[slot]
             if name not in self.graph.constants or node.output[0] in self.graph.alias:
@@ -84,11 +90,10 @@ class _Constants:
             if content == Original(base):
                 kept.add(base)
             else:
-                readers[content].append((node, slot, base, unit))
-        for captured in self.graph.captured.values():
-            kept |= {self.graph.constant_name(name) for name in captured}
+                home = self.homes.get(base) if isinstance(content, _Small) else None  # what only its body can read
+                readers[content, home].append((node, slot, base, unit))
         taken = set(kept)
-        for content, places in readers.items():
+        for (content, _), places in readers.items():
             if isinstance(content, Original):
                 name = content.name
             else:
@@ -123,7 +128,9 @@ class _Constants:
         """Give a tensor its new type, shape and, where it is small, its values."""
         source = self.graph.constants[like]
         maker = self.makers.get(name)
-        small = isinstance(content, Numbers | Counted | Frequencies)
+        small = isinstance(content, _Small)
+        if not small:
+            self._take_out(name)
         if maker is not None and small:
             tensor = TensorProto()
         elif name in self.tensors:
@@ -146,6 +153,15 @@ class _Constants:
         if name in self.tensors:
             self._declare_input(name, tensor)
 
+    def _take_out(self, name: str) -> None:
+        """A weight of a body becomes one of the main graph, where weights are written one at a time."""
+        for body in self.bodies:
+            for tensor in body.initializer:
+                if tensor.name == name:
+                    body.initializer.remove(tensor)
+                    del self.tensors[name]
+                    return
+
     def _remove(self, maker: NodeProto) -> None:
         """A Constant node gives way to an initializer of its name."""
         self.draft.nodes = {i: node for i, node in self.draft.nodes.items() if node is not maker}
@@ -161,7 +177,7 @@ class _Constants:
         tensor.metadata_props.extend(metadata)
         assert not isinstance(content, Original)
         tensor.dims.extend(content.dims)
-        if isinstance(content, Numbers | Counted | Frequencies):
+        if isinstance(content, _Small):
             dtype = helper.tensor_dtype_to_np_dtype(data_type)
             array = np.asarray(_values(content)).astype(dtype).reshape(content.dims)
             tensor.raw_data = numpy_helper.from_array(array).raw_data
@@ -185,27 +201,43 @@ class _Constants:
         self.pending = {names.get(name, name): content for name, content in self.pending.items()}
 
     def sweep(self) -> None:
-        """Drop the tensors that were needed and no longer are."""
+        """Drop the tensors that were needed and no longer are, and those that nothing ever read.
+
+        Exporters leave folded shapes behind: numbers of the source's sizes that mean nothing at other sizes.
+        """
         needed = set(self.graph.outputs)
         before = set(self.graph.outputs)
-        for nodes, into in ((self.proto.node, needed), (self.graph.proto.node, before)):
-            for node in nodes:
-                into.update(node.input)
-        for captured in self.graph.captured.values():
-            needed |= captured
-        gone = {t.name for t in self.proto.initializer if t.name in before and t.name not in needed}
-        kept = [t for t in self.proto.initializer if t.name not in gone]
-        if gone:
-            copies = []
-            for tensor in kept:
-                copies.append(TensorProto())
-                copies[-1].CopyFrom(tensor)
-            del self.proto.initializer[:]
-            self.proto.initializer.extend(copies)
-            inputs = [v for v in self.proto.input if v.name not in gone]
-            del self.proto.input[:]
-            self.proto.input.extend(inputs)
+        for main, into in ((self.proto, needed), (self.graph.proto, before)):
+            for graph in all_graphs(main):
+                into.update(v.name for v in graph.output)
+                for node in graph.node:
+                    into.update(node.input)
+        graphs = [*all_graphs(self.proto)]
+        held = {tensor.name for graph in graphs for tensor in graph.initializer}
+        stale = self.plan.resizes
+        gone = {name for name in held if name not in needed and (stale or name in before)}
+        for graph in graphs if gone else ():
+            _drop_initializers(graph, gone)
         self.pending = {n: c for n, c in self.pending.items() if n not in gone}
+
+
+def _constants(graph: onnx.GraphProto) -> Iterable[str]:
+    """The names of what a graph itself holds as constants."""
+    yield from (tensor.name for tensor in graph.initializer)
+    yield from (node.output[0] for node in graph.node if node.op_type == "Constant")
+
+
+def _drop_initializers(graph: onnx.GraphProto, gone: set[str]) -> None:
+    copies = []
+    for tensor in graph.initializer:
+        if tensor.name not in gone:
+            copies.append(TensorProto())
+            copies[-1].CopyFrom(tensor)
+    del graph.initializer[:]
+    graph.initializer.extend(copies)
+    inputs = [v for v in graph.input if v.name not in gone]
+    del graph.input[:]
+    graph.input.extend(inputs)
 
 
 def _values(content: Numbers | Counted | Frequencies) -> object:
@@ -235,7 +267,7 @@ def _set_shapes(draft: Draft, plan: Plan) -> None:
     """Declared sizes of inputs, outputs and inner tensors; names of symbolic dims stay."""
     graph = draft.proto.graph
     facts = plan.structure.analysis.facts
-    made = {name for node in graph.node for name in node.output}
+    made = {name for found in all_graphs(graph) for node in found.node for name in node.output}
     infos = {v.name: v for v in graph.value_info}
     for name, like in draft.copies.items():
         if like in infos and name in made and name not in infos:
@@ -243,19 +275,12 @@ def _set_shapes(draft: Draft, plan: Plan) -> None:
             copy.CopyFrom(infos[like])
             copy.name = name
             facts.setdefault(name, facts[like])
-    held = made | {tensor.name for tensor in graph.initializer}
-    kept = [v for v in graph.value_info if v.name in held]
-    if len(kept) != len(graph.value_info):
-        copies = []
-        for info in kept:
-            copies.append(onnx.ValueInfoProto())
-            copies[-1].CopyFrom(info)
-        del graph.value_info[:]
-        graph.value_info.extend(copies)
-    constants = {tensor.name: tensor for tensor in graph.initializer}
-    made_here = [node for node in graph.node if node.op_type == "Constant"]
+    for found in all_graphs(graph):
+        _drop_infos(found)
+    constants = {tensor.name: tensor for found in all_graphs(graph) for tensor in found.initializer}
+    made_here = [node for found in all_graphs(graph) for node in found.node if node.op_type == "Constant"]
     constants |= {node.output[0]: a.t for node in made_here for a in node.attribute if a.name == "value"}
-    for info in _all_infos(graph):
+    for info in (info for found in all_graphs(graph) for info in _all_infos(found)):
         constant = constants.get(plan.structure.graph.constant_name(info.name))
         if constant is not None:
             _set_dims(info, list(constant.dims))
@@ -268,6 +293,19 @@ def _set_shapes(draft: Draft, plan: Plan) -> None:
             for dim, axis in zip(declared, fact.axes, strict=True):
                 if dim.HasField("dim_value"):
                     dim.dim_value = plan.size(axis)
+
+
+def _drop_infos(graph: onnx.GraphProto) -> None:
+    """Declared shapes of tensors that are gone."""
+    held = {name for node in graph.node for name in node.output} | {tensor.name for tensor in graph.initializer}
+    kept = [v for v in graph.value_info if v.name in held]
+    if len(kept) != len(graph.value_info):
+        copies = []
+        for info in kept:
+            copies.append(onnx.ValueInfoProto())
+            copies[-1].CopyFrom(info)
+        del graph.value_info[:]
+        graph.value_info.extend(copies)
 
 
 def _all_infos(graph: onnx.GraphProto) -> Iterable[onnx.ValueInfoProto]:

@@ -28,7 +28,7 @@ def resize_chain(draft: Draft, plan: Plan, number: int) -> None:
         FrontError: if something outside uses what a unit computes (a hidden state that leaves the graph).
     """
     chain, target = plan.structure.chains[number], plan.units[number]
-    if target == len(chain.units):
+    if target == len(chain.units) or chain.loop is not None:
         return
     editor = _Editor(draft, plan, number, chain)
     editor.refuse_taps()
@@ -57,7 +57,8 @@ class _Editor:
                     if name in self.draft.outputs:
                         raise self._refusal(f"output {name} leaves the graph from block {unit}", index)
                     for edge in self.graph.consumers.get(name, ()):
-                        if edge.node in needed and edge.node not in self.inside:
+                        home = self.graph.layout.home(edge.node)
+                        if home in needed and home not in self.inside:
                             reader = label(self.graph.nodes[edge.node])
                             raise self._refusal(f"{reader} reads what block {unit} makes", index)
 

@@ -30,7 +30,15 @@ from zoo.sizes import Size
 from matrix.entry import Entry
 from matrix.table import write_table
 
-SUITES = ("torch_text", "torch_vision", "keras_models", "jax_models", "optimised")
+SUITES = (
+    "torch_text",
+    "torch_vision",
+    "keras_models",
+    "jax_models",
+    "optimised",
+    "jax_scan_models",
+    "torch_bodies",
+)
 
 
 def names(suite: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from front_onnx.understand.rules import (
     attention,
+    control,
     convolution,
     elementwise,
     fused,
@@ -13,14 +14,16 @@ from front_onnx.understand.rules import (
     reduction,
     shaping,
 )
-from front_onnx.understand.rules.registry import RULES, Context, Fact, Shape, rule
+from front_onnx.understand.rules.registry import RULES, Context, Fact, Loop, Shape, rule
 
 __all__ = [
     "RULES",
     "Context",
     "Fact",
+    "Loop",
     "Shape",
     "attention",
+    "control",
     "convolution",
     "elementwise",
     "fused",

@@ -8,7 +8,18 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 
-from front_onnx.understand.numbers import apply, cast_number, integer_division, value_of
+from front_onnx.understand.atoms import size_of
+from front_onnx.understand.numbers import (
+    Expression,
+    Literal,
+    Varying,
+    apply,
+    cast_number,
+    computed,
+    integer_division,
+    value_of,
+    varies,
+)
 from front_onnx.understand.rules.registry import Context, rule
 
 __all__: list[str] = []
@@ -24,9 +35,9 @@ _FUNCTIONS: dict[str, tuple[str, Callable[..., int | float | bool]]] = {
     "Max": ("max", max),
     "Equal": ("equal", lambda a, b: a == b),
     "Less": ("less", lambda a, b: a < b),
-    "LessOrEqual": ("less", lambda a, b: a <= b),
+    "LessOrEqual": ("less_or_equal", lambda a, b: a <= b),
     "Greater": ("greater", lambda a, b: a > b),
-    "GreaterOrEqual": ("greater", lambda a, b: a >= b),
+    "GreaterOrEqual": ("greater_or_equal", lambda a, b: a >= b),
     "And": ("and", lambda a, b: a and b),
     "Or": ("or", lambda a, b: a or b),
     "Xor": ("xor", lambda a, b: a != b),
@@ -78,7 +89,7 @@ def identity(ctx: Context) -> None:
 def cast(ctx: Context) -> None:
     """Contents pass; a float becomes an integer by truncation."""
     value = ctx.value(0)
-    if value is not None and ctx.node.op_type == "Cast":
+    if value is not None and ctx.node.op_type == "Cast" and not varies(value):
         target = ctx.attr("to")
         number = value.flat[0] if value.size else None
         if target == onnx.TensorProto.BOOL:
@@ -129,6 +140,36 @@ def where(ctx: Context) -> None:
     condition, yes, no = np.broadcast_arrays(condition, yes, no)
     out = np.empty(condition.shape, dtype=object)
     for place in np.ndindex(condition.shape):
-        ctx.records.conditions.append((ctx.index, cast_number(condition[place])))
-        out[place] = yes[place] if value_of(condition[place]) else no[place]
-    ctx.out(axes, out)
+        out[place] = _chosen(ctx, condition[place], yes[place], no[place])
+    ctx.out(axes, None if any(number is None for number in out.flat) else out)
+
+
+def _chosen(ctx: Context, condition: object, yes: object, no: object) -> object:
+    """The branch a condition takes; None if that differs between the iterations of a loop."""
+    size = _wrapped_by(condition, yes, no)
+    if isinstance(no, Varying):
+        if size is not None and size.value == size_of(no.axis):
+            size.site.bind(no.axis)
+        return no if size is not None else None
+    if isinstance(condition, Varying):
+        return None
+    ctx.records.conditions.append((ctx.index, cast_number(condition)))
+    if size is not None and not value_of(condition):
+        return computed("wrap", lambda start, _: start, no, size)
+    return yes if value_of(condition) else no
+
+
+def _wrapped_by(condition: object, yes: object, no: object) -> Literal | None:
+    """The n of `place < 0 ? place + n : place`, with which exporters count places from the back of an axis."""
+    if not isinstance(condition, Varying | Expression) or not isinstance(yes, Varying | Expression):
+        return None
+    if (condition.op, yes.op) != ("less", "add") or value_of(condition.args[1]) != 0:
+        return None
+    place, size = yes.args
+    same = all(other is no or _equal_literals(other, no) for other in (place, condition.args[0]))
+    counts = not isinstance(no, Varying) or no.op == "counter"  # which is never below zero
+    return size if same and counts and isinstance(size, Literal) else None
+
+
+def _equal_literals(a: object, b: object) -> bool:
+    return isinstance(a, Literal) and isinstance(b, Literal) and a.value == b.value

@@ -7,8 +7,9 @@ from functools import partial
 
 import numpy as np
 
+from front_onnx.read.graph import Edge
 from front_onnx.understand.atoms import Axis, Conflict, size_of
-from front_onnx.understand.numbers import Expression, Extent, Literal, value_of
+from front_onnx.understand.numbers import Expression, Extent, Literal, Varying, value_of, varies
 from front_onnx.understand.rules.registry import Context, rule
 
 __all__ = ["settle_picks"]
@@ -21,7 +22,12 @@ def gather(ctx: Context) -> None:
     at = ctx.attr("axis", 0) % len(data)
     value, places = ctx.value(0), ctx.value(1)
     out_value = None
-    if value is not None and places is not None:
+    if places is not None and varies(places):
+        for number in places.flat:
+            ctx.pick(data[at], number)
+        if not indices:
+            ctx.records.passed[ctx.node.output[0]] = Edge(ctx.index, 0), at
+    elif value is not None and places is not None:
         out_value = np.take(value, np.array([int(value_of(n)) for n in places.flat]).reshape(places.shape), axis=at)
         out_value = np.asarray(out_value, dtype=object)
     elif _counts_through(ctx, data[at]):
@@ -200,6 +206,12 @@ def slice_(ctx: Context) -> None:
     given = ctx.ints(3) if 3 in ctx else ctx.attr("axes", None) or range(len(starts))
     steps = ctx.ints(4) if 4 in ctx else [1] * len(starts)
     for place, start, end, step in zip((a % len(data) for a in given), starts, ends, steps, strict=True):
+        if isinstance(start, Varying) and _one_further(start, end):
+            ctx.pick(data[place], start)
+            ctx.records.passed[ctx.node.output[0]] = Edge(ctx.index, 0), None
+            out[place] = ()
+            continue
+        start, end = _unwrapped(start, data[place]), _without_zero(end)
         out[place] = _segment(ctx, data[place], start, end, step)
         ctx.require(out[place], partial(_sliced, step), Extent(data[place]), start, end)
     value = ctx.value(0)
@@ -210,6 +222,38 @@ def slice_(ctx: Context) -> None:
         value = value[tuple(index)]
         out = [ctx.algebra.new(n, fixed="a rank") for n in value.shape]
     ctx.out(out, value, below=ctx.below(0))
+
+
+def _one_further(start: Varying, end: object) -> bool:
+    """True if one place is taken, that which a varying number says."""
+    return (
+        isinstance(end, Varying)
+        and end.op == "add"
+        and end.args[0] is start
+        and isinstance(end.args[1], Literal)
+        and end.args[1].value == 1
+    )
+
+
+def _unwrapped(start: object, axis: Axis) -> object:
+    """A start without what would be added to it if it counted from the back: the size of the axis."""
+    if isinstance(start, Expression) and start.op == "wrap":
+        place, size = start.args
+        if isinstance(size, Literal) and size.value == size_of(axis):
+            size.site.bind(axis)
+        return place
+    return start
+
+
+def _without_zero(end: object) -> object:
+    """0 + n is n."""
+    if isinstance(end, Expression) and end.op == "add":
+        first, last = end.args
+        while isinstance(first, Expression) and first.op == "wrap":
+            first = first.args[0]
+        if isinstance(first, Literal) and first.value == 0:
+            return last
+    return end
 
 
 def _limit(end: int) -> int | None:

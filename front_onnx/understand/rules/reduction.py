@@ -17,6 +17,8 @@ def reduce(ctx: Context) -> None:
     if not axes:
         axes = [] if ctx.attr("noop_with_empty_axes", 0) else list(range(len(x)))
     reduced = {axis % len(x) for axis in axes}
+    if ctx.node.op_type in ("ReduceSum", "ReduceSumSquare"):
+        ctx.records.sums[ctx.index] = tuple(atom for i in sorted(reduced) for atom in x[i])
     keep = ctx.attr("keepdims", 1)
     ctx.out([() if i in reduced else axis for i, axis in enumerate(x) if keep or i not in reduced])
 

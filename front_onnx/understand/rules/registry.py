@@ -15,12 +15,26 @@ import numpy as np
 
 from front_onnx.read.graph import Edge, attribute, label
 from front_onnx.understand.atoms import Algebra, Axis, Conflict, size_of
-from front_onnx.understand.numbers import Binding, Expression, Extent, Literal, Number, computed, root_power, value_of
+from front_onnx.understand.numbers import (
+    Binding,
+    Expression,
+    Extent,
+    Literal,
+    Number,
+    Varying,
+    computed,
+    counters,
+    root_power,
+    value_of,
+    varies,
+)
 
 if TYPE_CHECKING:
     from onnx import NodeProto, TensorProto
 
-__all__ = ["RULES", "Context", "Fact", "Shape", "rule"]
+    from front_onnx.read.bodies import Body
+
+__all__ = ["RULES", "Context", "Fact", "Loop", "Shape", "rule"]
 
 Shape = tuple[Axis, ...]
 
@@ -42,6 +56,21 @@ class Fact:
     constant: bool = False
     strides: dict[int, object] | None = None
     below: Axis | None = None
+
+
+@dataclass(frozen=True)
+class Loop:
+    """A body that runs once for each place of an axis.
+
+    Attributes:
+        node: the node it belongs to.
+        axis: as long as it runs often.
+        carried: the tensors that go from one iteration to the next: what the node is given, and what it gives back.
+    """
+
+    node: int
+    axis: Axis
+    carried: tuple[tuple[str, str], ...]
 
 
 class Rule(Protocol):
@@ -74,8 +103,11 @@ class Records(Protocol):
     opset: dict[str, int]
     contractions: dict[Edge, int]
     products: dict[int, Axis]
+    sums: dict[int, Axis]
     tables: set[Edge]
     picks: list[tuple[Context, Axis]]
+    loops: list[Loop]
+    passed: dict[str, tuple[Edge, int | None]]
 
     def origin(self, edge: Edge, axis: int) -> tuple[Edge, int] | None: ...
     def derived(self, key: tuple, size: int, reason: str) -> Axis: ...
@@ -83,6 +115,10 @@ class Records(Protocol):
     def raw(self, name: str) -> np.ndarray | None: ...
     def cut_alike(self, end: Axis, axis: Axis) -> None: ...
     def scalar(self, tensor: TensorProto) -> int | float | bool: ...
+    def bodies(self, node: int) -> dict[str, Body]: ...
+    def follow(self, body: Body, given: Sequence[Fact | None]) -> list[Fact]: ...
+    def behind(self, name: str) -> str: ...
+    def unknown(self, reason: str) -> Axis: ...
 
 
 class Context:
@@ -93,6 +129,7 @@ class Context:
         self.algebra = records.algebra
         self.facts = [records.read(Edge(index, slot)) if name else None for slot, name in enumerate(node.input)]
         self.outputs: list[Fact | None] = [None] * len(node.output)
+        self.counted = False  # an index that differs between iterations was understood
 
     # -- reading ----------------------------------------------------------------------------------------------
 
@@ -158,6 +195,8 @@ class Context:
     def strides(self, slot: int) -> dict[int, object] | None:
         """Steps of an input that is a sum of counters; {} for zeros."""
         fact = self.facts[slot]
+        if fact is not None and varies(fact.value):
+            return None
         if fact is not None and fact.value is not None and all(value_of(n) == 0 for n in fact.value.flat):
             return {}
         return fact.strides if fact is not None else None
@@ -219,11 +258,15 @@ class Context:
 
     def require(self, axis: Axis, function: Callable[..., int | float | bool], *args: object) -> None:
         """Have it checked when a plan is made that an axis is as long as a function of numbers says."""
-        self.records.equations.append((self.index, computed("computed", function, *args), axis))
+        number = computed("computed", function, *args)
+        value_of(number)  # nothing that differs between iterations can be checked
+        self.records.equations.append((self.index, number, axis))
 
     def require_that(self, function: Callable[..., bool], *args: object) -> None:
         """Have it checked when a plan is made that numbers agree as they do in the source model."""
-        self.records.conditions.append((self.index, computed("computed", function, *args)))
+        number = computed("computed", function, *args)
+        value_of(number)
+        self.records.conditions.append((self.index, number))
 
     def keep(self, axis: Axis, reason: str, role: str | None = None) -> None:
         """Keep the size of an axis for good: the operator gives it, nobody chooses it."""
@@ -237,6 +280,42 @@ class Context:
             atom.fixed = atom.fixed or f"{reason} ({self.label})"
             if role:
                 atom.roles.add(role)
+
+    def freeze(self, axis: Axis, reason: str) -> None:
+        """Say that the size of an axis can never change."""
+        for atom in self.algebra.free_atoms(axis):
+            atom.frozen = atom.frozen or f"{reason}, at {self.label}"
+
+    def pick(self, axis: Axis, number: object) -> None:
+        """Say that each iteration takes the entry of an axis that a varying number counts.
+
+        The n-th of n iterations takes the n-th of n entries: as many layers as are stacked. Any other index is kept.
+        """
+        if isinstance(number, Varying) and number.op == "counter" and size_of(axis) == size_of(number.axis):
+            self.unify(axis, number.axis)
+        else:
+            self.fix(axis, "indexed by an iteration", "indexed")
+            for counter in counters(number):
+                self.freeze(counter.axis, "the number of an iteration is an index")
+        self.counted = True
+
+    def note_counters(self, facts: Iterable[Fact | None]) -> None:
+        """A loop cannot get longer or shorter where something computes with the number of an iteration."""
+        for fact in facts:
+            for number in fact.value.flat if fact is not None and fact.value is not None else ():
+                for counter in counters(number):
+                    self.freeze(counter.axis, "something depends on the number of the iteration")
+
+    def body(self, name: str) -> Body:
+        """The graph in an attribute of the node.
+
+        Raises:
+            Conflict: there is none.
+        """
+        bodies = self.records.bodies(self.index)
+        if name not in bodies:
+            raise Conflict(f"it has no {name}")
+        return bodies[name]
 
     def is_fixed(self, axis: Axis) -> bool:
         """True if every atom of an axis keeps its size."""
@@ -276,6 +355,7 @@ class Context:
         Two axes of one size are not one axis: a reshape to x.shape ties numbers, not data. Sizes that the graph takes
         or computes at run time only have to agree, at every size; that is checked when a plan is made.
         """
+        value_of(number)
         if isinstance(number, Literal):
             number.site.bind(axis)
         elif isinstance(number, Expression) or (

@@ -1,0 +1,137 @@
+"""Graphs inside nodes, the bodies of If, Loop and Scan: their nodes share one numbering with the graph around them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import count
+
+from onnx import AttributeProto, GraphProto, NodeProto
+
+__all__ = ["Body", "Layout", "all_graphs", "graphs_of", "has_unique_names", "lay_out", "make_names_unique"]
+
+
+@dataclass(frozen=True)
+class Body:
+    """A graph and the numbers of its own nodes, in file order."""
+
+    proto: GraphProto
+    nodes: tuple[int, ...]
+
+    @property
+    def inputs(self) -> list[str]:
+        """The names it is given."""
+        return [v.name for v in self.proto.input]
+
+    @property
+    def outputs(self) -> list[str]:
+        """The names it gives back."""
+        return [v.name for v in self.proto.output]
+
+
+@dataclass(eq=False)
+class Layout:
+    """All nodes of a graph, those of a body right before the node it belongs to.
+
+    Attributes:
+        nodes: every node, by its number.
+        main: the graph itself.
+        bodies: the bodies of a node, by its number and the attribute's name.
+        owners: the node that the body of a node belongs to.
+    """
+
+    nodes: list[NodeProto] = field(default_factory=list)
+    main: Body = field(init=False)
+    bodies: dict[int, dict[str, Body]] = field(default_factory=dict)
+    owners: dict[int, int] = field(default_factory=dict)
+
+    def home(self, node: int) -> int:
+        """The node of the main graph that a node belongs to: itself, or the one around it."""
+        while node in self.owners:
+            node = self.owners[node]
+        return node
+
+    def inside(self, node: int) -> Iterator[int]:
+        """The nodes of a node's bodies, theirs included."""
+        for body in self.bodies.get(node, {}).values():
+            for inner in body.nodes:
+                yield from self.inside(inner)
+                yield inner
+
+    def all_bodies(self) -> Iterator[Body]:
+        """Every body, each before the one around it."""
+        for bodies in self.bodies.values():
+            yield from bodies.values()
+
+
+def lay_out(graph: GraphProto) -> Layout:
+    """Number the nodes of a graph and of all bodies in it."""
+    layout = Layout()
+    layout.main = _lay_out(graph, layout)
+    return layout
+
+
+def _lay_out(graph: GraphProto, layout: Layout) -> Body:
+    numbers = []
+    for node in graph.node:
+        bodies = {name: _lay_out(body, layout) for name, body in graphs_of(node)}
+        number = len(layout.nodes)
+        layout.nodes.append(node)
+        numbers.append(number)
+        if bodies:
+            layout.bodies[number] = bodies
+            layout.owners.update((inner, number) for body in bodies.values() for inner in body.nodes)
+    return Body(graph, tuple(numbers))
+
+
+def graphs_of(node: NodeProto) -> Iterator[tuple[str, GraphProto]]:
+    """The graphs that the attributes of a node hold, by the attribute's name."""
+    for attr in node.attribute:
+        if attr.type == AttributeProto.GRAPH:
+            yield attr.name, attr.g
+        yield from ((f"{attr.name}.{number}", graph) for number, graph in enumerate(attr.graphs))
+
+
+def all_graphs(graph: GraphProto) -> Iterator[GraphProto]:
+    """A graph and every graph inside it."""
+    yield graph
+    for node in graph.node:
+        for _, inner in graphs_of(node):
+            yield from all_graphs(inner)
+
+
+# -- names ----------------------------------------------------------------------------------------------------
+
+
+def has_unique_names(graph: GraphProto) -> bool:
+    """True if no name means one thing in one body and another elsewhere."""
+    names = [name for inner in all_graphs(graph) for name in _made(inner)]
+    return len(names) == len(set(names))
+
+
+def make_names_unique(graph: GraphProto) -> None:
+    """Rename tensors of bodies whose names mean something else elsewhere: bodies side by side may share names."""
+    _rename(graph, {}, {""})
+
+
+def _rename(graph: GraphProto, outer: Mapping[str, str], taken: set[str]) -> None:
+    names = dict(outer)
+    for name in [*_made(graph)]:
+        names[name] = name if name not in taken else next(n for i in count(2) if (n := f"{name}_{i}") not in taken)
+        taken.add(names[name])
+    for named in (*graph.initializer, *graph.input, *graph.output, *graph.value_info):
+        named.name = names.get(named.name, named.name)
+    for node in graph.node:
+        for slots in (node.input, node.output):
+            for slot, name in enumerate(slots):
+                slots[slot] = names.get(name, name)
+        for _, inner in graphs_of(node):
+            _rename(inner, names, taken)
+
+
+def _made(graph: GraphProto) -> Iterator[str]:
+    """The names that a graph itself gives a meaning."""
+    constants = {tensor.name for tensor in graph.initializer}
+    yield from constants
+    yield from (v.name for v in graph.input if v.name not in constants)
+    yield from (name for node in graph.node for name in node.output if name)

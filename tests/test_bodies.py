@@ -1,0 +1,248 @@
+"""Bodies of If, Loop and Scan: stacked layers become what separate ones become; what cannot be followed is refused."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+from small_graphs import Net, feeds_for, run_all
+
+from front_onnx.api import inspect, resize
+from front_onnx.errors import FrontError
+from front_onnx.write import verify as proof
+from front_onnx.write.rewrite import rewrite
+
+DEPTH, WIDTH, ROWS = 3, 8, 5
+
+Index = Callable[[Net, str], str]
+
+
+def _weights() -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(3)
+    return (
+        rng.standard_normal((DEPTH, WIDTH, WIDTH)).astype(np.float32) / 3,
+        rng.standard_normal((DEPTH, WIDTH)).astype(np.float32),
+    )
+
+
+def _layer(net: Net, x: str, w: str, b: str) -> str:
+    return net.add("Add", x, net.add("Tanh", net.add("Add", net.add("MatMul", x, w), b)))
+
+
+def _stem(net: Net) -> str:
+    return net.add("MatMul", net.input([ROWS, 4]), net.const(np.ones((4, WIDTH)), np.float32, "stem"))
+
+
+def _head(net: Net, x: str) -> onnx.ModelProto:
+    return net.model(net.add("MatMul", x, net.const(np.eye(WIDTH, 6) + 1, np.float32, "head")))
+
+
+def unrolled() -> onnx.ModelProto:
+    """Every layer with tensors of its own."""
+    net = Net(random.Random(0))
+    x = _stem(net)
+    for number, (w, b) in enumerate(zip(*_weights(), strict=True)):
+        x = _layer(net, x, net.const(w, name=f"layers.{number}.w"), net.const(b, name=f"layers.{number}.b"))
+    return _head(net, x)
+
+
+def looped(
+    index: Index = lambda net, i: i,
+    *,
+    trips: int = DEPTH,
+    inside: bool = False,
+    more: Callable[[Net, str, str], str] = lambda net, x, i: x,
+    goes_on: Callable[[Net, str, str], str] = lambda net, going, i: net.add("Identity", going),
+) -> onnx.ModelProto:
+    """A Loop that picks its layer by number."""
+    net = Net(random.Random(0))
+    x = _stem(net)
+    body = net.inner("body")
+    i, going, y = body.input([], np.int64), body.input([], bool), body.input(None)
+    holder = body if inside else net
+    place = index(body, i)
+    w, b = (body.add("Gather", holder.const(array), place) for array in _weights())
+    y = more(body, _layer(body, y, w, b), i)
+    graph = body.body(goes_on(body, going, i), y)
+    return _head(net, net.add("Loop", net.const(trips, np.int64), net.const(True, bool), x, body=graph))
+
+
+def scanned() -> onnx.ModelProto:
+    """A Scan over the layers."""
+    net = Net(random.Random(0))
+    x = _stem(net)
+    body = net.inner("body")
+    y, w, b = (body.input(None) for _ in range(3))
+    graph = body.body(_layer(body, y, w, b))
+    return _head(net, net.add("Scan", x, *map(net.const, _weights()), body=graph, num_scan_inputs=2))
+
+
+def outputs(model: onnx.ModelProto) -> np.ndarray:
+    return [*run_all(model, feeds_for(model)).values()][-1]
+
+
+@pytest.mark.parametrize("scale", ["auto", "amp", "ortho"])
+@pytest.mark.parametrize("asked", [{"depth": 5}, {"depth": 2}, {"width": 4}, {"depth": 4, "width": 12, "ratio": 0.7}])
+@pytest.mark.parametrize("build", [looped, lambda: looped(inside=True), scanned], ids=["loop", "inside", "scan"])
+def test_stacked_layers_become_what_separate_layers_become(build, asked, scale):
+    separate, stacked = unrolled(), build()
+    np.testing.assert_allclose(outputs(stacked), outputs(separate), rtol=1e-5)
+    wanted = outputs(resize(separate, **asked, scale=scale, validate=False).model)
+    got = outputs(resize(stacked, **asked, scale=scale, validate=False).model)
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("build", [looped, lambda: looped(inside=True), scanned], ids=["loop", "inside", "scan"])
+def test_a_stack_is_one_chain_and_nothing_asked_changes_nothing(build):
+    model = build()
+    (chain,) = inspect(model).chains
+    assert (chain.depth, len(chain.places)) == (DEPTH, 2)
+    assert resize(model, validate=False).model == model
+
+
+def test_layers_run_less_often_than_there_are_keep_their_number():
+    with pytest.raises(FrontError, match="the number of an iteration is an index"):
+        resize(looped(trips=2), depth=3, validate=False)
+
+
+def backwards(net: Net, i: str) -> str:
+    return net.add("Sub", net.const(DEPTH - 1, np.int64), i)
+
+
+def scaled(net: Net, x: str, i: str) -> str:
+    return net.add("Mul", x, net.add("Cast", i, to=1))
+
+
+def first_only(net: Net, x: str, i: str) -> str:
+    return net.add("Where", net.add("Equal", i, net.const(0, np.int64)), x, net.add("Neg", x))
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        looped(backwards),
+        looped(lambda net, i: net.add("Div", i, net.const(2, np.int64))),
+        looped(more=scaled),
+        looped(more=first_only),
+    ],
+    ids=["backwards", "in pairs", "scaled", "first only"],
+)
+def test_the_number_of_an_iteration_is_no_depth_where_it_is_computed_with(model):
+    with pytest.raises(FrontError, match=r"the number of (an|the) iteration"):
+        resize(model, depth=2, validate=False)
+    result = resize(model, width=4, validate=False)
+    assert outputs(result.model).shape == (ROWS, 6)
+
+
+def test_a_loop_that_may_end_early_has_no_depth():
+    model = looped(goes_on=lambda net, going, i: net.add("Less", i, net.const(1, np.int64)))
+    assert not inspect(model).chains
+    with pytest.raises(FrontError, match="no repeated block"):
+        resize(model, depth=2, validate=False)
+
+
+def test_a_counter_that_is_carried_keeps_the_depth():
+    """The body picks its layer by a number that it counts itself: how far, nobody sees."""
+    net = Net(random.Random(0))
+    x = _stem(net)
+    body = net.inner("body")
+    _, going, y, n = body.input([], np.int64), body.input([], bool), body.input(None), body.input([], np.int64)
+    w, b = (body.add("Gather", net.const(array), n) for array in _weights())
+    graph = body.body(body.add("Identity", going), _layer(body, y, w, b), body.add("Add", n, body.const(1, np.int64)))
+    start = net.const(0, np.int64)
+    y, _ = net.add("Loop", net.const(DEPTH, np.int64), "", x, start, body=graph, outputs=2)
+    model = _head(net, y)
+    with pytest.raises(FrontError, match="a whole number is carried"):
+        resize(model, depth=2, validate=False)
+    assert outputs(resize(model, width=4, validate=False).model).shape == (ROWS, 6)
+
+
+def test_a_state_that_grows_is_refused_by_name():
+    model = looped(more=lambda net, x, i: net.add("Concat", x, x, axis=0))
+    with pytest.raises(FrontError, match="Loop"):
+        resize(model, width=4, validate=False)
+
+
+def test_a_loop_over_the_width_is_no_chain():
+    """It runs once for each feature, so its length is the width and no depth."""
+    net = Net(random.Random(0))
+    x = _stem(net)
+    body = net.inner("body")
+    i, going, y = body.input([], np.int64), body.input([], bool), body.input(None)
+    picked = body.add("Unsqueeze", body.add("Gather", x, i, axis=1), body.ints(1))
+    y = body.add("Add", body.add("MatMul", y, net.weight(WIDTH, WIDTH)), picked)
+    graph = body.body(body.add("Identity", going), y)
+    model = _head(net, net.add("Loop", net.const(WIDTH, np.int64), "", x, body=graph))
+    assert not inspect(model).chains
+    result = resize(model, width_mult="1/2", validate=False)
+    trips = next(t for t in result.model.graph.initializer if t.name == model.graph.node[1].input[0])
+    assert numpy_helper.to_array(trips) == WIDTH // 2
+
+
+def _branches(condition: Callable[[Net, str], str]) -> onnx.ModelProto:
+    net = Net(random.Random(0))
+    x = _stem(net)
+    graphs = []
+    for name in ("then", "else"):
+        body = net.inner(name)
+        graphs.append(body.body(body.add("Add", x, body.add("MatMul", x, body.weight(WIDTH, WIDTH)))))
+    return _head(net, net.add("If", condition(net, x), then_branch=graphs[0], else_branch=graphs[1]))
+
+
+def test_a_branch_that_a_size_chooses_stays_chosen():
+    def as_wide(net: Net, x: str) -> str:
+        size = net.add("Gather", net.add("Shape", x), net.const(1, np.int64))
+        return net.add("Equal", size, net.const(WIDTH, np.int64))
+
+    with pytest.raises(FrontError, match="a branch chosen by shape arithmetic"):
+        resize(_branches(as_wide), width_mult="1/2", validate=False)
+    result = resize(_branches(lambda net, x: net.input([], bool)), width_mult="1/2", validate=False)
+    assert outputs(result.model).shape == (ROWS, 6)
+
+
+def test_bodies_side_by_side_may_share_names():
+    model = _branches(lambda net, x: net.input([], bool))
+    for graph in (attr.g for node in model.graph.node for attr in node.attribute if attr.HasField("g")):
+        for named in (*graph.initializer, *graph.output):
+            named.name = named.name.replace("then.", "both.").replace("else.", "both.")
+        for node in graph.node:
+            for slots in (node.input, node.output):
+                for slot, name in enumerate(slots):
+                    slots[slot] = name.replace("then.", "both.").replace("else.", "both.")
+    result = resize(model, width_mult="1/2", validate=False)
+    wanted = resize(_branches(lambda net, x: net.input([], bool)), width_mult="1/2", validate=False)
+    np.testing.assert_allclose(outputs(result.model), outputs(wanted.model), rtol=1e-6)
+
+
+def test_frequencies_given_to_a_body_are_no_weights():
+    """Sines and cosines of what is computed from a series are computed anew, wherever they are taken."""
+    net = Net(random.Random(0))
+    x = net.input([ROWS, 1])
+    body = net.inner("body")
+    _, going, total, table = body.input([], np.int64), body.input([], bool), body.input(None), body.input(None)
+    waves = body.add("Sin", body.add("Mul", x, table))
+    added = body.add("Add", total, body.add("MatMul", waves, net.weight(WIDTH, WIDTH)))
+    graph = body.body(body.add("Identity", going), added, body.add("Identity", table))
+    series = net.const(10000.0 ** (-np.arange(WIDTH) / WIDTH), np.float32, "series")
+    start = net.const(np.zeros((ROWS, WIDTH)), np.float32)
+    y, _ = net.add("Loop", net.const(DEPTH, np.int64), "", start, series, body=graph, outputs=2)
+    result = resize(_head(net, y), width_mult="1/2", validate=False).model
+    table = next(numpy_helper.to_array(t) for t in result.graph.initializer if t.name == "series")
+    np.testing.assert_allclose(table, 10000.0 ** (-np.arange(WIDTH // 2) / (WIDTH // 2)), rtol=1e-5)
+
+
+def test_the_proof_reads_bodies():
+    model = looped(more=lambda net, x, i: net.add("Reshape", x, net.ints(ROWS, WIDTH)))
+    plan = resize(model, width=4, dry_run=True).plan
+    rewritten = rewrite(plan)
+    proof.verify(plan, rewritten)
+    body = next(attr.g for node in rewritten.proto.graph.node for attr in node.attribute if attr.HasField("g"))
+    next(tensor for tensor in body.initializer if tensor.dims == [2]).CopyFrom(
+        numpy_helper.from_array(np.array([ROWS, WIDTH]), body.initializer[0].name)
+    )
+    with pytest.raises(FrontError, match="does not hold together"):
+        proof.verify(plan, rewritten)
