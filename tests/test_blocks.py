@@ -321,3 +321,32 @@ def test_the_same_depth_changes_no_byte(build):
     assert [node.SerializeToString() for node in source.graph.node] == [
         n.SerializeToString() for n in result.graph.node
     ]
+
+
+def grouped(width: int, groups: int, queries: int, d: int) -> onnx.ModelProto:
+    """Attention from one fused weight [width, groups x (queries + 2) x d], groups sharing one key and one value."""
+    net = Net(random.Random(0))
+    x = net.input([2, 5, width], name="x")
+    for i in range(2):
+        fused = net.add("MatMul", x, net.weight(width, groups * (queries + 2) * d, name=f"layer.{i}.qkv"))
+        fused = net.add("Reshape", fused, net.ints(2, 5, groups, queries + 2, d))
+        q, k, v = (
+            net.add("Slice", fused, net.ints(start), net.ints(stop), net.ints(3))
+            for start, stop in ((0, queries), (queries, queries + 1), (queries + 1, queries + 2))
+        )
+        k, v = (net.add("Expand", part, net.ints(2, 5, groups, queries, d)) for part in (k, v))
+        q, k, v = (net.add("Reshape", part, net.ints(2, 5, groups * queries, d)) for part in (q, k, v))
+        q, v = (net.add("Transpose", part, perm=[0, 2, 1, 3]) for part in (q, v))
+        k = net.add("Transpose", k, perm=[0, 2, 3, 1])
+        mixed = net.add("MatMul", net.add("Softmax", net.add("MatMul", q, k), axis=-1), v)
+        mixed = net.add("Reshape", net.add("Transpose", mixed, perm=[0, 2, 1, 3]), net.ints(2, 5, groups * queries * d))
+        x = net.add("Add", x, net.add("MatMul", mixed, net.weight(width, width, name=f"layer.{i}.out")))
+    return net.model()
+
+
+def test_grouped_queries_of_a_fused_weight_follow_the_width_once():
+    """Groups and queries per group multiply: only the groups grow, or heads would grow with the width squared."""
+    for width, groups in ((12, 1), (48, 4)):
+        resized = resize(grouped(24, 2, 2, 6), width=width).model
+        native = shapes(grouped(width, groups, 2, 6))
+        assert {n: s for n, s in shapes(resized).items() if "." in n} == {n: s for n, s in native.items() if "." in n}

@@ -111,6 +111,8 @@ def _target_sizes(structure: Structure, request: Request) -> dict[Atom, int]:
                 request=True,
             )
     _check_frozen(structure, sizes)
+    if request.heads is None and request.head_dim is None:
+        _check_products(structure, sizes, set(named))
     _check_residuals(structure, request, sizes)
     return sizes
 
@@ -247,6 +249,34 @@ def _check_frozen(structure: Structure, sizes: dict[Atom, int]) -> None:
                 dim=dim.name,
                 got=sizes[dim.atom],
                 wanted=dim.size,
+                request=True,
+            )
+
+
+def _check_products(structure: Structure, sizes: dict[Atom, int], named: set[str]) -> None:
+    """No axis follows the width twice: of the factors of a product, one grows with it and the others are kept."""
+    by_atom = structure.by_atom
+    seen: set[tuple[Atom, ...]] = set()
+    waiting = [a for fact in structure.analysis.uses.values() if fact.value is None for a in fact.axes or ()]
+    while waiting:
+        axis = structure.analysis.algebra.expand(waiting.pop())
+        if axis in seen:
+            continue
+        seen.add(axis)
+        moving = []
+        for atom in axis:
+            waiting += atom.parts or ()
+            free = [by_atom[a] for a in structure.analysis.algebra.free_atoms((atom,)) if a in by_atom]
+            moving += [d for d in free if sizes[d.atom] != d.atom.size and d.name not in named][:1]
+        if len(moving) > 1:
+            one, other = moving[0], moving[1]
+            raise FrontError(
+                f"{structure.describe(axis)} would follow the width twice, by {one.name} and by {other.name}",
+                node=label(structure.graph.nodes[one.edges[0].node]),
+                dim=one.name,
+                got=f"{sizes[one.atom]} x {sizes[other.atom]}",
+                wanted=f"one of {one.atom.size} and {other.atom.size} kept",
+                hint=f"--set {one.name}={one.atom.size} or --set {other.name}={other.atom.size}",
                 request=True,
             )
 

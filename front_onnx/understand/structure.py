@@ -189,6 +189,7 @@ class _Namer:
         self.algebra = structure.analysis.algebra
         self.edges: dict[Atom, list[Edge]] = defaultdict(list)
         self.partners: dict[Atom, set[Atom]] = defaultdict(set)
+        self.outer: dict[Atom, set[Atom]] = defaultdict(set)  # the partners before an atom in a product
         self.times: dict[Atom, int] = {}
         for edge, fact in self.analysis.uses.items():
             for axis in fact.axes or () if fact.value is None else ():
@@ -213,7 +214,7 @@ class _Namer:
 
     def _note(self, axis: Axis, edge: Edge, outer: tuple[Atom, ...] = ()) -> None:
         atoms = self.algebra.expand(axis)
-        for atom in atoms:
+        for place, atom in enumerate(atoms):
             others = (*outer, *(a for a in atoms if a is not atom))
             if atom.parts is not None:
                 for part in atom.parts:
@@ -222,6 +223,7 @@ class _Namer:
             else:
                 self.edges[atom].append(edge)
                 self.partners[atom].update(others)
+                self.outer[atom].update((*outer, *atoms[:place]))
 
     def _note_halves(self, atom: Atom) -> None:
         parts = [self.algebra.expand(part) for part in atom.parts or ()]
@@ -257,6 +259,8 @@ class _Namer:
             return "fixed", atom.fixed
         if "repeat" in atom.roles and any("batch" in p.roles for p in self.partners[atom]):
             return "repeat", "the number of query heads per key and value head is kept"
+        if "batch" in atom.roles and self._counts_heads_of_a_group(atom):
+            return "repeat", "the number of query heads per key and value head is kept"
         if "batch" in atom.roles:
             repeated = any("repeat" in p.roles for p in self.partners[atom])
             return ("kv_heads" if repeated else "heads"), None
@@ -272,6 +276,22 @@ class _Namer:
             if self._ends_linearly(atom) or not self._as_wide_as_its_chain(atom):
                 return "fixed", "an output of the model"
         return "inner", None
+
+    def _counts_heads_of_a_group(self, atom: Atom) -> bool:
+        """True if heads are a product of this atom and another, and the other one is what grows with the width.
+
+        That is the one which weights have without this one (keys), or in a fused weight the one before it.
+        """
+        edges = set(self.edges[atom])
+        return any(
+            "batch" in other.roles
+            and not (other.fixed or other.frozen)
+            and (
+                not edges.issuperset(self.edges[other])
+                or (other in self.outer[atom] and edges == set(self.edges[other]))
+            )
+            for other in self.partners[atom]
+        )
 
     def _ends_linearly(self, atom: Atom) -> bool:
         """True if nothing but a last linear operator makes an output with this size: classes, or a vocabulary.
