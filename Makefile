@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCK := requirements/lock.txt
 JOBS ?= auto
 
-.PHONY: demo test check benchmark
+.PHONY: demo test check matrix benchmark
 
 demo: $(VENV)/.demo
 	$(BIN)/front-onnx inspect models/digits/digits.onnx
@@ -19,6 +19,9 @@ check: $(VENV)/.test
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+matrix: $(VENV)/.matrix
+	$(BIN)/python tests/matrix/run.py $(MATRIX)
 
 benchmark: $(VENV)/.demo
 	$(BIN)/python benchmarks/speed.py
@@ -34,4 +37,8 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml $(LOCK)
 $(VENV)/.test: $(BIN)/python pyproject.toml $(LOCK)
 	$(BIN)/python -m pip install --quiet --constraint $(LOCK) --editable '.[demo,test]'
 	$(BIN)/python -m pip install --quiet --constraint $(LOCK) --no-deps torchvision timm
+	touch $@
+
+$(VENV)/.matrix: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --constraint $(LOCK) --editable '.[matrix]'
 	touch $@
