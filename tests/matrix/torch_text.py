@@ -216,6 +216,7 @@ ENTRIES = [
         _model(
             "XLNetConfig",
             "XLNetModel",
+            use_mems_eval=False,
             d_model=lambda d, w: w,
             n_layer=lambda d, w: d,
             n_head=lambda d, w: w // 5,
