@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 import onnx_graphsurgeon as gs
 import pytest
+from onnx import numpy_helper
 from small import DIGIT_INPUTS, DIGITS, constants, feed, mlp, output_shapes, run, weights
 from zoo.architectures import ARCHITECTURES
 from zoo.export import EXPORTERS, export
@@ -305,6 +306,13 @@ def test_metadata_survives(signed: onnx.ModelProto, request_: dict) -> None:
     assert {n.doc_string for n in resized.graph.node} >= {"a node"}
     assert resized.graph.input[0].doc_string == "an input"
     assert {t.doc_string for t in resized.graph.initializer} >= {"a weight"}
+
+
+@pytest.mark.parametrize(("request_", "there"), [({}, True), ({"depth": 2}, False), ({"width": 40}, False)])
+def test_what_nothing_reads_does_not_outlive_its_sizes(signed: onnx.ModelProto, request_: dict, there: bool) -> None:
+    signed.graph.initializer.append(numpy_helper.from_array(np.array([2, 7, 20]), "folded_shape"))
+    resized = front_onnx.resize(signed, **request_).model
+    assert ("folded_shape" in {t.name for t in resized.graph.initializer}) == there
 
 
 @both

@@ -257,6 +257,32 @@ def test_stages_whose_first_block_differs(depths):
     assert_native(source, staged(depths), depth=depths)
 
 
+def turned(depths: list[int]) -> onnx.ModelProto:
+    """Stages with channels last between the blocks and first inside; the last turn before a stage is made only once."""
+    net = Net(random.Random(0))
+    x, channels = net.input([2, 4, 8, 8], name="x"), 4
+    for stage, depth in enumerate(depths):
+        out = 8 * (stage + 1)
+        first = net.add("Conv", x, net.weight(out, channels, 2, 2, name=f"stem{stage}"), strides=[2, 2])
+        last, channels = net.add("Transpose", first, perm=[0, 2, 3, 1]), out
+        for i in range(depth):
+            name = f"stage{stage}.{i}"
+            first = net.add("Transpose", last, perm=[0, 3, 1, 2]) if i else first
+            y = net.add("Conv", first, net.weight(out, 1, 3, 3, name=f"{name}.a"), pads=[1] * 4, group=out)
+            y = net.add("Transpose", y, perm=[0, 2, 3, 1])
+            last = net.add("Add", last, net.add("Relu", linear(net, y, out, out, name)))
+        x = net.add("Transpose", last, perm=[0, 3, 1, 2])
+    net.add("MatMul", net.add("Flatten", net.add("GlobalAveragePool", x)), net.weight(channels, 3, name="head"))
+    return net.model()
+
+
+@pytest.mark.parametrize("depths", [[3, 3], [2, 5], [4, 2], [1, 3]])
+def test_stages_whose_first_block_turns_elsewhere(depths):
+    source = turned([3, 4])
+    assert [chain.depth for chain in inspect(source).chains] == [3, 4]
+    assert_native(source, turned(depths), depth=depths)
+
+
 def test_a_tap_from_the_middle_holds_the_depth():
     taps = []
 

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from front_onnx.api import Result, resize
 from front_onnx.commands.inspect import BLOCK
-from front_onnx.commands.tables import console, plan_table, print_validation
+from front_onnx.commands.tables import console, plan_table, print_inlined, print_validation
 from front_onnx.errors import FrontError
 from front_onnx.plan.scale import SCALES
 from front_onnx.summary import describe_plan, describe_validation
@@ -125,6 +125,7 @@ def _print(result: Result, about: dict[str, Any]) -> None:
         f"{about['constants_rewritten']} shape constants and {about['attributes_rewritten']} attributes rewritten; "
         f"scale {about['scale']}, ratio {about['ratio']:g}"
     )
+    print_inlined(about["functions_inlined"])
     for warning in about["warnings"]:
         console.print(f"[yellow]warning[/] {escape(warning)}")
     if result.output is None:

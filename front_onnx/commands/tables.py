@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["console", "plan_table", "print_structure", "print_validation"]
+__all__ = ["console", "plan_table", "print_inlined", "print_structure", "print_validation"]
 
 console = Console(highlight=False)
 
@@ -49,10 +49,18 @@ def print_structure(about: Mapping[str, Any]) -> None:
     console.print(table)
     for symbol, size in about["baked"].items():
         console.print(f"\nNote: {escape(symbol)} is declared symbolic, but the graph only works with {size}.")
+    print_inlined(about["functions_inlined"])
     if about["unfollowed"]:
         console.print(f"\n{len(about['unfollowed'])} nodes could not be followed; the first ones:")
         for entry in about["unfollowed"][:5]:
             console.print(f"  {escape(entry['node'])} ({entry['operator']}): {escape(entry['reason'])}")
+
+
+def print_inlined(functions: list[str]) -> None:
+    """One line, if the model had local functions."""
+    if functions:
+        names = ", ".join(dict.fromkeys(functions))
+        console.print(f"\nNote: {len(functions)} local functions were inlined ({escape(names)}); results have none.")
 
 
 def _alike(dims: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from onnx import TensorProto
 from front_onnx.errors import FrontError
 from front_onnx.read.bodies import has_unique_names, make_names_unique
 from front_onnx.read.external_data import DataFiles, is_external, map_file
+from front_onnx.read.functions import inline_functions
 from front_onnx.read.tensor_data import from_buffer, has_data, inside_array, raw_length
 from front_onnx.read.wire import Hole, WireError, cut
 
@@ -29,12 +30,15 @@ _FORGET_AFTER = 32 << 20  # bytes handed out before the pages read so far are gi
 def read_model(source: str | os.PathLike[str] | onnx.ModelProto) -> ModelFile:
     """Read a model from a file, leaving its weights there, or take a ModelProto as it is (never changed).
 
+    Model-local functions are inlined.
+
     Raises:
         FrontError: no such file, not readable, truncated, no ONNX model, no graph or no nodes, weights whose
             bytes do not agree with their shape, a data file that is missing or outside the model's folder.
     """
     if isinstance(source, onnx.ModelProto):
-        model = ModelFile(source, None, {}, b"")
+        proto, inlined = inline_functions(source)
+        model = ModelFile(proto, None, {}, b"", inlined)
     elif isinstance(source, str | os.PathLike):
         model = _read_file(Path(os.fspath(source)))
     else:
@@ -71,6 +75,7 @@ def _read_file(path: Path) -> ModelFile:
             tensor.raw_data = model.array(tensor).tobytes()
             del tensor.external_data[:]
             tensor.data_location = TensorProto.DEFAULT
+    model.proto, model.inlined = inline_functions(proto)
     return model
 
 
@@ -80,12 +85,18 @@ class ModelFile:
     Attributes:
         proto: the model; initializers left in the file lack their data here. Not to be changed.
         path: the file, or None for a model given as a ModelProto.
+        inlined: the names of the functions that were inlined.
     """
 
     def __init__(
-        self, proto: onnx.ModelProto, path: Path | None, left: dict[str, Hole], data: mmap.mmap | bytes
+        self,
+        proto: onnx.ModelProto,
+        path: Path | None,
+        left: dict[str, Hole],
+        data: mmap.mmap | bytes,
+        inlined: Sequence[str] = (),
     ) -> None:
-        self.proto, self.path = proto, path
+        self.proto, self.path, self.inlined = proto, path, inlined
         self._left, self._data = left, data
         self._files = DataFiles(path) if path is not None else None
         self._handed_out = 0

@@ -1,6 +1,7 @@
 """The lead of a chain: the first block of a stage, where it differs from the blocks that repeat.
 
-It does all that a block does and more (a projection beside the shortcut, a larger stride), or it sums over weights as
+It does all that a block does and more (a projection beside the shortcut, a larger stride), or the same in another order
+between the same axes (exporters merge a transpose at its start with the one before), or it sums over weights as
 a block does and its names count with the chain's (a first block without a shortcut, or without its norm).
 """
 
@@ -25,7 +26,8 @@ def find_lead(flow: Flow, path: Path, run: Run, layers: int) -> tuple[Segment, .
     before = range(run.start - run.period, run.start)
     if before.start >= 0 and taken.isdisjoint(before):
         lead = tuple(path.segments[i] for i in before)
-        if _operators(flow, unit) < _operators(flow, lead):
+        one, other = _operators(flow, unit), _operators(flow, lead)
+        if one < other or (one == other and _keeps_axes(flow, lead)):
             return lead
     layer = _weighted(flow, unit)
     layer = layer[: len(layer) // layers]
@@ -37,6 +39,13 @@ def find_lead(flow: Flow, path: Path, run: Run, layers: int) -> tuple[Segment, .
         if len(nodes) >= len(layer):
             return lead if _precedes(flow, nodes, layer) else ()
     return ()
+
+
+def _keeps_axes(flow: Flow, stretch: Sequence[Segment]) -> bool:
+    """True if a stretch gives back the axes it is given, in whatever order."""
+    start, end = (flow.analysis.facts[name].axes or () for name in (stretch[0].start, stretch[-1].end))
+    given, made = ({flow.analysis.algebra.expand(axis) for axis in axes} for axes in (start, end))
+    return bool(given) and given == made
 
 
 def _operators(flow: Flow, stretch: Sequence[Segment]) -> Counter[str]:

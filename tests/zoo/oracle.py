@@ -40,7 +40,7 @@ def compare(
     `names`: initializers with a module's name have to stand where the native graph has that name.
     `tables`: contents of computed constants of the native model (rotary frequencies ...), to be equal here.
     """
-    ours, theirs = View(_load(resized)), View(_load(native))
+    ours, theirs = View(_load(resized)), View(_declared(_load(native)))
     found = pair(ours, theirs)
     _opsets(ours, theirs, found)
     _left_overs(ours, theirs, found)
@@ -52,7 +52,33 @@ def compare(
 
 def _load(model: Model) -> onnx.ModelProto:
     loaded = model if isinstance(model, onnx.ModelProto) else onnx.load(str(model))
-    return onnx.inliner.inline_local_functions(loaded) if loaded.functions else loaded
+    return _inlined(loaded) if loaded.functions else loaded
+
+
+def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model without local functions; onnx inlines one only if it agrees about the versions of all domains."""
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+    own = {function.domain for function in model.functions}
+    for opset in (o for function in model.functions for o in function.opset_import if o.domain in own):
+        opset.version = next((o.version for o in model.opset_import if o.domain == opset.domain), opset.version)
+    model = onnx.inliner.inline_local_functions(model)
+    assert not model.functions
+    kept = [onnx.helper.make_opsetid(o.domain, o.version) for o in model.opset_import if o.domain not in own]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+    return model
+
+
+def _declared(native: onnx.ModelProto) -> onnx.ModelProto:
+    """The native model; if it declares inner shapes that its own operators contradict, with inferred ones."""
+    try:
+        onnx.shape_inference.infer_shapes(native, strict_mode=True)
+        return native
+    except onnx.shape_inference.InferenceError:
+        copy = onnx.ModelProto()
+        copy.CopyFrom(native)
+        del copy.graph.value_info[:]
+        return onnx.shape_inference.infer_shapes(copy)
 
 
 def _opsets(ours: View, theirs: View, found: Pairing) -> None:
