@@ -99,6 +99,66 @@ def test_everything_at_once_by_a_factor(piece):
         assert_as_planned(result.plan, run_all(result.model, feeds_for(result.model)))
 
 
+HEADS_APART = {  # weights of q, k and v, the projections, the scores, the values, the way out
+    "all": (("hcd", "hcd"), "bthd,bshd->bhts", "bhts,bshd->bthd", "bthd,hdc->btc"),
+    "one key head": (("hcd", "cd"), "bthd,bsd->bhts", "bhts,bsd->bthd", "bthd,hdc->btc"),
+    "groups": (("kgcd", "kcd"), "btkgd,bskd->bkgts", "bkgts,bskd->btkgd", "btkgd,kgdc->btc"),
+}
+
+
+@pytest.mark.parametrize("kind", HEADS_APART)
+@pytest.mark.parametrize("matmul", [False, True])
+def test_heads_on_axes_of_their_own(kind, matmul):
+    """Heads scale, their size stays, whichever axes of the weights they are."""
+    (query, key), scores, values, out = HEADS_APART[kind]
+    if matmul and kind != "all":
+        pytest.skip("written with Einsum only")
+    sizes = {"b": 2, "t": 5, "c": 12, "h": 4, "k": 4, "g": 3, "d": 6}
+    net = Net(random.Random(0))
+    x = net.add("MatMul", net.input([2, 5, 7]), net.weight(7, 12))
+    made = []
+    for letters in (query, key, key):
+        equation = f"btc,{letters}->bt{letters.replace('c', '')}"
+        made.append(net.add("Einsum", x, net.weight(*(sizes[i] for i in letters)), equation=equation))
+    q, k, v = made
+    if matmul:
+        q, v = (net.add("Transpose", a, perm=[0, 2, 1, 3]) for a in (q, v))
+        score = net.add("Softmax", net.add("MatMul", q, net.add("Transpose", k, perm=[0, 2, 3, 1])))
+        y = net.add("Transpose", net.add("MatMul", score, v), perm=[0, 2, 1, 3])
+    else:
+        score = net.add("Softmax", net.add("Einsum", q, k, equation=scores))
+        y = net.add("Einsum", score, v, equation=values)
+    last = out.split(",")[1].split("-")[0]
+    y = net.add("Einsum", y, net.weight(*(sizes[i] for i in last)), equation=out)
+    net.add("MatMul", net.add("Add", x, y), net.weight(12, 3))
+    proto = net.model()
+    result = resize(proto, width_mult=2, validate=False)
+    changed = {d.size: result.plan.sizes[d.atom] * d.times for d in result.plan.structure.dims}
+    assert changed[4] == 8 and changed[6] == 6 and changed[12] == 24 and changed.get(3, 3) == 3
+    assert_as_planned(result.plan, run_all(result.model, feeds_for(result.model)))
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_groups_of_a_statistic_are_kept(channels_last):
+    """A group normalisation in small operators: the number of groups stays, channels per group scale."""
+    net = Net(random.Random(0))
+    x = net.add("Conv", net.input([2, 3, 5, 5]), net.weight(12, 3, 1, 1))
+    axes, whole, apart = (
+        ([1, 2, 4], [2, 5, 5, 12], [2, 5, 5, 4, 3]) if channels_last else ([2, 3], [2, 12, 25], [2, 4, 3, 25])
+    )
+    if channels_last:
+        x = net.add("Transpose", x, perm=[0, 2, 3, 1])
+    grouped = net.add("Reshape", x, net.ints(*apart))
+    x = net.add("Reshape", net.add("Sub", grouped, net.add("ReduceMean", grouped, net.ints(*axes))), net.ints(*whole))
+    x = net.add("Transpose", x, perm=[0, 3, 1, 2]) if channels_last else net.add("Reshape", x, net.ints(2, 12, 5, 5))
+    net.add("Conv", net.add("Relu", x), net.weight(7, 12, 1, 1))
+    plan = resize(net.model(), width_mult=2, validate=False).plan
+    assert {d.size: plan.sizes[d.atom] for d in plan.structure.dims if d.size in (3, 4) and d.kind != "fixed"} == {
+        3: 6,
+        4: 4,
+    }
+
+
 @pytest.mark.parametrize("way", ["gather", "split", "slice"])
 @pytest.mark.parametrize("change", [{"heads": 6}, {"head_dim": 8}, {"heads": 2, "head_dim": 3}])
 def test_the_order_of_fused_factors_does_not_matter(way, change):

@@ -143,6 +143,12 @@ class Algebra:
                 return False
         return True
 
+    def are_factors(self, left: Iterable[Atom], right: Iterable[Atom]) -> bool:
+        """True if two axes were cut from one product, the left one in front."""
+        pair = (*self.expand(left), *self.expand(right))
+        products = (self.expand(atom.factors) for atom in self._atoms if atom.factors is not None)
+        return any(pair in (p[i : i + len(pair)] for i in range(len(p))) for p in products)
+
     def total(self, parts: list[Axis]) -> Axis:
         """The axis that is the sum of `parts` (a Concat)."""
         flat: list[Axis] = []

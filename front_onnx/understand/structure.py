@@ -264,7 +264,7 @@ class _Namer:
         if "batch" in atom.roles:
             repeated = any("repeat" in p.roles for p in self.partners[atom])
             return ("kv_heads" if repeated else "heads"), None
-        if any("batch" in partner.roles for partner in self.partners[atom]):
+        if any("batch" in p.roles for p in self.partners[atom]) or ("head" in atom.roles and atom not in residual):
             return "head_dim", "head_dim is kept, heads scale"
         if "groups" in atom.roles:
             return "groups", "the number of groups is kept, channels per group scale"

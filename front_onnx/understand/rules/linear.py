@@ -9,7 +9,7 @@ __all__ = ["gemm", "note_contraction"]
 
 
 def note_contraction(ctx: Context, inner: Axis, batch: list[Axis], weighted: bool) -> None:
-    """Roles that tell heads from head dims: see `dims.py`."""
+    """Roles that tell heads from head dims: see `structure.py`."""
     if weighted:
         ctx.role(inner, "contracted")
         return
@@ -17,6 +17,8 @@ def note_contraction(ctx: Context, inner: Axis, batch: list[Axis], weighted: boo
     ctx.records.products[ctx.index] = inner
     for axis in batch:
         ctx.role(axis, "batch")
+        if axis and not ctx.is_fixed(axis):
+            ctx.role(inner, "head")  # also where weights have heads and their size on axes of their own
 
 
 @rule("MatMul", "MatMulInteger")
@@ -63,6 +65,30 @@ def _einsum_terms(ctx: Context) -> tuple[list[str], str]:
     return terms, right.replace("...", "".join(map(str, range(most)))[::-1])
 
 
+def _heads_of_one(ctx: Context, inner: Axis, kept: list[Axis], own: list[list[Axis]]) -> list[Axis]:
+    """Heads of queries that share one key head: beside its places, one axis of an operand alone can be resized.
+
+    Where both operands have heads as well, they are the queries of each group and no heads of their own.
+    """
+    found = []
+    for axes in own:
+        free = [axis for axis in axes if axis and not ctx.is_fixed(axis)]
+        if len(axes) > 1 and len(free) == 1 and not ctx.is_fixed(inner):
+            if any(axis and not ctx.is_fixed(axis) for axis in kept):
+                ctx.role(free[0], "repeat")
+            else:
+                found += free
+    return found
+
+
+def _note_joint(ctx: Context, summed: list[Axis]) -> None:
+    """What a weight sums over together with heads is their size."""
+    heads = [axis for axis in summed if any("batch" in atom.roles for atom in ctx.algebra.free_atoms(axis))]
+    for axis in summed:
+        if heads and axis not in heads:
+            ctx.role(axis, "head")
+
+
 @rule("Einsum")
 def einsum(ctx: Context) -> None:
     """Axes with one letter are one axis; the ellipsis broadcasts."""
@@ -78,9 +104,14 @@ def einsum(ctx: Context) -> None:
                 seen[letter] = axis
     weighted = any(ctx.constant(slot) for slot in range(len(terms)))
     shared = [letter for letter in seen if sum(letter in term for term in terms) > 1]
+    kept = [seen[o] for o in shared if o in right]
     for letter in shared:
         if letter not in right:
-            note_contraction(ctx, seen[letter], [seen[o] for o in shared if o in right], weighted)
+            own = [[seen[o] for o in term if o in right and o not in shared] for term in terms]
+            heads = [] if weighted else _heads_of_one(ctx, seen[letter], kept, own)
+            note_contraction(ctx, seen[letter], kept + heads, weighted)
+    if weighted:
+        _note_joint(ctx, [seen[letter] for letter in shared if letter not in right])
     for slot, term in enumerate(terms):
         for place, letter in enumerate(term):
             if letter in shared and letter not in right:

@@ -20,6 +20,9 @@ def reduce(ctx: Context) -> None:
     if ctx.node.op_type in ("ReduceSum", "ReduceSumSquare"):
         ctx.records.sums[ctx.index] = tuple(atom for i in sorted(reduced) for atom in x[i])
     keep = ctx.attr("keepdims", 1)
+    for i in reduced - {0}:
+        if i - 1 not in reduced and not ctx.is_fixed(x[i]) and ctx.algebra.are_factors(x[i - 1], x[i]):
+            ctx.role(x[i - 1], "groups")  # channels regrouped for a statistic of each group
     ctx.out([() if i in reduced else axis for i, axis in enumerate(x) if keep or i not in reduced])
 
 
