@@ -145,18 +145,19 @@ def test_a_loop_that_may_end_early_has_no_depth():
         resize(model, depth=2, validate=False)
 
 
-def test_a_counter_that_is_carried_keeps_the_depth():
+@pytest.mark.parametrize(("kind", "why"), [(np.int64, "a whole number is carried"), (np.float32, "picks one of")])
+def test_a_counter_that_is_carried_keeps_the_depth(kind, why):
     """The body picks its layer by a number that it counts itself: how far, nobody sees."""
     net = Net(random.Random(0))
     x = _stem(net)
     body = net.inner("body")
-    _, going, y, n = body.input([], np.int64), body.input([], bool), body.input(None), body.input([], np.int64)
-    w, b = (body.add("Gather", net.const(array), n) for array in _weights())
-    graph = body.body(body.add("Identity", going), _layer(body, y, w, b), body.add("Add", n, body.const(1, np.int64)))
-    start = net.const(0, np.int64)
+    _, going, y, n = body.input([], np.int64), body.input([], bool), body.input(None), body.input([], kind)
+    w, b = (body.add("Gather", net.const(array), body.add("Cast", n, to=7)) for array in _weights())
+    graph = body.body(body.add("Identity", going), _layer(body, y, w, b), body.add("Add", n, body.const(1, kind)))
+    start = net.const(0, kind)
     y, _ = net.add("Loop", net.const(DEPTH, np.int64), "", x, start, body=graph, outputs=2)
     model = _head(net, y)
-    with pytest.raises(FrontError, match="a whole number is carried"):
+    with pytest.raises(FrontError, match=why):
         resize(model, depth=2, validate=False)
     assert outputs(resize(model, width=4, validate=False).model).shape == (ROWS, 6)
 

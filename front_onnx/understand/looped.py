@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from front_onnx.read.graph import Edge
 from front_onnx.understand.analysis import Analysis
 from front_onnx.understand.atoms import size_of
 from front_onnx.understand.blocks import Chain
@@ -29,6 +30,8 @@ def _looped(flow: Flow, loop: Loop, number: int) -> Chain | None:
         return None  # it runs once for each feature or token, not for each layer
     unit = (Segment(start, end, (*sorted(flow.graph.layout.inside(loop.node)), loop.node), 0, 0),)
     count = size_of(axis)
+    if any(_is_stack(analysis, edge, count) for edge in analysis.tables if edge.node in unit[0].nodes):
+        axis[0].frozen = axis[0].frozen or "its body picks one of as many entries by what it computes"
     places = {
         edge: (edge,) * count
         for edge, fact in analysis.uses.items()
@@ -43,6 +46,12 @@ def _looped(flow: Flow, loop: Loop, number: int) -> Chain | None:
         nodes={},
         loop=loop,
     )
+
+
+def _is_stack(analysis: Analysis, edge: Edge, count: int) -> bool:
+    """True if a table has as many rows as there are iterations: layers perhaps, picked by a number that is carried."""
+    axes = analysis.uses[edge].axes or ((),)
+    return size_of(axes[0]) == count
 
 
 def _has_channels(analysis: Analysis, name: str) -> bool:
