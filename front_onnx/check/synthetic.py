@@ -31,6 +31,10 @@ def synthetic_inputs(graph: Graph, given: Mapping[str, np.ndarray], seed: int = 
     limits = _limits(graph)
     feed: dict[str, np.ndarray] = {}
     for name, info in known.items():
+        if not info.type.HasField("tensor_type"):
+            if not info.type.HasField("optional_type"):
+                raise FrontError(f"input {name} is no tensor, and nothing can be made up for it", hint="--no-validate")
+            continue  # an optional input is left out
         tensor = info.type.tensor_type
         dtype = helper.tensor_dtype_to_np_dtype(tensor.elem_type)
         if name in given:

@@ -7,6 +7,7 @@ from front_onnx.plan.numbers import plan_numbers
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.request import Request
 from front_onnx.plan.sizing import target_sizes, target_units
+from front_onnx.plan.unsupported import refuse_unsupported
 from front_onnx.plan.weights import plan_weights
 from front_onnx.understand.structure import Structure
 
@@ -19,6 +20,7 @@ def make_plan(structure: Structure, request: Request) -> Plan:
     Raises:
         FrontError: if the request is impossible, naming the dim or node in the way.
     """
+    refuse_unsupported(structure.graph, request)
     units = target_units(structure, request)
     depths = {atom: units[chain] for atom, chain in structure.depths.items()}
     plan = Plan(structure, request, target_sizes(structure, request) | depths, units)

@@ -114,6 +114,9 @@ def _target_sizes(structure: Structure, request: Request) -> dict[Atom, int]:
     if request.heads is None and request.head_dim is None:
         _check_products(structure, sizes, set(named))
     _check_residuals(structure, request, sizes)
+    if request.factor not in (None, 1) and all(size == atom.size for atom, size in sizes.items()):
+        reason = next((dim.frozen for dim in structure.dims if dim.frozen), "no inner dim can change its size")
+        raise FrontError(f"--width-mult has nothing to scale: {reason}", request=True)
     return sizes
 
 

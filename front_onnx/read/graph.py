@@ -62,6 +62,7 @@ class Graph:
         self.consumers: dict[str, list[Edge]] = defaultdict(list)
         self.captured: dict[int, set[str]] = defaultdict(set)  # what subgraphs of a node read from outside
         seen = set(self.initializers) | {v.name for v in self.inputs} | {""}
+        seen |= {tensor.values.name for tensor in self.proto.sparse_initializer}
         bodies = [*self.layout.all_bodies()]
         for body in bodies:
             self.constants |= {t.name: t for t in body.proto.initializer}

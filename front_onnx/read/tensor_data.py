@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
 from front_onnx.errors import FrontError
 
-__all__ = ["array_bytes", "from_buffer", "has_data", "inside_array", "numpy_type", "raw_length"]
+__all__ = ["array_bytes", "from_buffer", "has_data", "inside_array", "is_float", "numpy_type", "raw_length"]
 
 # Elements that share bytes; by name because older releases of onnx lack some of them.
 _PACKED_BITS = {
@@ -40,6 +41,15 @@ def numpy_type(tensor: TensorProto) -> np.dtype:
         return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
     except (KeyError, TypeError, ValueError):
         raise FrontError(f"tensor {tensor.name!r} has an unknown element type", got=tensor.data_type) from None
+
+
+def is_float(dtype: np.dtype) -> bool:
+    """True for real floating-point numbers, ml_dtypes' bfloat16 and float8 among them."""
+    try:
+        ml_dtypes.finfo(dtype)
+    except ValueError:
+        return False
+    return dtype.kind != "c"
 
 
 def raw_length(tensor: TensorProto) -> int:

@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 
 from front_onnx.read.bodies import Body
 from front_onnx.read.graph import Edge, Graph, attribute, label
+from front_onnx.read.tensor_data import is_float
 from front_onnx.understand.atoms import Algebra, Axis, Conflict, size_of
 from front_onnx.understand.computed import counts_up, is_filled
 from front_onnx.understand.equations import follow_siblings, solve
@@ -162,7 +163,7 @@ class Analysis:
         dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
         count = int(np.prod(dims))
         whole = dtype.kind in "iub"
-        if (whole and len(dims) <= 1 and count <= _LITERALS) or (count == 1 and dtype.kind in "iubf"):
+        if (whole and len(dims) <= 1 and count <= _LITERALS) or (count == 1 and (whole or is_float(dtype))):
             numbers = as_literals(self.graph.array(name), edge.node, edge.slot)
             self.sites.extend(lit.site for number in numbers.flat for lit in literals(number))
             axes = tuple(self.algebra.new(n, fixed="a list of numbers") for n in dims)

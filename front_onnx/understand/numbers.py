@@ -11,8 +11,10 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import ml_dtypes
 import numpy as np
 
+from front_onnx.read.tensor_data import is_float
 from front_onnx.understand.atoms import Axis, Conflict, size_of
 
 __all__ = [
@@ -62,6 +64,7 @@ class Site:
     element: int
     value: int | float | bool
     bindings: list[Binding] = field(default_factory=list)
+    error: float = 0.0  # relative, of the type it is written in
 
     def bind(self, axis: Axis, sign: int = 1, power: float = 1, under: Axis = ()) -> None:
         """Say that this number stands for the size of `axis`, negated, raised to a power or divided by another."""
@@ -180,7 +183,8 @@ def apply(op: str, function: Callable[..., int | float | bool], *arrays: np.ndar
 
 def as_literals(array: np.ndarray, node: int, slot: int) -> np.ndarray:
     """Wrap each element of a constant as a literal of the node input that reads it."""
-    flat = [Literal(Site(node, slot, i, v)) for i, v in enumerate(array.ravel().tolist())]
+    error = float(ml_dtypes.finfo(array.dtype).eps) if is_float(array.dtype) else 0.0
+    flat = [Literal(Site(node, slot, i, v, error=error)) for i, v in enumerate(array.ravel().tolist())]
     out = np.empty(array.size, dtype=object)
     out[:] = flat
     return out.reshape(array.shape)
@@ -217,6 +221,10 @@ _POWERS = (0.5, -0.5, 0.25, -0.25)
 _CLOSE = 1e-4  # relative: exporters write these roots in single precision or better
 
 
-def root_power(value: float, size: int) -> float | None:
-    """The power p with value = size^p, of the roots that attention uses; None if it is none of them."""
-    return next((p for p in _POWERS if size > 1 and math.isclose(value, size**p, rel_tol=_CLOSE)), None)
+def root_power(value: float, size: int, error: float = 0.0) -> float | None:
+    """The power p with value = size^p, of the roots that attention uses; None if it is none of them.
+
+    `error` is the relative precision of the value, where half precision is coarser than exporters are.
+    """
+    close = max(_CLOSE, error)
+    return next((p for p in _POWERS if size > 1 and math.isclose(value, size**p, rel_tol=close)), None)

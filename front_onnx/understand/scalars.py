@@ -46,7 +46,7 @@ def tie_scalars(analysis: Analysis) -> None:
                 number.site.bind(added, power=sign)
         for axis in _summed(analysis, tensor):
             if isinstance(number, Literal):
-                power = root_power(number.site.value, size_of(axis))
+                power = root_power(number.site.value, size_of(axis), number.site.error)
                 if power is not None and not number.site.bindings:
                     number.site.bind(axis, power=power)
             elif isinstance(number, Expression) and root_power(number.value, size_of(axis)) is not None:
@@ -89,7 +89,7 @@ def suspects(analysis: Analysis, changed: set[Atom]) -> Iterator[tuple[int, floa
             axes += [(atom,) for atom in changed]  # scores may be scaled by a width that is no longer among their axes
         for axis in axes:
             size = size_of(axis)
-            power = root_power(number.site.value, size)
+            power = root_power(number.site.value, size, number.site.error)
             moves = not changed.isdisjoint(analysis.algebra.free_atoms(axis))
             if moves and size > 4 and power is not None and abs(power) == 0.5:
                 yield index, float(number.site.value), axis

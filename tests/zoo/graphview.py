@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import ml_dtypes
 import numpy as np
 import onnx
 from onnx import AttributeProto, numpy_helper
@@ -144,4 +145,4 @@ def constant_array(node: onnx.NodeProto) -> np.ndarray:
 
 def is_parameter(array: np.ndarray) -> bool:
     """Floats of more than one element; scalars are part of the architecture."""
-    return array.size > 1 and np.issubdtype(array.dtype, np.floating)
+    return array.size > 1 and (np.issubdtype(array.dtype, np.floating) or array.dtype == ml_dtypes.bfloat16)
