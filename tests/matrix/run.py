@@ -36,6 +36,7 @@ SUITES = (
     "keras_models",
     "jax_models",
     "optimised",
+    "forms",
     "jax_scan_models",
     "torch_bodies",
 )
