@@ -322,6 +322,12 @@ def reduce(net: Net, op: str) -> None:
     net.add(op, net.data(shape), *axes, keepdims=keep, noop_with_empty_axes=net.rng.choice([None, 0, 1]))
 
 
+@case(*(f"Reduce{kind}" for kind in "Max Min Prod Sum".split()))
+def reduced_sizes(net: Net, op: str) -> None:
+    sizes = net.add("Reshape", net.add("Shape", net.data(net.shape(4, 4))), net.ints(2, 2))
+    net.add(op, sizes, *([net.ints(*net.rng.choice([(0,), (1,), (0, 1), (-1,)]))] if net.maybe() else []), keepdims=0)
+
+
 @case("ArgMax", "ArgMin")
 def arg(net: Net, op: str) -> None:
     shape = net.shape()

@@ -1,10 +1,23 @@
-"""Reductions over axes."""
+"""Reductions over axes; products and extremes of sizes are followed."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from operator import add, mul
+
+import numpy as np
+
+from front_onnx.understand.numbers import computed
 from front_onnx.understand.rules.registry import Context, rule
 
 __all__: list[str] = []
+
+_FUNCTIONS: dict[str, tuple[str, Callable[..., int | float | bool]]] = {
+    "ReduceSum": ("add", add),
+    "ReduceProd": ("mul", mul),
+    "ReduceMax": ("max", max),
+    "ReduceMin": ("min", min),
+}
 
 
 @rule(
@@ -23,7 +36,19 @@ def reduce(ctx: Context) -> None:
     for i in reduced - {0}:
         if i - 1 not in reduced and not ctx.is_fixed(x[i]) and ctx.algebra.are_factors(x[i - 1], x[i]):
             ctx.role(x[i - 1], "groups")  # channels regrouped for a statistic of each group
-    ctx.out([() if i in reduced else axis for i, axis in enumerate(x) if keep or i not in reduced])
+    out = [() if i in reduced else axis for i, axis in enumerate(x) if keep or i not in reduced]
+    ctx.out(out, _followed(ctx, reduced, bool(keep)))
+
+
+def _followed(ctx: Context, reduced: Iterable[int], keep: bool) -> np.ndarray | None:
+    """Contents of the output, where those of the input are followed."""
+    value, known = ctx.value(0), _FUNCTIONS.get(ctx.node.op_type)
+    if value is None or known is None or not value.size:
+        return None
+    fold = np.frompyfunc(lambda a, b: computed(*known, a, b), 2, 1)
+    for axis in sorted(reduced, reverse=True):
+        value = np.asarray(fold.reduce(value, axis=axis, keepdims=keep), dtype=object)
+    return value
 
 
 @rule("ArgMax", "ArgMin")
