@@ -65,7 +65,10 @@ def _checked(name: str, array: np.ndarray, dtype: np.dtype, shape: list[int | st
 
 def _symbol_sizes(graph: Graph, given: Mapping[str, np.ndarray]) -> dict[str, int]:
     """A size for each symbolic dim: that of a given array, a size the exporter baked in, or a small one."""
-    sizes: dict[str, int] = dict(understand(graph).baked)
+    analysis = understand(graph)
+    free = {size: name for name, size in analysis.symbols.items() if name not in analysis.baked}
+    same = {name: free[size] for name, size in analysis.baked.items() if size in free}  # two batches that have to agree
+    sizes = {name: size for name, size in analysis.baked.items() if name not in same}
     for info in graph.inputs:
         shape = graph.declared_shape(info.name) or []
         for place, dim in enumerate(shape):
@@ -73,7 +76,14 @@ def _symbol_sizes(graph: Graph, given: Mapping[str, np.ndarray]) -> dict[str, in
                 sizes[dim] = given[info.name].shape[place]
             elif isinstance(dim, str):
                 sizes.setdefault(dim, _BATCH if place == 0 else _LENGTH)
-    return sizes
+    return {
+        **sizes,
+        **{name: sizes.get(other, _LENGTH) for name, other in same.items() if name not in _given(graph, given)},
+    }
+
+
+def _given(graph: Graph, given: Mapping[str, np.ndarray]) -> set[int | str]:
+    return {dim for name in given for dim in graph.declared_shape(name) or []}
 
 
 def _limits(graph: Graph) -> dict[str, int]:

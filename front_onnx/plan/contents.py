@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from front_onnx.transform.maps import AxisMap
 
-__all__ = ["Content", "Counted", "Filled", "Frequencies", "Numbers", "Original", "Resampled"]
+__all__ = ["Content", "Counted", "Filled", "Frequencies", "Numbers", "Original", "Repeated", "Resampled"]
 
 
 @dataclass(frozen=True)
@@ -76,4 +76,12 @@ class Numbers:
     values: tuple[int | float | bool, ...]
 
 
-Content = Original | Resampled | Filled | Counted | Frequencies | Numbers
+@dataclass(frozen=True)
+class Repeated:
+    """The source's tensor with more or fewer copies of what it holds along the axes that change."""
+
+    name: str
+    dims: tuple[int, ...]
+
+
+Content = Original | Resampled | Filled | Counted | Frequencies | Numbers | Repeated

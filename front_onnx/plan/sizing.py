@@ -97,7 +97,7 @@ def _target_sizes(structure: Structure, request: Request) -> dict[Atom, int]:
         elif dim.kind not in _SCALING:
             ratio = Fraction(1)
         wanted = Fraction(named.get(dim.name, dim.size * ratio)) / dim.times
-        if wanted.denominator != 1 or wanted < 1:
+        if wanted.denominator != 1 or wanted < min(dim.size, 1):
             raise _impossible(structure, dim, wanted * dim.times)
         sizes[dim.atom] = int(wanted)
         ratio = ratios[dim.chain] if dim.chain is not None else Fraction(1)
@@ -122,7 +122,7 @@ def _target_sizes(structure: Structure, request: Request) -> dict[Atom, int]:
 
 def _left_behind(structure: Structure, dim: Dim) -> bool:
     """True if a dim is heads by its use, in weights that are summed over, and only an index into it keeps it."""
-    indexed = (dim.reason or "").startswith(("indexed", "cut at run time"))
+    indexed = (dim.reason or "").startswith(("indexed", "cut at run time", "an integer table"))
     return indexed and "batch" in dim.atom.roles and any(e in structure.analysis.contractions for e in dim.edges)
 
 

@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from front_onnx.errors import FrontError
-from front_onnx.plan.contents import Content, Counted, Filled, Frequencies, Original, Resampled
+from front_onnx.plan.contents import Content, Counted, Filled, Frequencies, Original, Repeated, Resampled
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.scale import gain
 from front_onnx.read.graph import Edge, label
 from front_onnx.transform.maps import AxisMap, Blocks, Chain, Dct, Keep, Kron
 from front_onnx.understand.atoms import Atom, Axis, size_of
-from front_onnx.understand.computed import counts_up, feeds_root, feeds_waves, geometric_base, is_filled
+from front_onnx.understand.computed import counts_up, feeds_root, feeds_waves, geometric_base, is_filled, repeats
 
 __all__ = ["plan_weights"]
 
@@ -63,6 +63,18 @@ class _Weights:
             if edge not in placed and fact.value is None and self.graph.read_by(edge) not in self.analysis.transposed:
                 self._set(edge, self._stack((edge,), 1)[0])
         self._transposed()
+        self._measured()
+
+    def _measured(self) -> None:
+        """Where only the shape of a weight is read, read the tensor that its other readers get."""
+        shapes = [edge for edge in self.plan.contents if self.graph.nodes[edge.node].op_type == "Shape"]
+        others = {
+            self.graph.read_by(edge): content for edge, content in self.plan.contents.items() if edge not in shapes
+        }
+        for edge in self.analysis.uses:
+            content = others.get(self.graph.read_by(edge))
+            if self.graph.nodes[edge.node].op_type == "Shape" and content is not None:
+                self.plan.contents[edge] = content
 
     def _transposed(self) -> None:
         """A weight tied to a table as its transpose is the transpose of what the table becomes, bit for bit."""
@@ -138,13 +150,16 @@ class _Weights:
         return value if keeps else None
 
     def _whole(self, edge: Edge, dims: tuple[int, ...]) -> Content:
-        """An integer table: it has to keep its size, unless it only counts."""
+        """An integer table: it has to keep its size, unless it only counts or repeats itself."""
         name = self.graph.read_by(edge)
         tensor = self.graph.constants[name]
-        if dims == tuple(tensor.dims):
+        moving = [i for i, (a, b) in enumerate(zip(dims, tensor.dims, strict=True)) if a != b]
+        if not moving:
             return Original(name)
+        if all(repeats(self.graph.array(name), place) for place in moving):
+            return Repeated(name, dims)
         if not counts_up(self.graph.array(name)):
-            place = next(i for i, (a, b) in enumerate(zip(dims, tensor.dims, strict=True)) if a != b)
+            place = moving[0]
             axis = (self.analysis.uses[edge].axes or ())[place]
             raise FrontError(
                 f"integer table {name} would have to change along axis {place}",

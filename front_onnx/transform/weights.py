@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from onnx import helper
 
-from front_onnx.plan.contents import Filled, Original, Resampled
+from front_onnx.plan.contents import Filled, Original, Repeated, Resampled
 from front_onnx.read.graph import Graph
 from front_onnx.transform.maps import AxisMap
 from front_onnx.transform.stack import resize_stack
@@ -20,7 +20,7 @@ _Key = tuple[tuple[str, ...], AxisMap, tuple[AxisMap, ...]]
 
 def fill(
     graph: Graph,
-    pending: dict[str, Original | Resampled | Filled],
+    pending: dict[str, Original | Resampled | Filled | Repeated],
     put: Callable[[str, np.ndarray], None],
     progress: Callable[[int], None] = lambda done: None,
 ) -> None:
@@ -40,6 +40,10 @@ def fill(
             continue
         if isinstance(content, Original):
             put(name, graph.array(content.name))
+        elif isinstance(content, Repeated):
+            table = graph.array(content.name)
+            one = tuple(slice(None if n == m else 1) for n, m in zip(table.shape, content.dims, strict=True))
+            put(name, np.broadcast_to(table[one], content.dims))
         else:
             dtype = helper.tensor_dtype_to_np_dtype(content.data_type)
             put(name, np.full(content.dims, content.value, dtype))

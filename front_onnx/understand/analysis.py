@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from fractions import Fraction
 
 import numpy as np
@@ -12,7 +13,7 @@ from front_onnx.read.bodies import Body
 from front_onnx.read.graph import Edge, Graph, attribute, label
 from front_onnx.read.tensor_data import is_float
 from front_onnx.understand.atoms import Algebra, Axis, Conflict, size_of
-from front_onnx.understand.computed import counts_up, is_filled
+from front_onnx.understand.computed import counts_up, is_filled, repeats
 from front_onnx.understand.equations import follow_siblings, solve
 from front_onnx.understand.numbers import Binding, Number, Site, Varying, as_literals, literals
 from front_onnx.understand.rules import RULES, Context, Fact, Loop
@@ -101,6 +102,11 @@ class Analysis:
         """The contents of a constant of the file."""
         return self.graph.array(name) if name in self.graph.constants else None
 
+    def only_measured(self, name: str) -> bool:
+        """True for a constant that nothing but Shape reads."""
+        readers = (self.graph.nodes[edge.node].op_type for edge in self.graph.consumers[name])
+        return name in self.graph.constants and all(op_type == "Shape" for op_type in readers)
+
     def scalar(self, tensor: TensorProto) -> int | float | bool:
         """The one element of a tensor."""
         return self.graph.model.array(tensor).reshape(-1)[0].item()
@@ -174,12 +180,17 @@ class Analysis:
                 counted = tuple(self.algebra.new(n) for n in dims)
                 below = counted[max(steps) + len(dims)] if len(steps) == 1 else None
                 return Fact(counted, None, True, dict(steps), below)
-            reason = None if is_filled(self.graph.array(name)) else "an integer table"
-            return Fact(tuple(self.algebra.new(n, fixed=reason) for n in dims), constant=True)
+            table = self.graph.array(name)
+            free = [is_filled(table) or repeats(table, place) for place in range(len(dims))]
+            reasons = (None if anything else "an integer table" for anything in free)
+            return Fact(tuple(map(self._sized, dims, reasons)), constant=True)
         axes = tuple(self.algebra.new(n) for n in dims)
         if len(dims) > 1:
             self._tie(self.graph.constant_name(name), edge, axes)
         return Fact(axes, constant=True)
+
+    def _sized(self, size: int, reason: str | None) -> Axis:
+        return self.algebra.new(size, fixed=reason)
 
     def _tie(self, name: str, edge: Edge, axes: tuple[Axis, ...]) -> None:
         """Tied weights stay tied; fresh tensors that are equal by chance (all zeros, all ones) are not tied."""
@@ -234,6 +245,7 @@ class Analysis:
         follow_siblings(self.conditions, self.sites, lambda site: self.graph.read_by(Edge(site.node, site.slot)))
         tie_scalars(self)
         self._tie_transposed()
+        self._tie_measured()
         self.algebra.settle()
 
     def _apply(self, nodes: Iterable[int]) -> None:
@@ -283,6 +295,26 @@ class Analysis:
     def unknown(self, reason: str) -> Axis:
         """A fixed axis of a size that is only known at run time."""
         return self._symbol(None, reason)
+
+    def _tie_measured(self) -> None:
+        """A constant that is there for its shape may be a copy of a weight in another shape: then it has its axes."""
+        weights = [edge for edge, fact in self.uses.items() if fact.value is None]
+        measured = [edge for edge in weights if self.only_measured(self.graph.read_by(edge))]
+        for edge in measured:
+            name = self.graph.read_by(edge)
+            alike = (e for e in weights if e not in measured and self._is_copy(name, self.graph.read_by(e)))
+            other = next(alike, None) if not is_filled(self.graph.array(name)) else None
+            if other is not None:
+                wholes = (tuple(a for axis in self.uses[e].axes or () for a in axis) for e in (edge, other))
+                with suppress(Conflict):
+                    self.algebra.unify(*wholes)
+
+    def _is_copy(self, name: str, other: str) -> bool:
+        sizes = (int(np.prod(self.graph.constants[n].dims)) for n in (name, other))
+        if len(set(sizes)) > 1:
+            return False
+        a, b = self.graph.array(name), self.graph.array(other)
+        return a.dtype == b.dtype and bool((a.reshape(-1) == b.reshape(-1)).all())
 
     def _tie_transposed(self) -> None:
         """An output layer tied to an embedding may be stored as its transpose: then it is tied like the rest."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from front_onnx.read.graph import Edge, Graph
 
-__all__ = ["counts_up", "feeds_root", "feeds_waves", "geometric_base", "is_filled"]
+__all__ = ["counts_up", "feeds_root", "feeds_waves", "geometric_base", "is_filled", "repeats"]
 
 _STEPS = 12  # nodes between a frequency and its sine
 
@@ -24,6 +24,11 @@ def is_filled(array: np.ndarray) -> bool:
     """True if an array holds one value everywhere, so that it can be written at any size."""
     flat = array.reshape(-1)
     return flat.size > 0 and bool(flat[0] == flat[-1] and (flat == flat[0]).all())
+
+
+def repeats(array: np.ndarray, axis: int) -> bool:
+    """True if an array holds the same at every place of an axis (a mask that was stretched over heads)."""
+    return array.shape[axis] > 1 and bool((array == array.take([0], axis)).all())
 
 
 def geometric_base(array: np.ndarray) -> float | None:

@@ -85,9 +85,13 @@ class Literal:
 
 @dataclass(eq=False)
 class Extent:
-    """The size of an axis, taken at run time by Shape."""
+    """The size of an axis, taken at run time by Shape.
+
+    `free`: of a constant that is there for its shape alone, and whose axis nothing has been said about yet.
+    """
 
     axis: Axis
+    free: bool = False
 
     @property
     def value(self) -> int:

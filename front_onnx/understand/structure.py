@@ -163,7 +163,7 @@ def _residual(analysis: Analysis, chain: Chain) -> Axis | None:
     candidates = []
     for axis in analysis.facts[chain.end].axes or ():
         atoms = list(analysis.algebra.free_atoms(axis))
-        if atoms and all("contracted" in a.roles for a in analysis.algebra.expand(axis)):
+        if atoms and all(_contracted(analysis, a) for a in analysis.algebra.expand(axis)):
             kept = [a.fixed for a in atoms if a.fixed]
             if all(reason.startswith("axis ") for reason in kept) and not any(_symbolic(a) for a in atoms):
                 candidates.append((bool(kept), axis))
@@ -174,6 +174,12 @@ def _residual(analysis: Analysis, chain: Chain) -> Axis | None:
     for atom in analysis.algebra.free_atoms(found[0]):
         atom.fixed = None  # the residual width may be an input's: it is resized because it is asked for
     return found[0]
+
+
+def _contracted(analysis: Analysis, atom: Atom) -> bool:
+    return "contracted" in atom.roles or (
+        atom.parts is not None and all("contracted" in a.roles for a in analysis.algebra.free_atoms((atom,)))
+    )
 
 
 def _symbolic(atom: Atom) -> bool:

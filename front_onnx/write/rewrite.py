@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from front_onnx.plan.contents import Content, Counted, Filled, Frequencies, Numbers, Original, Resampled
+from front_onnx.plan.contents import Content, Counted, Filled, Frequencies, Numbers, Original, Repeated, Resampled
 from front_onnx.plan.plan import Plan
 from front_onnx.read.bodies import all_graphs
 from front_onnx.read.graph import Edge
@@ -39,7 +39,7 @@ class Rewritten:
     """
 
     proto: onnx.ModelProto
-    pending: dict[str, Original | Resampled | Filled]
+    pending: dict[str, Original | Resampled | Filled | Repeated]
     like: dict[str, str]
 
 
@@ -73,7 +73,7 @@ class _Constants:
         self.tensors = {tensor.name: tensor for graph in (*self.bodies, self.proto) for tensor in graph.initializer}
         self.makers = {node.output[0]: node for node in draft.nodes.values() if node.op_type == "Constant"}
         self.homes = {name: home for home, body in enumerate(self.bodies) for name in _constants(body)}
-        self.pending: dict[str, Original | Resampled | Filled] = {
+        self.pending: dict[str, Original | Resampled | Filled | Repeated] = {
             name: Original(name) for name in self.graph.model.missing()
         }
 
@@ -146,7 +146,7 @@ class _Constants:
             del maker.attribute[:]
             maker.attribute.append(helper.make_attribute("value", tensor))
         elif not small:
-            assert isinstance(content, Resampled | Filled)
+            assert isinstance(content, Resampled | Filled | Repeated)
             self.pending[name] = content
         else:
             self.pending.pop(name, None)

@@ -113,6 +113,7 @@ class Records(Protocol):
     def derived(self, key: tuple, size: int, reason: str) -> Axis: ...
     def read(self, edge: Edge) -> Fact | None: ...
     def raw(self, name: str) -> np.ndarray | None: ...
+    def only_measured(self, name: str) -> bool: ...
     def cut_alike(self, end: Axis, axis: Axis) -> None: ...
     def scalar(self, tensor: TensorProto) -> int | float | bool: ...
     def bodies(self, node: int) -> dict[str, Body]: ...
@@ -175,6 +176,10 @@ class Context:
     def raw(self, slot: int) -> np.ndarray | None:
         """The array behind an input that is a constant of the file."""
         return self.records.raw(self.node.input[slot])
+
+    def only_measured(self, slot: int) -> bool:
+        """True if an input is a constant of which nothing but the shape is read."""
+        return self.records.only_measured(self.node.input[slot])
 
     def attr(self, name: str, default: Any = None) -> Any:
         """An attribute of the node."""
@@ -358,6 +363,9 @@ class Context:
         value_of(number)
         if isinstance(number, Literal):
             number.site.bind(axis)
+        elif isinstance(number, Extent) and number.free:
+            self.unify(number.axis, axis)
+            number.free = False
         elif isinstance(number, Expression) or (
             isinstance(number, Extent) and not self.algebra.same(number.axis, axis)
         ):

@@ -28,7 +28,7 @@ def shape(ctx: Context) -> None:
     axes = ctx.axes(0)
     picked = axes[ctx.attr("start", 0) : ctx.attr("end", None)]
     value = np.empty(len(picked), dtype=object)
-    value[:] = [Extent(axis) for axis in picked]
+    value[:] = [Extent(axis, free=ctx.only_measured(0)) for axis in picked]
     ctx.out((ctx.algebra.new(len(picked), fixed="a rank"),), value)
 
 
