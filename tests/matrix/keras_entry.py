@@ -50,6 +50,16 @@ def randomise(model: keras.Model, seed: int) -> None:
 def _with_keras(model: keras.Model, path: Path) -> None:
     model([tf.zeros([n or 1 for n in t.shape], t.dtype) for t in model.inputs])  # it exports what has been called
     model.export(str(path), format="onnx", verbose=False)
+    if len(model.inputs) > 1:
+        _share_batch(path)
+
+
+def _share_batch(path: Path) -> None:
+    """Say that the inputs have one batch, which TensorFlow does not: only then do made-up inputs fit."""
+    exported = onnx.load(path)
+    for info in exported.graph.input:
+        info.type.tensor_type.shape.dim[0].dim_param = "batch"
+    onnx.save(exported, path)
 
 
 def _with_tf2onnx(model: keras.Model, path: Path) -> None:

@@ -214,7 +214,7 @@ def mixer(size: Size) -> keras.Model:
     tokens = x.shape[1]
     for _ in range(depth):
         y = layers.Permute((2, 1))(norm(x))
-        y = layers.Dense(tokens)(layers.Dense(9, activation=gelu)(y))
+        y = layers.Dense(tokens)(layers.Dense(width // 2, activation=gelu)(y))
         x = x + layers.Permute((2, 1))(y)
         x = x + feed_forward(norm(x), width)
     return keras.Model(inputs, layers.Dense(CLASSES)(layers.GlobalAveragePooling1D()(norm(x))))
@@ -427,16 +427,16 @@ def mobilenet_v1(size: Size) -> keras.Model:
     return keras.applications.MobileNet((64, 64, 3), alpha=width / 32, weights=None, classes=CLASSES)
 
 
-def resnet_v2(size: Size) -> keras.Model:
-    """The stacks of keras.applications."""
-    from keras.src.applications.resnet import ResNet, stack_residual_blocks_v2
+def resnet_v1(size: Size) -> keras.Model:
+    """The stacks of keras.applications behind their stem, which is 64 wide whatever follows."""
+    from keras.src.applications.resnet import ResNet, stack_residual_blocks_v1
 
     def stacks(x):
         for i, (depth, width) in enumerate(zip(size.depth, size.width, strict=True)):
-            x = stack_residual_blocks_v2(x, width, depth, name=f"conv{i + 2}")
+            x = stack_residual_blocks_v1(x, width // 4, depth, stride1=1 + i, name=f"conv{i + 2}")
         return x
 
-    return ResNet(stacks, True, True, weights=None, input_shape=(32, 32, 3), classes=CLASSES)
+    return ResNet(stacks, False, True, weights=None, input_shape=(32, 32, 3), classes=CLASSES)
 
 
 def efficientnet(size: Size) -> keras.Model:
@@ -451,6 +451,8 @@ def efficientnet(size: Size) -> keras.Model:
     return EfficientNet(**sizes, blocks_args=blocks, weights=None, weights_name="none", **shape)
 
 
+WIDE = per_stage((3, 3), (16, 24), shallower=(2, 3), deeper=(4, 5), narrow=0.5, wide=1.5)
+STEM = {label: {"dims": {"inner": 64}} for label in ("narrower", "grow", "mixed")}
 ENTRIES = [
     *keras_entries("mlp", "mlp", mlp, PLAIN),
     *keras_entries("residual-mlp", "mlp", residual_mlp, PLAIN),
@@ -494,7 +496,7 @@ ENTRIES = [
     *keras_entries("bidirectional-lstm", "recurrent", bidirectional, PLAIN),
     *keras_entries("text-cnn", "cnn", text_cnn, PLAIN),
     *keras_entries("applications-mobilenet", "cnn", mobilenet_v1, widths(8, 4, 12), by_ratio=True),
-    *keras_entries("applications-resnet-v2", "cnn", resnet_v2, STAGES),
+    *keras_entries("applications-resnet", "cnn", resnet_v1, WIDE, options=STEM),
     *keras_entries(
         "applications-efficientnet",
         "cnn",

@@ -21,13 +21,16 @@ FOLDER = Path(__file__).resolve().parents[1] / "exports"
 EXPORTS = {
     "jax-vit": ("jax_models", "ViT (nnx), functions", "mixed"),
     "jax-convnext": ("jax_models", "ConvNeXt (linen)", "mixed"),
+    "keras-encoder": ("keras_models", "tokens-encoder keras", "mixed"),
+    "keras-cnn": ("keras_models", "inverted-residual tf2onnx", "mixed"),
 }
 
 
 def write(name: str) -> None:
     """Export a source and its target, and note the request."""
     suite, row, label = EXPORTS[name]
-    entry: Entry = next(e for e in importlib.import_module(f"matrix.{suite}").ENTRIES if e.name == row)
+    entries: list[Entry] = importlib.import_module(f"matrix.{suite}").ENTRIES
+    entry = next(e for e in entries if row in (e.name, f"{e.name} {e.exporter}"))
     entry.export(entry.source, FOLDER / f"{name}-source.onnx")
     entry.export(entry.targets[label], FOLDER / f"{name}-{label}.onnx")
     about = {"model": entry.name, "exporter": entry.exporter, "target": label, "request": entry.request(label)}
