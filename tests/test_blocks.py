@@ -231,8 +231,8 @@ def test_a_unit_of_two_layers_keeps_its_period():
     assert caught.value.exit_code == 2
 
 
-def staged(depths: list[int]) -> onnx.ModelProto:
-    """Residual stages; the first block of each has a stride and a projection."""
+def staged(depths: list[int], normed: bool = False) -> onnx.ModelProto:
+    """Residual stages; the first block of each has a stride and a projection, of what it normed if blocks do that."""
     net = Net(random.Random(0))
     x, channels = net.input([2, 4, 8, 8], name="x"), 4
     for stage, depth in enumerate(depths):
@@ -240,21 +240,26 @@ def staged(depths: list[int]) -> onnx.ModelProto:
         for i in range(depth):
             name, stride = f"stage{stage}.{i}", 1 if i else 2
             w1 = net.weight(out, channels, 3, 3, name=f"{name}.a")
-            y = net.add("Relu", net.add("Conv", x, w1, pads=[1] * 4, strides=[stride] * 2))
+            y = x
+            if normed:
+                y = net.add("Relu", net.add("Mul", x, net.weight(1, channels, 1, 1, name=f"{name}.gain")))
+                x = x if i else y
+            y = net.add("Relu", net.add("Conv", y, w1, pads=[1] * 4, strides=[stride] * 2))
             y = net.add("Conv", y, net.weight(out, out, 3, 3, name=f"{name}.b"), pads=[1] * 4)
             if not i:
                 x = net.add("Conv", x, net.weight(out, channels, 1, 1, name=f"{name}.down"), strides=[stride] * 2)
-            x = net.add("Relu", net.add("Add", x, y))
+            x = net.add("Add", x, y) if normed else net.add("Relu", net.add("Add", x, y))
             channels = out
     net.add("MatMul", net.add("Flatten", net.add("GlobalAveragePool", x)), net.weight(channels, 3, name="head"))
     return net.model()
 
 
 @pytest.mark.parametrize("depths", [[3, 3], [2, 5], [4, 2], [1, 3], [1, 1]])
-def test_stages_whose_first_block_differs(depths):
-    source = staged([3, 4])
+@pytest.mark.parametrize("normed", [False, True])
+def test_stages_whose_first_block_differs(depths, normed):
+    source = staged([3, 4], normed)
     assert [chain.depth for chain in inspect(source).chains] == [3, 4]
-    assert_native(source, staged(depths), depth=depths)
+    assert_native(source, staged(depths, normed), depth=depths)
 
 
 def turned(depths: list[int]) -> onnx.ModelProto:

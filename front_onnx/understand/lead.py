@@ -37,7 +37,25 @@ def find_lead(flow: Flow, path: Path, run: Run, layers: int) -> tuple[Segment, .
         lead = tuple(path.segments[start : run.start])
         nodes = _weighted(flow, lead)
         if len(nodes) >= len(layer):
-            return lead if _precedes(flow, nodes, layer) else ()
+            if _precedes(flow, nodes, layer):
+                return lead
+            return _projected(flow, path, range(start, run.start), unit, taken) if len(nodes) > len(layer) else ()
+    return ()
+
+
+def _projected(flow: Flow, path: Path, stretch: range, unit: Sequence[Segment], taken: set[int]) -> tuple[Segment, ...]:
+    """A stretch that sums over more weights than a unit, back to where it does all that a unit does.
+
+    Where a projection reads what was normalised for the block, the norm lies in segments of its own.
+    """
+    start = stretch.start
+    while start >= 0 and start not in taken:
+        lead = tuple(path.segments[start : stretch.stop])
+        if _operators(flow, unit) < _operators(flow, lead):
+            return lead
+        start -= 1
+        if start < stretch.start and _weighted(flow, path.segments[start : start + 1]):
+            break
     return ()
 
 

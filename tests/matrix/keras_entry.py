@@ -90,6 +90,7 @@ def keras_entries(
             keras.utils.clear_session()
             model = make(size)
             randomise(model, seed=sum(map(ord, name)) + 31 * sum(size.depth) + sum(size.width))
+            tf2onnx.utils.INTERNAL_NAME = 1  # names count up, and their order decides how transposes are pushed about
             with contextlib.redirect_stdout(io.StringIO()):
                 _EXPORTERS[exporter](model, path)
             onnx.checker.check_model(path)  # tf2onnx passes on operators it does not know

@@ -176,8 +176,8 @@ def grouped_query(size: Size) -> keras.Model:
 
 
 def translator(size: Size) -> keras.Model:
-    """Encoder and decoder, one of each per step of depth."""
-    depths, (width,) = size.depth, size.width
+    """Encoder and decoder of one width."""
+    depths, (width, _) = size.depth, size.width
     source = keras.Input((POSITIONS,), dtype="int32", name="source_ids")
     target = keras.Input((POSITIONS,), dtype="int32", name="target_ids")
     memory, x = Positions(width)(source), Positions(width)(target)
@@ -440,19 +440,22 @@ def resnet_v1(size: Size) -> keras.Model:
 
 
 def efficientnet(size: Size) -> keras.Model:
-    """The coefficient sets stem and head as well."""
+    """The coefficient sets stem and head as well.
+
+    The depth counts what repeats: the first block of a stage has no shortcut, and only a letter that says what it is.
+    """
     from keras.src.applications.efficientnet import EfficientNet
 
     common = {"expand_ratio": 3, "id_skip": True, "se_ratio": 0.25, "kernel_size": 3, "strides": 2}
     stages = zip(size.depth, (32, 16), (16, 24), strict=True)
-    blocks = [{**common, "repeats": n, "filters_in": a, "filters_out": b} for n, a, b in stages]
+    blocks = [{**common, "repeats": n + 1, "filters_in": a, "filters_out": b} for n, a, b in stages]
     sizes = {"width_coefficient": size.width[0] / 16, "depth_coefficient": 1.0, "default_size": 32, "depth_divisor": 2}
     shape = {"input_shape": (32, 32, 3), "classes": CLASSES}
     return EfficientNet(**sizes, blocks_args=blocks, weights=None, weights_name="none", **shape)
 
 
 WIDE = per_stage((3, 3), (16, 24), shallower=(2, 3), deeper=(4, 5), narrow=0.5, wide=1.5)
-STEM = {label: {"dims": {"inner": 64}} for label in ("narrower", "grow", "mixed")}
+STEM = {label: {"dims": {"ffn.1": 64}} for label in ("narrower", "grow", "mixed")}
 ENTRIES = [
     *keras_entries("mlp", "mlp", mlp, PLAIN),
     *keras_entries("residual-mlp", "mlp", residual_mlp, PLAIN),
@@ -472,7 +475,7 @@ ENTRIES = [
         "translator",
         "encoder-decoder",
         translator,
-        per_stage((3, 3), (20,), shallower=(2, 2), deeper=(4, 5), narrow=0.5, wide=1.5),
+        per_stage((3, 3), (20, 20), shallower=(2, 2), deeper=(4, 5), narrow=0.5, wide=1.5),
     ),
     *keras_entries("vit", "vision transformer", vit, PLAIN),
     *keras_entries("mixer", "mixer", mixer, PLAIN),
@@ -501,6 +504,6 @@ ENTRIES = [
         "applications-efficientnet",
         "cnn",
         efficientnet,
-        per_stage((3, 3), (8, 12), shallower=(2, 3), deeper=(4, 5), narrow=0.5, wide=1.5),
+        WIDE,
     ),
 ]
