@@ -56,6 +56,22 @@ def test_a_mask_stretched_over_heads_is_repeated():
         assert masks and all(np.array_equal(m, np.broadcast_to(mask[:, :1], (2, heads, 5, 5))) for m in masks)
 
 
+def test_the_scale_of_scores_follows_the_head_behind_a_view():
+    """Where attention is written as an Einsum taken apart, the scores are reshaped before they are scaled."""
+
+    def layer(net: Net, x: str, number: int) -> str:
+        q, k, v = (_heads(net, x, order) for order in ((0, 2, 1, 3), (0, 2, 3, 1), (0, 2, 1, 3)))
+        scores = net.add("Squeeze", net.add("Unsqueeze", net.add("MatMul", q, k), net.ints(4)), net.ints(4))
+        scaled = net.add("Mul", scores, net.const(3**-0.5, np.float32, name=f"scale{number}"))
+        mixed = net.add("MatMul", net.add("Softmax", scaled), v)
+        flat = net.add("Reshape", net.add("Transpose", mixed, perm=[0, 2, 1, 3]), net.ints(2, 5, 12))
+        return net.add("MatMul", flat, net.weight(12, 12))
+
+    resized = _weights(_resized(_layers(2, layer), head_dim=6, heads=2))
+    scales = [array for name, array in resized.items() if name.startswith("scale")]
+    assert scales and np.allclose(scales, 6**-0.5)
+
+
 def test_the_shape_of_a_copied_weight_follows_the_weight():
     """An exporter may leave a second copy of a weight behind, read for its shape alone."""
 

@@ -57,11 +57,16 @@ def tie_scalars(analysis: Analysis) -> None:
 
 def _added(analysis: Analysis, tensor: str) -> Axis | None:
     """The size that a sum adds up whose result a tensor is, broadcast perhaps."""
+    maker = _maker(analysis, tensor)
+    return analysis.sums.get(maker) if maker is not None else None
+
+
+def _maker(analysis: Analysis, tensor: str) -> int | None:
+    """The node that makes a tensor, those skipped that only move it about."""
     maker = analysis.graph.producer.get(tensor)
-    if maker is None or maker in analysis.sums:
-        return analysis.sums.get(maker) if maker is not None else None
-    node = analysis.graph.nodes[maker]
-    return _added(analysis, node.input[0]) if node.op_type in _MOVING else None
+    while maker is not None and analysis.graph.nodes[maker].op_type in _MOVING:
+        maker = analysis.graph.producer.get(analysis.graph.nodes[maker].input[0])
+    return maker
 
 
 def _summed(analysis: Analysis, tensor: str) -> list[Axis]:
@@ -72,7 +77,9 @@ def _summed(analysis: Analysis, tensor: str) -> list[Axis]:
     if maker is not None and Edge(maker, 0) in analysis.tables:
         return list(analysis.facts[tensor].axes or ())[-1:]  # embeddings times the root of their width
     axes = (analysis.algebra.expand(axis) for axis in analysis.facts[tensor].axes or ())
-    return [axis for axis in axes if axis and all(_inner(analysis, atom) for atom in axis)]
+    behind = _maker(analysis, tensor)
+    moved = [analysis.products[behind]] if behind in analysis.products else []
+    return [axis for axis in axes if axis and all(_inner(analysis, atom) for atom in axis)] + moved
 
 
 def _inner(analysis: Analysis, atom: Atom) -> bool:
@@ -85,7 +92,7 @@ def suspects(analysis: Analysis, changed: set[Atom]) -> Iterator[tuple[int, floa
         if not isinstance(number, Literal) or number.site.bindings:
             continue
         axes = list(analysis.facts[tensor].axes or ())
-        if analysis.graph.producer.get(tensor) in analysis.products:
+        if _maker(analysis, tensor) in analysis.products:
             axes += [(atom,) for atom in changed]  # scores may be scaled by a width that is no longer among their axes
         for axis in axes:
             size = size_of(axis)
