@@ -67,17 +67,18 @@ class Result:
     size: int
 
 
-def inspect(model: Any, *, block: Some = None) -> Structure:
+def inspect(model: Any, *, residual: Some = None, block: Some = None) -> Structure:
     """Chains of blocks, named dims and what can be resized.
 
     Args:
         model: a path, an onnx.ModelProto or an onnx_graphsurgeon.Graph.
+        residual: the tensor, or "TENSOR:AXIS", whose axis is the residual width, instead of what is found.
         block: the repeated unit of each chain by hand, "NODE..NODE", instead of what is found.
 
     Raises:
         FrontError: the model cannot be read, or what is named by hand is not there.
     """
-    return find_structure(Graph(_read(model)), _several(block))
+    return find_structure(Graph(_read(model)), _several(block), _several(residual))
 
 
 def resize(
@@ -89,6 +90,9 @@ def resize(
     heads: Any = None,
     head_dim: Any = None,
     dims: dict[str, int] | None = None,
+    freeze: Some = None,
+    round_to: int | None = None,
+    residual: Some = None,
     block: Some = None,
     ratio: float = 1.0,
     scale: str = "auto",
@@ -108,6 +112,9 @@ def resize(
         heads: number of attention heads.
         head_dim: size of each head.
         dims: sizes of named dims, fixed ones included.
+        freeze: named dims that keep their size whatever the width does.
+        round_to: round widths that follow to multiples of this, heads to whole heads; nothing is rounded otherwise.
+        residual: the tensor, or "TENSOR:AXIS", whose axis is the residual width, instead of what is found.
         block: the repeated unit of each chain by hand, "NODE..NODE", instead of what is found.
         ratio: part of the low frequencies kept along every axis (Eq. 4).
         scale: scale convention, see `front_onnx.scale`.
@@ -122,11 +129,11 @@ def resize(
         FrontError: the request is impossible (exit_code 2) or the work failed (exit_code 1).
     """
     started = time.perf_counter()
-    request = Request(depth, width, width_mult, heads, head_dim, dims or {}, ratio, scale)
+    request = Request(depth, width, width_mult, heads, head_dim, dims or {}, ratio, scale, _several(freeze), round_to)
     source = _read(model)
     graph = Graph(source)
     progress("understand", 0, 1)
-    plan = make_plan(find_structure(graph, _several(block)), request)
+    plan = make_plan(find_structure(graph, _several(block), _several(residual)), request)
     rewritten = rewrite(plan)
     verify(plan, rewritten)
     if dry_run:
@@ -219,7 +226,8 @@ def default_output(plan: Plan) -> Path:
         parts.append("d" + "-".join(str(after) for _, after in plan.depths))
     request = plan.request
     if request.width is not None:
-        widths = {plan.size(axis): None for axis in plan.structure.residuals if axis is not None}
+        axes = [*plan.structure.residuals, plan.structure.loose]
+        widths = {plan.size(axis): None for axis in axes if axis is not None}
         parts.append("w" + "-".join(map(str, widths)))
     if request.width_mult is not None:
         parts.append(f"x{request.width_mult}")

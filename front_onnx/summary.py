@@ -101,12 +101,12 @@ def _dim(structure: Structure, dim: Dim) -> dict[str, Any]:
 
 def relation(structure: Structure, dim: Dim) -> str | None:
     """How a dim relates to the width of its chain: `4 x hidden`, `12 x 64`."""
-    if dim.chain is None or dim.kind == "fixed":
+    if dim.kind == "fixed":
         return None
     if dim.kind in ("heads", "kv_heads"):
         partner = next((d for d in structure.dims if d.kind == "head_dim" and d.chain == dim.chain), None)
         return f"{dim.size} x {partner.name} {partner.size}" if partner else None
-    residual = structure.residuals[dim.chain]
+    residual = structure.residual_of(dim.chain)
     if dim.kind != "inner" or residual is None:
         return None
     ratio = Fraction(dim.size, size_of(residual))
@@ -130,6 +130,7 @@ def describe_plan(plan: Plan, proto: onnx.ModelProto) -> dict[str, Any]:
         "depth": {c.name: list(d) for c, d in zip(structure.chains, plan.depths, strict=True)},
         "dims": changed,
         "kept": kept,
+        "rounded": {d.name: float(plan.rounded[d.atom]) for d in structure.dims if d.atom in plan.rounded},
         "parameters": [parameter_count(structure.graph.proto), parameter_count(proto.graph)],
         "nodes": [len(structure.graph.nodes), len(proto.graph.node)],
         "functions_inlined": list(structure.graph.model.inlined),

@@ -103,6 +103,15 @@ def test_dry_run_refuses_what_a_run_refuses(folder: Path) -> None:
     refused(folder, "resize digits.onnx --width 25 --dry-run")
 
 
+def test_rounding_shows_in_the_table(folder: Path) -> None:
+    result = front("resize digits.onnx --width-mult 0.7 --round-to 8 --dry-run")
+    rows = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert "hidden 48 24 rounded from 33.6" in rows and "heads 4 2" in rows and "head_dim 12 12" in rows
+    about = json.loads(front("resize digits.onnx --width 60 --round-to 5 --freeze ffn --json").stdout)
+    assert about["rounded"] == {} and about["dims"] == {"hidden": [48, 60], "heads": [4, 5]}
+    assert Path("digits-w60.onnx").exists()
+
+
 def test_table_for_people(folder: Path) -> None:
     result = front("resize digits.onnx --depth 3 --width 24")
     rows = [line.split() for line in result.stdout.splitlines()]
@@ -245,6 +254,12 @@ def test_inspect_a_block_by_hand(folder: Path) -> None:
     assert [(chain["depth"], chain["units"]) for chain in about["chains"]] == [(3, 3)]
 
 
+def test_inspect_a_width_by_hand(folder: Path) -> None:
+    dims = json.loads(front("inspect plain.onnx --residual embed.out --json").stdout)["dims"]
+    assert [(d["name"], d["size"], d["relation"]) for d in dims if d["kind"] == "residual"] == [("hidden", 6, None)]
+    assert [d["relation"] for d in dims if d["kind"] == "inner"] == ["7/6 x hidden", "3/2 x hidden", "2 x hidden"]
+
+
 def test_inspect_without_blocks(folder: Path) -> None:
     result = front("inspect plain.onnx")
     assert result.exit_code == 0 and "No repeated block" in result.stdout
@@ -372,6 +387,22 @@ def test_validate_refuses_pickles(folder: Path) -> None:
         ("--set =3", ["DIM=SIZE"]),
         ("--set classes=0", ["classes", "positive"]),
         ("--set classes=3 --set classes=4", ["classes", "3 and 4"]),
+        ("--freeze width", ["--freeze", "width", "hidden", "heads"]),
+        ("--width 24 --freeze hidden", ["hidden", "got 48", "wanted 24"]),
+        (
+            "--width 24 --freeze heads",
+            ["/blocks.0/attn/Reshape_1", "got 24", "wanted 48"],
+        ),  # heads x head_dim is the width
+        ("--freeze ffn --set ffn=96", ["ffn", "got 96", "wanted 192"]),
+        ("--round-to 0", ["--round-to", "0"]),
+        ("--round-to x", ["--round-to", "x"]),
+        ("--width 24 --residual nowhere", ["--residual", "nowhere"]),
+        ("--width 24 --residual /blocks.0/Add_outptu_0", ["perhaps", "/blocks.0/Add_output_0"]),
+        ("--width 24 --residual /blocks.0/Add_output_0:3", ["no axis 3", "0 to 2"]),
+        ("--width 24 --residual /blocks.0/Add_output_0:x", ["no axis x"]),
+        ("--width 24 --residual logits", ["logits", "0 (known at run time only), 1 (10)"]),
+        ("--width 24 --residual image:0", ["image", "no width", "known at run time only"]),
+        ("--width 24 --residual /blocks.0/mlp/fc1/Add_output_0", ["no chain", "/blocks.5/Add_1_output_0 of blocks"]),
         ("--block nowhere..else", ["--block", "nowhere"]),
         ("--block /blocks.0/Add_1", ["--block", "NODE..NODE"]),
         ("--block /blocks.1/Add../blocks.0/Add", ["--block", "before"]),

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from front_onnx.api import Result, resize
-from front_onnx.commands.inspect import BLOCK
+from front_onnx.commands.inspect import BLOCK, RESIDUAL
 from front_onnx.commands.tables import console, plan_table, print_inlined, print_validation
 from front_onnx.errors import FrontError
 from front_onnx.plan.scale import SCALES
@@ -52,6 +52,14 @@ def _dims(pairs: tuple[str, ...]) -> dict[str, int]:
     multiple=True,
     help="Size of any named dim, see `inspect`. Repeatable.",
 )
+@click.option("--freeze", metavar="DIM", multiple=True, help="Keep a named dim whatever the width does. Repeatable.")
+@click.option(
+    "--round-to",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Round widths that follow to multiples of N, heads to whole heads. Nothing is rounded otherwise.",
+)
+@click.option("--residual", metavar="TENSOR[:AXIS]", multiple=True, help=RESIDUAL)
 @click.option("--block", metavar="NODE..NODE", multiple=True, help=BLOCK)
 @click.option("--ratio", default=1.0, show_default=True, help="Part of the low frequencies kept along every axis.")
 @click.option(
@@ -81,6 +89,9 @@ def resize_command(model: str, sets: tuple[str, ...], as_json: bool, no_validate
     front-onnx resize resnet50.onnx --width-mult 0.5
     front-onnx resize model.onnx --depth encoder=4,decoder=2 -o small.onnx
     front-onnx resize model.onnx --width 512 --set vocabulary=8000 --dry-run
+    front-onnx resize model.onnx --width 500 --round-to 8
+    front-onnx resize model.onnx --width 384 --freeze ffn
+    front-onnx resize model.onnx --width 96 --residual /stem/Add_output_0:1
     front-onnx resize model.onnx --depth 4 --block /blocks.0/norm1/LayerNormalization../blocks.0/Add_1
     """
     bars = Console(stderr=True)

@@ -97,16 +97,19 @@ def _print_chains(chains: list[dict[str, Any]]) -> None:
 
 
 def plan_table(about: Mapping[str, Any], sizes: tuple[int, int] | None) -> Table:
-    """Before and after."""
+    """Before and after, and what was rounded."""
     table = Table(box=None, header_style="bold")
     for header in ("", "before", "after"):
         table.add_column(header, justify="left" if not header else "right")
+    rounded = {name: f"rounded from {size:g}" for name, size in about["rounded"].items()}
+    if rounded:
+        table.add_column("")
     for name, (before, after) in about["depth"].items():
         _row(table, f"depth {name}" if len(about["depth"]) > 1 else "depth", before, after)
     rows = [{"name": n, "size": (b, a), "kind": "", "resizable": True} for n, (b, a) in about["dims"].items()]
     rows += [{"name": n, "size": (s, s), "kind": "", "resizable": True} for n, s in about["kept"].items()]
     for name, row in _alike(rows):
-        _row(table, name, *row["size"])
+        _row(table, name, *row["size"], *([rounded.get(row["name"], "")] if rounded else []))
     before, after = about["parameters"]
     _row(table, "parameters", count(before), count(after))
     if sizes:
@@ -114,9 +117,9 @@ def plan_table(about: Mapping[str, Any], sizes: tuple[int, int] | None) -> Table
     return table
 
 
-def _row(table: Table, name: str, before: object, after: object) -> None:
-    style = "" if before != after else "dim"
-    table.add_row(escape(name), str(before), str(after), style=style)
+def _row(table: Table, name: str, before: object, after: object, *notes: str) -> None:
+    style = "" if before != after or any(notes) else "dim"
+    table.add_row(escape(name), str(before), str(after), *notes, style=style)
 
 
 def print_validation(about: Mapping[str, Any]) -> None:

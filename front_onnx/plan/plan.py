@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 
 from front_onnx.plan.contents import Content
@@ -22,6 +23,7 @@ class Plan:
     Attributes:
         sizes: the target size of every dim, by atom.
         units: the number of units of every chain.
+        rounded: what dims would have become without `--round-to`, by atom.
         contents: what a constant that a node input reads is to hold, where that is not the source's tensor.
         clones: the same for the units that are added: by (chain, unit), by the edge of the last unit.
         attributes: (node, attribute, element, value).
@@ -32,6 +34,7 @@ class Plan:
     request: Request
     sizes: dict[Atom, int]
     units: list[int]
+    rounded: dict[Atom, Fraction] = field(default_factory=dict)
     contents: dict[Edge, Content] = field(default_factory=dict)
     clones: dict[tuple[int, int], dict[Edge, Content]] = field(default_factory=dict)
     attributes: list[tuple[int, str, int | None, int | float]] = field(default_factory=list)

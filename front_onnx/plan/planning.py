@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+
+from front_onnx.errors import FrontError
 from front_onnx.plan.doubts import doubts
 from front_onnx.plan.numbers import plan_numbers
 from front_onnx.plan.plan import Plan
@@ -21,9 +24,21 @@ def make_plan(structure: Structure, request: Request) -> Plan:
         FrontError: if the request is impossible, naming the dim or node in the way.
     """
     refuse_unsupported(structure.graph, request)
+    try:
+        return _make_plan(structure, request)
+    except FrontError:
+        if request.round_to is None:
+            raise
+        with contextlib.suppress(FrontError):
+            return _make_plan(structure, request, whole_heads=True)
+        raise
+
+
+def _make_plan(structure: Structure, request: Request, whole_heads: bool = False) -> Plan:
+    sizes, rounded = target_sizes(structure, request, whole_heads)
     units = target_units(structure, request)
     depths = {atom: units[chain] for atom, chain in structure.depths.items()}
-    plan = Plan(structure, request, target_sizes(structure, request) | depths, units)
+    plan = Plan(structure, request, sizes | depths, units, rounded)
     plan_weights(plan)
     plan_numbers(plan)
     plan.warnings.extend(doubts(plan))

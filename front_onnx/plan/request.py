@@ -27,6 +27,8 @@ class Request:
         dims: sizes of named dims.
         ratio: part of the low frequencies that is kept along every axis, 0 < ratio <= 1 (Eq. 4).
         scale: how values are scaled when sizes change (see `scale.py`).
+        freeze: named dims that keep their size whatever the width does.
+        round_to: widths that follow are rounded to a multiple of this, heads to whole heads; None: never rounded.
     """
 
     depth: Sizes | None = None
@@ -37,12 +39,16 @@ class Request:
     dims: Mapping[str, int] = field(default_factory=dict)
     ratio: float = 1.0
     scale: str = "auto"
+    freeze: tuple[str, ...] = ()
+    round_to: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio <= 1:
             raise FrontError("the ratio is out of range", got=self.ratio, wanted="0 < ratio <= 1", request=True)
         if self.scale not in SCALES:
             raise FrontError("no such scale", got=self.scale, wanted=" or ".join(SCALES), request=True)
+        if self.round_to is not None and self.round_to < 1:
+            raise FrontError("--round-to has to be positive", got=self.round_to, request=True)
         if self.width is not None and self.width_mult is not None:
             raise FrontError("--width and --width-mult exclude each other", request=True)
 

@@ -1,7 +1,7 @@
 """Target sizes: from what is asked to a size for every dim and a number of units for every chain.
 
-All arithmetic on sizes, and all refusals about them, happen here, before any weight is read. Nothing is rounded: an
-impossible size is an error that lists the nearest possible ones.
+All arithmetic on sizes, and all refusals about them, happen here, before any weight is read. Nothing is rounded unless
+`--round-to` asks for it: an impossible size is an error that lists the nearest possible ones.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from fractions import Fraction
 from front_onnx.errors import FrontError
 from front_onnx.plan.heads import head_factors
 from front_onnx.plan.request import Request, per_chain, per_list
+from front_onnx.plan.rounding import Rounding
 from front_onnx.read.graph import label
 from front_onnx.understand.atoms import Atom, Axis, size_of
 from front_onnx.understand.blocks import Chain
@@ -71,36 +72,43 @@ class _Impossible(FrontError):
     """A size that is no whole number, before the nearest possible ones are looked for."""
 
 
-def target_sizes(structure: Structure, request: Request) -> dict[Atom, int]:
-    """Size of every dim after resizing, by its atom.
+def target_sizes(
+    structure: Structure, request: Request, whole_heads: bool = False
+) -> tuple[dict[Atom, int], dict[Atom, Fraction]]:
+    """Size of every dim after resizing, by its atom; and what those were that had to be rounded.
+
+    With `whole_heads`, what is rounded is rounded to whole heads (see `rounding.py`).
 
     Raises:
         FrontError: (exit code 2) if a size is impossible or a dim cannot change.
     """
     try:
-        return _target_sizes(structure, request)
+        return _target_sizes(structure, request, whole_heads)
     except _Impossible as problem:
         raise problem.with_hint(_nearest(structure, request)) from None
 
 
-def _target_sizes(structure: Structure, request: Request) -> dict[Atom, int]:
-    ratios = _ratios(structure, request)
+def _target_sizes(
+    structure: Structure, request: Request, whole_heads: bool = False
+) -> tuple[dict[Atom, int], dict[Atom, Fraction]]:
+    rounding = Rounding(structure, request.round_to, whole_heads)
+    ratios = rounding.ratios(_ratios(structure, request))
     named = _named(structure, request)
     sizes: dict[Atom, int] = {}
     heads = head_factors(structure, request, ratios)
     for dim in structure.dims:
-        ratio = ratios[dim.chain] if dim.chain is not None else (request.factor or Fraction(1))
-        if dim.kind in ("heads", "kv_heads"):
-            ratio = heads[dim.chain][0] if dim.chain is not None else ratio
-        elif dim.kind == "head_dim":
-            ratio = heads[dim.chain][1] if dim.chain is not None else Fraction(1)
+        chain = dim.chain if dim.chain is not None else -1
+        ratio = ratios[chain]
+        if dim.kind in ("heads", "kv_heads", "head_dim"):
+            ratio = heads[chain][dim.kind == "head_dim"]
         elif dim.kind not in _SCALING:
             ratio = Fraction(1)
-        wanted = Fraction(named.get(dim.name, dim.size * ratio)) / dim.times
+        size = named[dim.name] if dim.name in named else rounding.size(dim, dim.size * ratio)
+        wanted = Fraction(size) / dim.times
         if wanted.denominator != 1 or wanted < min(dim.size, 1):
             raise _impossible(structure, dim, wanted * dim.times)
         sizes[dim.atom] = int(wanted)
-        ratio = ratios[dim.chain] if dim.chain is not None else Fraction(1)
+        ratio = ratios[chain]
         if dim.kind == "fixed" and ratio != 1 and dim.name not in named and _left_behind(structure, dim):
             raise FrontError(
                 f"dim {dim.name} would have to follow the width and cannot: {dim.reason}",
@@ -113,11 +121,11 @@ def _target_sizes(structure: Structure, request: Request) -> dict[Atom, int]:
     _check_frozen(structure, sizes)
     if request.heads is None and request.head_dim is None:
         _check_products(structure, sizes, set(named))
-    _check_residuals(structure, request, sizes)
-    if request.factor not in (None, 1) and all(size == atom.size for atom, size in sizes.items()):
+    _check_residuals(structure, request, sizes, ratios, rounding)
+    if request.factor not in (None, 1) and not rounding.rounded and all(s == a.size for a, s in sizes.items()):
         reason = next((dim.frozen for dim in structure.dims if dim.frozen), "no inner dim can change its size")
         raise FrontError(f"--width-mult has nothing to scale: {reason}", request=True)
-    return sizes
+    return sizes, rounding.rounded
 
 
 def _left_behind(structure: Structure, dim: Dim) -> bool:
@@ -127,11 +135,11 @@ def _left_behind(structure: Structure, dim: Dim) -> bool:
 
 
 def _ratios(structure: Structure, request: Request) -> list[Fraction]:
-    """By what the width of each chain is multiplied."""
+    """By what the width of each chain is multiplied; last, that of dims which belong to no chain."""
     chains = structure.chains
     if request.factor is not None:
-        return [request.factor] * len(chains)
-    ratios = [Fraction(1)] * len(chains)
+        return [request.factor] * (len(chains) + 1)
+    ratios = [Fraction(1)] * (len(chains) + 1)
     if request.width is None:
         return ratios
     groups = _width_groups(structure)
@@ -140,9 +148,10 @@ def _ratios(structure: Structure, request: Request) -> list[Fraction]:
         if frozen is not None:
             raise FrontError(f"the width cannot change: {frozen.frozen}", dim=frozen.name, request=True)
         reason = "no repeated block" if not chains else "no single residual width"
-        hint = "use --width-mult to scale all inner dims, or --set DIM=SIZE"
+        hint = "name one with --residual TENSOR, use --width-mult to scale all inner dims, or --set DIM=SIZE"
         raise FrontError(f"--width has nothing to set: this model has {reason}", hint=hint, request=True)
-    names = [f"{chains[members[0]].name} {size}" for size, members in groups]
+    stages = [*(chain.name for chain in chains), "the model"]
+    names = [f"{stages[members[0]]} {size}" for size, members in groups]
     if len(groups) > 1 and len(per_list(request.width)) == 1:
         raise FrontError(
             "this model has several residual widths",
@@ -160,10 +169,10 @@ def _ratios(structure: Structure, request: Request) -> list[Fraction]:
 
 
 def _width_groups(structure: Structure) -> list[tuple[int, list[int]]]:
-    """Distinct residual widths: (size, chains that share it), in graph order."""
+    """Distinct residual widths: (size, chains that share it), in graph order; the loose one counts as a last chain."""
     groups: list[tuple[int, list[int]]] = []
     axes: list[Axis] = []
-    for number, axis in enumerate(structure.residuals):
+    for number, axis in enumerate([*structure.residuals, structure.loose]):
         if axis is None:
             continue
         for known, group in zip(axes, groups, strict=True):
@@ -194,7 +203,16 @@ def _named(structure: Structure, request: Request) -> dict[str, int]:
             )
         if size < 1:
             raise FrontError("a size has to be positive", dim=name, got=size, request=True)
-    return dict(request.dims)
+    kept = {name: names[name].size for name in request.freeze if name in names}
+    for name in request.freeze:
+        if name not in names:
+            known = ", ".join(n for n, d in names.items() if d.named)
+            raise FrontError(f"--freeze: no dim is called {name!r}", wanted=known, request=True)
+        if request.dims.get(name, kept[name]) != kept[name]:
+            raise FrontError(
+                "--freeze and --set disagree", dim=name, got=request.dims[name], wanted=kept[name], request=True
+            )
+    return {**request.dims, **kept}
 
 
 def _impossible(structure: Structure, dim: Dim, wanted: Fraction) -> _Impossible:
@@ -284,18 +302,23 @@ def _check_products(structure: Structure, sizes: dict[Atom, int], named: set[str
             )
 
 
-def _check_residuals(structure: Structure, request: Request, sizes: dict[Atom, int]) -> None:
+def _check_residuals(
+    structure: Structure, request: Request, sizes: dict[Atom, int], ratios: list[Fraction], rounding: Rounding
+) -> None:
     """The width has to come out as asked, whatever else is set and whatever it is made of."""
     if request.width is None:
         return
-    ratios = _ratios(structure, request)
-    for chain, axis, ratio in zip(structure.chains, structure.residuals, ratios, strict=True):
+    algebra = structure.analysis.algebra
+    names = [*(chain.name for chain in structure.chains), "the model"]
+    for name, axis, ratio in zip(names, [*structure.residuals, structure.loose], ratios, strict=True):
         if axis is None or ratio == 1:
             continue
-        got = structure.analysis.algebra.evaluate(axis, lambda atom: sizes.get(atom, atom.size))
+        if any(atom in rounding.rounded and len(algebra.expand(axis)) > 1 for atom in algebra.free_atoms(axis)):
+            continue  # as near to what was asked as whole heads allow
+        got = algebra.evaluate(axis, lambda atom: sizes.get(atom, atom.size))
         if got != size_of(axis) * ratio:
             raise FrontError(
-                f"the width of {chain.name} is {structure.describe(axis)} and would not become what --width asks",
+                f"the width of {name} is {structure.describe(axis)} and would not become what --width asks",
                 got=got,
                 wanted=int(size_of(axis) * ratio),
                 request=True,

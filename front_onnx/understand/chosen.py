@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from front_onnx.errors import FrontError
 from front_onnx.read.graph import Edge, label
@@ -19,6 +19,8 @@ from front_onnx.understand.blocks import Chain, chain_at
 from front_onnx.understand.segments import Flow, Segment
 
 __all__ = ["chosen_chains"]
+
+_SOURCES = 24  # how many early weights are tried as the place where a chain could start
 
 _Cuts = list[tuple[str, list[int]]]
 
@@ -125,16 +127,22 @@ def _ends(flow: Flow, text: str) -> tuple[int | str, int | str]:
 
 
 def _ways(flow: Flow, first: int | str, last: int | str) -> Iterator[_Cuts]:
-    """The cuts of each way through the graph on which a unit may lie: from any source, to any output behind it."""
-    own = flow.inputs[first] if isinstance(first, int) else [first]
-    for sink in flow.graph.outputs:
-        behind = flow.behind(sink)
-        maker = last if isinstance(last, int) else flow.graph.producer.get(last)
-        if maker not in behind:
+    """The cuts of each way through the graph on which the unit may lie: to any output, the one of most work first.
+
+    A way begins at an input, at an early weight, or where the unit does.
+    """
+    behind = {name: flow.behind(name) for name in flow.graph.outputs}
+    maker = last if isinstance(last, int) else flow.graph.producer.get(last)
+    for sink in sorted(behind, key=lambda name: -sum(flow.weighted[node] for node in behind[name])):
+        if maker not in behind[sink]:
             continue
+        early = islice((node for node in sorted(behind[sink]) if flow.weighted[node]), _SOURCES)
+        sources = [info.name for info in flow.graph.inputs]
+        sources += [name for node in early for name in flow.graph.nodes[node].output]
+        sources += flow.inputs[first] if isinstance(first, int) else [first]
         tried: set[tuple[str, ...]] = set()
-        for source in dict.fromkeys([*flow.sources(behind), *own]):
-            cuts = flow.cuts(source, sink, behind)
+        for source in dict.fromkeys(sources):
+            cuts = flow.cuts(source, sink, behind[sink])
             names = tuple(name for name, _ in cuts)
             if names not in tried:
                 tried.add(names)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -15,6 +15,7 @@ from front_onnx.understand.blocks import Chain, find_chains
 from front_onnx.understand.chosen import chosen_chains
 from front_onnx.understand.looped import find_looped
 from front_onnx.understand.names import unused
+from front_onnx.understand.residual import chosen_residuals, found_residual
 from front_onnx.understand.rules import Shape
 from front_onnx.understand.segments import Flow
 
@@ -88,17 +89,23 @@ class Structure:
 
     Attributes:
         residuals: the residual axis of each chain, or None where no single axis is one.
+        loose: the residual axis of a model without chains, if one was named.
     """
 
     analysis: Analysis
     chains: list[Chain]
     residuals: list[Axis | None]
     dims: list[Dim]
+    loose: Axis | None = None
 
     @property
     def graph(self) -> Graph:
         """The graph that was analysed."""
         return self.analysis.graph
+
+    def residual_of(self, chain: int | None) -> Axis | None:
+        """The residual axis of a chain, or of a model without chains."""
+        return self.loose if chain is None else self.residuals[chain]
 
     @cached_property
     def by_atom(self) -> dict[Atom, Dim]:
@@ -138,52 +145,26 @@ class Structure:
         return " x ".join(words) or "1"
 
 
-def find_structure(graph: Graph, blocks: Sequence[str] = ()) -> Structure:
+def find_structure(graph: Graph, blocks: Sequence[str] = (), residuals: Sequence[str] = ()) -> Structure:
     """Analyse a graph: axes, chains of blocks, named dims.
 
     Args:
         graph: the graph.
         blocks: repeated units by hand, `NODE..NODE` each: their chains instead of those that are found.
+        residuals: residual widths by hand, `TENSOR` or `TENSOR:AXIS` each: instead of what is found for their chains.
 
     Raises:
-        FrontError: (exit code 2) such a unit is none.
+        FrontError: (exit code 2) what is named by hand is not there, or is no unit or width.
     """
     analysis = understand(graph)
     chains = chosen_chains(analysis, blocks) if blocks else find_chains(analysis)
     chains = sorted([*chains, *find_looped(analysis)], key=lambda chain: chain.units[0][0].nodes[-1])
     analysis.algebra.settle()
-    residuals = [_residual(analysis, chain) for chain in chains]
-    structure = Structure(analysis, chains, residuals, [])
+    found = [found_residual(analysis, chain) for chain in chains]
+    widths, loose = chosen_residuals(analysis, chains, residuals, found)
+    structure = Structure(analysis, chains, widths, [], loose)
     structure.dims = _Namer(structure).dims()
     return structure
-
-
-def _residual(analysis: Analysis, chain: Chain) -> Axis | None:
-    """The axis of the tensor between blocks that weights contract: the channels, not batch, tokens or image sides."""
-    candidates = []
-    for axis in analysis.facts[chain.end].axes or ():
-        atoms = list(analysis.algebra.free_atoms(axis))
-        if atoms and all(_contracted(analysis, a) for a in analysis.algebra.expand(axis)):
-            kept = [a.fixed for a in atoms if a.fixed]
-            if all(reason.startswith("axis ") for reason in kept) and not any(_symbolic(a) for a in atoms):
-                candidates.append((bool(kept), axis))
-    free = [axis for kept, axis in candidates if not kept]
-    found = free or [axis for _, axis in candidates]
-    if len(found) != 1:
-        return None
-    for atom in analysis.algebra.free_atoms(found[0]):
-        atom.fixed = None  # the residual width may be an input's: it is resized because it is asked for
-    return found[0]
-
-
-def _contracted(analysis: Analysis, atom: Atom) -> bool:
-    return "contracted" in atom.roles or (
-        atom.parts is not None and all("contracted" in a.roles for a in analysis.algebra.free_atoms((atom,)))
-    )
-
-
-def _symbolic(atom: Atom) -> bool:
-    return any(role.startswith("symbol:") for role in atom.roles)
 
 
 class _Namer:
@@ -238,11 +219,9 @@ class _Namer:
 
     def dims(self) -> list[Dim]:
         """All dims: residual widths first, then what follows them, then what is fixed."""
-        residual = {
-            atom: number
-            for number, axis in reversed(list(enumerate(self.structure.residuals)))
-            for atom in self.algebra.free_atoms(axis or ())
-        }
+        residual: dict[Atom, int | None] = dict.fromkeys(self.algebra.free_atoms(self.structure.loose or ()))
+        for number, axis in reversed(list(enumerate(self.structure.residuals))):
+            residual |= dict.fromkeys(self.algebra.free_atoms(axis or ()), number)
         order = ["residual", "heads", "kv_heads", "repeat", "head_dim", "groups", "inner", "depth", "fixed"]
         found = []
         for atom in self.edges:
@@ -254,7 +233,7 @@ class _Namer:
         self._name(found)
         return found
 
-    def _kind(self, atom: Atom, residual: dict[Atom, int]) -> tuple[str, str | None]:
+    def _kind(self, atom: Atom, residual: Container[Atom]) -> tuple[str, str | None]:
         if atom in self.structure.depths:
             return "depth", "the number of layers: use --depth"
         if "kernel" in atom.roles:
@@ -321,8 +300,7 @@ class _Namer:
 
     def _as_wide_as_its_chain(self, atom: Atom) -> bool:
         """A feature behind a nonlinearity is as wide as the residual; squashed logits are not."""
-        chain = self._chain(atom)
-        residual = self.structure.residuals[chain] if chain is not None else None
+        residual = self.structure.residual_of(self._chain(atom))
         return residual is not None and size_of(residual) == atom.size
 
     def _has(self, name: str, atom: Atom) -> bool:
