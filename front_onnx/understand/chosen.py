@@ -191,7 +191,6 @@ def _no_repeat(flow: Flow, found: _Stretch, text: str) -> FrontError:
     """What differs first in the stretch that should be the next unit, or else the one before."""
     segments, period = found.segments, found.period
     unit = segments[found.first : found.last + 1]
-    on_path = {node for segment in segments for node in segment.nodes}
     reached: list[tuple[int, Segment, Segment]] = []
     for start in (found.last + 1, found.first - period):
         for place, mine in enumerate(unit):
@@ -205,7 +204,7 @@ def _no_repeat(flow: Flow, found: _Stretch, text: str) -> FrontError:
     if not reached:
         return FrontError(f"{message}: there is nothing like it before or behind it", request=True)
     _, mine, theirs = max(reached, key=lambda entry: entry[0])
-    ours, others = flow.node_hashes(mine, on_path), flow.node_hashes(theirs, on_path)
+    ours, others = flow.node_hashes(mine), flow.node_hashes(theirs)
     wanted = next((n for n, value in ours.items() if value not in others.values()), mine.nodes[-1])
     got = next((n for n, value in others.items() if value not in ours.values()), theirs.nodes[-1])
     return _refusal(

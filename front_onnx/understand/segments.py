@@ -10,13 +10,16 @@ The **skeleton** is the same without any size.
 from __future__ import annotations
 
 import re
+from bisect import bisect
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from posixpath import commonpath
 
 import numpy as np
+from onnx import helper
 
 from front_onnx.read.graph import Edge
 from front_onnx.understand.analysis import Analysis
@@ -38,6 +41,20 @@ class Segment:
     skeleton: int
 
 
+_Hash = tuple[int, int]  # of all there is, and of the skeleton
+_Cuts = list[tuple[str, list[int]]]
+
+
+class _Way:
+    """What all ways to one sink share: nodes in order, who reads each tensor, and what follows each cut."""
+
+    def __init__(self, inputs: Sequence[Sequence[str]], behind: set[int]) -> None:
+        self.order = sorted(behind)
+        self.readers = Counter(name for index in self.order for name in inputs[index])
+        self.last = {name: index for index in self.order for name in inputs[index]}
+        self.behind_cut: dict[str, tuple[_Cuts, int]] = {}  # does not depend on the source
+
+
 class Flow:
     """The data flow of an analysed graph, with what is needed to cut it and compare its parts."""
 
@@ -47,8 +64,11 @@ class Flow:
         self.inputs: list[list[str]] = [[name for name in n.input if self._is_data(name)] for n in nodes]
         for index, names in self.graph.captured.items():
             self.inputs[index] += [name for name in names if self._is_data(name)]
+        self.outputs = [list(node.output) for node in nodes]
         self.weighted = [self._has_weight(index) for index in range(len(nodes))]
-        self._side: dict[str, tuple[int, int]] = {}
+        self._side: dict[str, _Hash] = {}
+        self._signatures: dict[tuple[str, tuple[int, ...]], _Hash] = {}
+        self._ways: dict[str, _Way] = {}
 
     def _is_data(self, name: str) -> bool:
         fact = self.analysis.facts.get(name)
@@ -84,12 +104,12 @@ class Flow:
                 if self.graph.producer.get(name, index) not in nodes:
                     yield name
 
-    def behind(self, name: str) -> set[int]:
-        """The nodes whose data a tensor depends on."""
+    def behind(self, *names: str) -> set[int]:
+        """The nodes whose data tensors depend on."""
         reached: set[int] = set()
-        wanted = {name}
-        for index in range(self.graph.producer.get(name, -1), -1, -1):
-            if not wanted.isdisjoint(self.graph.nodes[index].output):
+        wanted = set(names)
+        for index in range(max((self.graph.producer.get(name, -1) for name in names), default=-1), -1, -1):
+            if not wanted.isdisjoint(self.outputs[index]):
                 reached.add(index)
                 wanted.update(self.inputs[index])
         return reached
@@ -110,86 +130,91 @@ class Flow:
                     made.append(first)
         return inputs + made
 
-    def cuts(self, source: str, sink: str, behind: set[int], *, aside: bool = False) -> list[tuple[str, list[int]]]:
+    def cuts(self, source: str, sink: str, behind: set[int], *, aside: bool = False) -> _Cuts:
         """Cut tensors between source and sink, each with the nodes since the cut before it.
 
         `aside`: the last reading of the source is no data path.
         """
-        reached = {source}
-        path: list[int] = []
-        for index in sorted(behind):
-            if not reached.isdisjoint(self.inputs[index]):
-                path.append(index)
-                reached.update(self.graph.nodes[index].output)
-        readers: dict[str, int] = {}
-        for index in path:
-            for name in self.inputs[index]:
-                readers[name] = readers.get(name, 0) + 1
-        live = {source: readers.get(source, 0) - aside}
-        found: list[tuple[str, list[int]]] = [(source, [])]
+        if sink not in self._ways:
+            self._ways[sink] = _Way(self.inputs, behind)
+        way = self._ways[sink]
+        alone = way.last[source] if aside and source in way.last else -1  # up to here, cuts depend on the source
+        reached, live = {source}, {source: way.readers[source] - aside}
+        found: _Cuts = [(source, [])]
         pending: list[int] = []
-        for index in path:
+        for index in way.order[bisect(way.order, self.graph.producer.get(source, -1)) :]:
+            if reached.isdisjoint(self.inputs[index]):
+                continue
             pending.append(index)
+            reached.update(self.outputs[index])
             for name in self.inputs[index]:
                 if name in live:
                     live[name] -= 1
                     if not live[name]:
                         del live[name]
-            for name in self.graph.nodes[index].output:
-                if readers.get(name) or name == sink:
-                    live[name] = readers.get(name, 0)
+            for name in self.outputs[index]:
+                if way.readers[name] or name == sink:
+                    live[name] = way.readers[name]
             if len(live) == 1:
-                found.append((next(iter(live)), pending))
+                (cut,) = live
+                found.append((cut, pending))
                 pending = []
+                if index >= alone:
+                    if cut in way.behind_cut:
+                        cuts, place = way.behind_cut[cut]
+                        found += cuts[place + 1 :]
+                        break
+                    way.behind_cut[cut] = found, len(found) - 1
         return found
 
     # -- comparing --------------------------------------------------------------------------------------------
 
-    def segments(self, cuts: list[tuple[str, list[int]]]) -> list[Segment]:
+    def segments(self, cuts: _Cuts) -> list[Segment]:
         """The segments between consecutive cuts, in order."""
-        on_path = {index for _, nodes in cuts for index in nodes}
         return [
-            Segment(start, end, tuple(nodes), *self._signatures(start, end, nodes, on_path))
+            Segment(start, end, tuple(nodes), *self._signature(start, end, tuple(nodes)))
             for (start, _), (end, nodes) in pairwise(cuts)
         ]
 
-    def _signatures(self, start: str, end: str, nodes: Iterable[int], on_path: set[int]) -> tuple[int, int]:
-        return self._hashes(start, nodes, on_path)[end]
+    def _signature(self, start: str, end: str, nodes: tuple[int, ...]) -> _Hash:
+        if (start, nodes) not in self._signatures:
+            self._signatures[start, nodes] = self._hashes(start, nodes)[end]
+        return self._signatures[start, nodes]
 
-    def node_hashes(self, segment: Segment, on_path: set[int]) -> dict[int, tuple[int, int]]:
+    def node_hashes(self, segment: Segment) -> dict[int, _Hash]:
         """For each node of a segment, what it and all before it in the segment compute."""
-        local = self._hashes(segment.start, segment.nodes, on_path)
-        return {index: local[self.graph.nodes[index].output[0]] for index in segment.nodes}
+        local = self._hashes(segment.start, segment.nodes)
+        return {index: local[self.outputs[index][0]] for index in segment.nodes}
 
-    def _hashes(self, start: str, nodes: Iterable[int], on_path: set[int]) -> dict[str, tuple[int, int]]:
-        local: dict[str, tuple[int, int]] = {start: (1, 1)}
+    def _hashes(self, start: str, nodes: Iterable[int]) -> dict[str, _Hash]:
+        local: dict[str, _Hash] = {start: (1, 1)}
         for index in nodes:
-            exact, loose = self._node_hash(index, local, on_path)
-            for slot, name in enumerate(self.graph.nodes[index].output):
-                local[name] = (hash((exact, slot)), hash((loose, slot)))
+            self._hash_into(local, index, local)
         return local
 
-    def _node_hash(self, index: int, local: dict[str, tuple[int, int]], on_path: set[int]) -> tuple[int, int]:
+    def _hash_into(self, made: dict[str, _Hash], index: int, local: Mapping[str, _Hash]) -> None:
+        """Hash the outputs of a node whose data is in `local`, or aside."""
         node = self.graph.nodes[index]
         reads = [
-            local[name] if name in local else self._leaf(Edge(index, slot), name, on_path)
+            local[name] if name in local else self._leaf(Edge(index, slot), name)
             for slot, name in enumerate(node.input)
         ]
         tied = {name for i, name, _, _ in self._tied_attributes.get(index, ())}
         attributes = sorted((a.name, a.SerializeToString(deterministic=True)) for a in node.attribute)
         exact = hash((node.domain, node.op_type, tuple(attributes), tuple(r[0] for r in reads)))
         kept = tuple(a for a in attributes if a[0] not in tied)
-        return exact, hash((node.domain, node.op_type, kept, tuple(r[1] for r in reads)))
+        loose = hash((node.domain, node.op_type, kept, tuple(r[1] for r in reads)))
+        for slot, name in enumerate(self.outputs[index]):
+            made[name] = (hash((exact, slot)), hash((loose, slot)))
 
-    @property
+    @cached_property
     def _tied_attributes(self) -> dict[int, list]:
-        if not hasattr(self, "_tied"):
-            self._tied: dict[int, list] = {}
-            for record in self.analysis.attributes:
-                self._tied.setdefault(record[0], []).append(record)
-        return self._tied
+        tied: dict[int, list] = {}
+        for record in self.analysis.attributes:
+            tied.setdefault(record[0], []).append(record)
+        return tied
 
-    def _leaf(self, edge: Edge, name: str, on_path: set[int]) -> tuple[int, int]:
+    def _leaf(self, edge: Edge, name: str) -> _Hash:
         """Hash of a side expression: what is computed, not by which node."""
         fact = self.analysis.uses.get(edge) or self.analysis.facts.get(name)
         if not name or fact is None:
@@ -202,18 +227,29 @@ class Flow:
         if edge in self.analysis.uses:
             tensor = self.graph.constants[name]
             dims = tuple(tensor.dims)
-            whole = np.dtype(self.graph.array(name).dtype).kind in "iub"
+            whole = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).kind in "iub"
             content = self.graph.array(name).tobytes() if whole else b""
             return hash(("weight", dims, tensor.data_type, content)), hash(("weight", len(dims)))
-        if name in self._side:
-            return self._side[name]
-        index = self.graph.producer.get(name)
-        if index is None or index in on_path:
+        if name not in self.graph.producer:
             return (hash(("tensor", name)),) * 2
-        exact, loose = self._node_hash(index, {}, on_path)
-        slot = list(self.graph.nodes[index].output).index(name)
-        self._side[name] = (hash((exact, slot)), hash((loose, slot)))
+        if name not in self._side:
+            for index in sorted(self._aside(name)):  # in order, for side expressions are deeper than the stack
+                self._hash_into(self._side, index, {})
         return self._side[name]
+
+    def _aside(self, name: str) -> set[int]:
+        """The nodes of a side expression that are not hashed yet."""
+        found = {self.graph.producer[name]}
+        waiting = list(found)
+        while waiting:
+            index = waiting.pop()
+            for slot, read in enumerate(self.graph.nodes[index].input):
+                maker = self.graph.producer.get(read)
+                walked = self._walked(read) and Edge(index, slot) not in self.analysis.uses
+                if walked and maker is not None and maker not in found and read not in self._side:
+                    found.add(maker)
+                    waiting.append(maker)
+        return found
 
     def pair(self, left: Segment, right: Segment) -> tuple[dict[int, int], dict[Edge, Edge]]:
         """Which node and which reading of a constant of `right` stands where one of `left` does.

@@ -48,7 +48,7 @@ class _Editor:
 
     def refuse_taps(self) -> None:
         """Only the end of the last unit may be used as data outside; shapes may be read anywhere."""
-        needed = set().union(*(self.flow.behind(name) for name in self.graph.outputs))
+        needed = self.flow.behind(*self.graph.outputs)
         for unit, own in enumerate(self.own):
             for index in own:
                 for name in self.graph.nodes[index].output:
