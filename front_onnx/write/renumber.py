@@ -20,7 +20,7 @@ def moved_names(plan: Plan) -> dict[str, str]:
     moved: dict[str, str] = {}
     captured = set(graph.alias.values()).union(*graph.captured.values())
     for chain, target in zip(plan.structure.chains, plan.units, strict=True):
-        inside = {graph.read_by(edge) for there in chain.places.values() for edge in there}
+        held = captured | {graph.read_by(edge) for there in chain.places.values() for edge in there}
         stacks = [[graph.read_by(edge) for edge in there] for there in chain.places.values()]
         starts = {start for names in stacks if names[0] in graph.initializers and (start := prefix(names)) is not None}
         if target == len(chain.units) or len(starts) != 1:
@@ -34,6 +34,6 @@ def moved_names(plan: Plan) -> dict[str, str]:
         last = max(max(place) for place in places if place)
         for name in graph.initializers:
             match = pattern.match(name)
-            if match and name not in inside | captured and int(match[1]) > last:
+            if match and name not in held and int(match[1]) > last:
                 moved[name] = name[: match.start(1)] + str(int(match[1]) + shift) + name[match.end(1) :]
     return moved
