@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
 
 from front_onnx.understand.analysis import Analysis
-from front_onnx.understand.names import counts
 from front_onnx.understand.segments import Flow, Segment
 
 __all__ = ["Run", "find_runs", "single_runs"]
@@ -34,19 +36,14 @@ class Run:
 
 def find_runs(flow: Flow, segments: Sequence[Segment]) -> list[Run]:
     """Disjoint runs of at least two units, those that explain most nodes first."""
-    signatures = [s.signature for s in segments]
+    signatures = np.array([s.signature for s in segments], np.int64)
+    nodes = [0, *accumulate(len(s.nodes) for s in segments)]
     found: list[tuple[int, int, int, int]] = []
     for period in range(1, min(_LONGEST, len(segments) // 2) + 1):
-        start = None
-        for i in range(len(segments) - period + 1):
-            same = i + period < len(segments) and signatures[i] == signatures[i + period]
-            if same and start is None:
-                start = i
-            elif not same and start is not None:
-                if i - start >= period:
-                    explained = sum(len(s.nodes) for s in segments[start:i])
-                    found.append((explained, -period, start, i + period))
-                start = None
+        same = np.concatenate(([False], signatures[:-period] == signatures[period:], [False]))
+        for start, end in np.flatnonzero(same[1:] != same[:-1]).reshape(-1, 2).tolist():
+            if end - start >= period:
+                found.append((nodes[end] - nodes[start], -period, start, end + period))
     taken: set[int] = set()
     runs: list[Run] = []
     for _, negative, start, stop in sorted(found, reverse=True):
@@ -69,7 +66,7 @@ def _best_rotation(flow: Flow, segments: Sequence[Segment], start: int, stop: in
     for first in range(start, stop - count * period + 1):
         run = Run(first, period, count)
         units = [segments[first + i * period : first + (i + 1) * period] for i in range(count)]
-        score = sum(counts(names) for names in flow.weight_names(units))
+        score = flow.counted_names(units)
         if score >= most:
             best, most = run, score
     return best

@@ -23,6 +23,7 @@ from onnx import helper
 
 from front_onnx.read.graph import Edge
 from front_onnx.understand.analysis import Analysis
+from front_onnx.understand.names import counts
 from front_onnx.understand.numbers import value_of
 
 __all__ = ["Flow", "Segment"]
@@ -69,6 +70,7 @@ class Flow:
         self._side: dict[str, _Hash] = {}
         self._signatures: dict[tuple[str, tuple[int, ...]], _Hash] = {}
         self._ways: dict[str, _Way] = {}
+        self._counted: dict[tuple[str, ...], int] = {}
 
     def _is_data(self, name: str) -> bool:
         fact = self.analysis.facts.get(name)
@@ -338,6 +340,13 @@ class Flow:
                     if all(fact is not None and fact.value is None for fact in facts):
                         inputs = [self.graph.nodes[edge.node].input[slot] for edge in edges]
                         yield [self.graph.constant_name(name) for name in inputs]
+
+    def counted_names(self, units: Sequence[Sequence[Segment]]) -> int:
+        """How many weights of a unit have names that count over the units."""
+        key = (*(segment.start for unit in units for segment in unit), units[-1][-1].end)
+        if key not in self._counted:
+            self._counted[key] = sum(counts(names) for names in self.weight_names(units))
+        return self._counted[key]
 
     def _walked(self, name: str) -> bool:
         fact = self.analysis.facts.get(name)
