@@ -29,6 +29,7 @@ class _Numbers:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.analysis, self.graph = plan.structure.analysis, plan.structure.graph
+        self._known: dict[int, float] = {}
 
     def lists(self) -> None:
         """A list of numbers has the length it has: what it belongs to cannot change its size."""
@@ -85,7 +86,7 @@ class _Numbers:
         return literal.value
 
     def _evaluate(self, number: Number) -> float:
-        return evaluate(number, self.plan.size, self._literal)
+        return evaluate(number, self.plan.size, self._literal, self._known)
 
     def check(self) -> None:
         """What the graph computes at run time has to come out at the planned sizes."""

@@ -195,23 +195,45 @@ def as_literals(array: np.ndarray, node: int, slot: int) -> np.ndarray:
 
 
 def literals(number: Number) -> Iterator[Literal]:
-    """The literals that an expression depends on."""
-    if isinstance(number, Literal):
-        yield number
-    elif isinstance(number, Expression):
-        for arg in number.args:
-            yield from literals(arg)
+    """The literals that an expression depends on, each once."""
+    waiting, seen = [number], {id(number)}
+    while waiting:  # not recursive: sums over all layers are deeper than the stack
+        current = waiting.pop()
+        if isinstance(current, Literal):
+            yield current
+        elif isinstance(current, Expression):
+            new = [arg for arg in current.args if id(arg) not in seen]
+            seen.update(map(id, new))
+            waiting += reversed(new)
 
 
-def evaluate(number: Number, extent: Callable[[Axis], int], literal: Callable[[Literal], float]) -> float:
-    """The number at other sizes: `extent` gives an axis its size, `literal` a literal its new value."""
-    if isinstance(number, Literal):
-        return literal(number)
-    if isinstance(number, Extent):
-        return extent(number.axis)
-    if isinstance(number, Varying):
-        return number.value
-    return number.function(*(evaluate(arg, extent, literal) for arg in number.args))
+def evaluate(
+    number: Number,
+    extent: Callable[[Axis], int],
+    literal: Callable[[Literal], float],
+    known: dict[int, float] | None = None,
+) -> float:
+    """The number at other sizes: `extent` gives an axis its size, `literal` a literal its new value.
+
+    `known` keeps what has been evaluated, by id: expressions share parts.
+    """
+    known = {} if known is None else known
+    waiting = [number]
+    while waiting:
+        current = waiting[-1]
+        if isinstance(current, Literal):
+            known[id(current)] = literal(current)
+        elif isinstance(current, Extent):
+            known[id(current)] = extent(current.axis)
+        elif isinstance(current, Varying):
+            known[id(current)] = current.value
+        elif missing := [arg for arg in current.args if id(arg) not in known]:
+            waiting += missing
+            continue
+        else:
+            known[id(current)] = current.function(*(known[id(arg)] for arg in current.args))
+        waiting.pop()
+    return known[id(number)]
 
 
 def integer_division(a: float, b: float) -> float:
