@@ -25,6 +25,7 @@ matrix: $(VENV)/.matrix
 
 benchmark: $(VENV)/.demo
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/analysis.py
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
