@@ -41,6 +41,8 @@ def target_units(structure: Structure, request: Request) -> list[int]:
         if wanted is None:
             continue
         chain = chains[number]
+        if wanted != chain.depth:
+            _check_followed(structure, chain)
         lead = int(bool(chain.lead))
         layers = wanted - lead
         if layers % chain.layers or layers < (0 if lead else chain.layers):
@@ -66,6 +68,21 @@ def _check_loop(structure: Structure, chain: Chain, wanted: int) -> None:
         raise FrontError(
             f"the depth of {chain.name} cannot change: {atom.frozen}", got=wanted, wanted=chain.depth, request=True
         )
+
+
+def _check_followed(structure: Structure, chain: Chain) -> None:
+    """What leads to a chain has to be understood: an unfollowed node may hide that more blocks stand before it."""
+    flow, graph = structure.flow, structure.graph
+    own = {node for unit in chain.units for segment in unit for node in segment.nodes}
+    before = flow.behind(chain.start) - own
+    for node, reason in structure.analysis.troubles:
+        if node in before:
+            raise FrontError(
+                f"the depth of {chain.name} cannot change: what comes before its blocks cannot be followed: {reason}",
+                node=label(graph.nodes[node]),
+                wanted=chain.depth,
+                request=True,
+            )
 
 
 class _Impossible(FrontError):

@@ -177,6 +177,7 @@ class _Namer:
         self.edges: dict[Atom, list[Edge]] = defaultdict(list)
         self.partners: dict[Atom, set[Atom]] = defaultdict(set)
         self.outer: dict[Atom, set[Atom]] = defaultdict(set)  # the partners before an atom in a product
+        self.uneven: set[Atom] = set()  # segments beside others of another size
         self.times: dict[Atom, int] = {}
         for edge, fact in self.analysis.uses.items():
             for axis in fact.axes or () if fact.value is None else ():
@@ -206,6 +207,8 @@ class _Namer:
             if atom.parts is not None:
                 for part in atom.parts:
                     self._note(part, edge, others)
+                if len(set(map(size_of, atom.parts))) > 1:
+                    self.uneven.update(a for part in atom.parts for a in self.algebra.expand(part))
                 self._note_halves(atom)
             else:
                 self.edges[atom].append(edge)
@@ -265,7 +268,8 @@ class _Namer:
     def _counts_heads_of_a_group(self, atom: Atom) -> bool:
         """True if heads are a product of this atom and another, and the other one is what grows with the width.
 
-        That is the one which weights have without this one (keys), or in a fused weight the one before it.
+        That is the one which weights have without this one (keys), or in a fused weight the one before it, if this one
+        is a segment beside others: a group's queries beside its key and its value.
         """
         edges = set(self.edges[atom])
         return any(
@@ -273,7 +277,7 @@ class _Namer:
             and not (other.fixed or other.frozen)
             and (
                 not edges.issuperset(self.edges[other])
-                or (other in self.outer[atom] and edges == set(self.edges[other]))
+                or (other in self.outer[atom] and atom in self.uneven and edges == set(self.edges[other]))
             )
             for other in self.partners[atom]
         )

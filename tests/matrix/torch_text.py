@@ -389,7 +389,7 @@ def _waves(config: str, model: str, **fixed):
 
 
 _CONVS = {
-    "conv_dim": (8, 8),
+    "conv_dim": lambda d, w: (2 * w // 5, 2 * w // 5),
     "conv_stride": (5, 2),
     "conv_kernel": (10, 3),
     "num_conv_pos_embeddings": 4,
