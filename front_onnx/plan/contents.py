@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from front_onnx.transform.maps import AxisMap
 
-__all__ = ["Content", "Counted", "Filled", "Frequencies", "Numbers", "Original", "Repeated", "Resampled"]
+__all__ = ["Computed", "Content", "Counted", "Filled", "Numbers", "Original", "Repeated", "Resampled"]
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ class Counted:
 
 
 @dataclass(frozen=True)
-class Frequencies:
-    """base^(-i/n) along the one axis of n that is not 1: inverse frequencies of rotary embeddings."""
+class Computed:
+    """What the formula behind a table of the source gives at another size (`understand/computed.py`)."""
 
+    name: str
     dims: tuple[int, ...]
     data_type: int
-    base: float
 
 
 @dataclass(frozen=True)
@@ -84,4 +84,4 @@ class Repeated:
     dims: tuple[int, ...]
 
 
-Content = Original | Resampled | Filled | Counted | Frequencies | Numbers | Repeated
+Content = Original | Resampled | Filled | Counted | Computed | Numbers | Repeated

@@ -8,6 +8,7 @@ from front_onnx.plan.contents import Resampled
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge, label
 from front_onnx.understand.atoms import Atom
+from front_onnx.understand.computed import made_of_waves
 from front_onnx.understand.scalars import suspects
 
 __all__ = ["doubts"]
@@ -20,6 +21,7 @@ def doubts(plan: Plan) -> Iterator[str]:
     yield from _outputs(plan, changed)
     yield from _tables(plan)
     yield from _per_head(plan, changed)
+    yield from _waves(plan)
 
 
 def _roots(plan: Plan, changed: set[Atom]) -> Iterator[str]:
@@ -70,6 +72,20 @@ def _per_head(plan: Plan, changed: set[Atom]) -> Iterator[str]:
             f"{first}{also} one value per head and no weight sums over them: resampled as if learned, "
             "which is wrong if they are computed (slopes, frequencies)"
         )
+
+
+def _waves(plan: Plan) -> Iterator[str]:
+    """Tables that look computed from sines and cosines and follow no formula that is known."""
+    graph, summed = plan.structure.graph, plan.structure.analysis.contractions
+    seen: set[str] = set()
+    for edge, content in plan.contents.items():
+        if isinstance(content, Resampled) and edge not in summed and content.names[0] not in seen:
+            seen.add(content.names[0])
+            if made_of_waves(graph.array(content.names[0])):
+                yield (
+                    f"{content.names[0]} looks made of sines and cosines, by no formula that is known: "
+                    "resampled as if learned, which is wrong if it is computed"
+                )
 
 
 def _only_heads(plan: Plan, edge: Edge, changed: set[Atom]) -> bool:

@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 
 from front_onnx.errors import FrontError
-from front_onnx.plan.contents import Content, Counted, Filled, Frequencies, Original, Repeated, Resampled
+from front_onnx.plan.contents import Computed, Content, Counted, Filled, Original, Repeated, Resampled
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.scale import gain
 from front_onnx.read.graph import Edge, label
 from front_onnx.transform.maps import AxisMap, Blocks, Chain, Dct, Keep, Kron
 from front_onnx.understand.atoms import Atom, Axis, size_of
-from front_onnx.understand.computed import counts_up, feeds_root, feeds_waves, geometric_base, is_filled, repeats
+from front_onnx.understand.computed import counts_up, feeds_root, feeds_waves, is_filled, recomputed, repeats
 
 __all__ = ["plan_weights"]
 
@@ -108,8 +108,13 @@ class _Weights:
         if whole:
             return [self._whole(edges[min(u, len(edges) - 1)], dims) for u in range(target)]
         matrix = names[0] in self.contracted
+        computed = (
+            None if matrix or (same and target == len(names) and self.ratio == 1) else self._computed(names, dims)
+        )
+        if computed is not None:
+            return [computed[min(u, len(names) - 1)] for u in range(target)]
         if not same and not matrix and feeds_waves(self.graph, edges[0]):
-            return [self._frequencies(edges[0], dims)] * target
+            raise self._unknown(edges[0], dims)
         keeps = self.plan.request.scale != "ortho"  # the paper's formula scales even what is equal in all blocks
         tied = len(names) > 1 and (len(set(names)) == 1 or (keeps and self._equal(names)))
         if tied:
@@ -171,22 +176,27 @@ class _Weights:
             )
         return Counted(dims, tensor.data_type)
 
-    def _frequencies(self, edge: Edge, dims: tuple[int, ...]) -> Content:
-        """A table that a sine or cosine reads is computed: it is written anew, or refused."""
+    def _computed(self, names: tuple[str, ...], dims: tuple[int, ...]) -> list[Content] | None:
+        """What tables hold at other dims if they are computed: each by its own formula, or as they are."""
+        if len(set(names)) > 1 and not self._equal(names):
+            return None
+        if recomputed(self.graph.array(names[0]), dims) is None:
+            return None
+        same = dims == tuple(self.graph.constants[names[0]].dims)
+        return [Original(n) if same else Computed(n, dims, self.graph.constants[n].data_type) for n in names]
+
+    def _unknown(self, edge: Edge, dims: tuple[int, ...]) -> FrontError:
         name = self.graph.read_by(edge)
-        tensor = self.graph.constants[name]
-        base = geometric_base(self.graph.array(name))
-        if base is None:
-            place = next(i for i, (a, b) in enumerate(zip(dims, tensor.dims, strict=True)) if a != b)
-            raise FrontError(
-                f"{name} is read by a sine or cosine, so it is computed and not learned, and it is no plain series",
-                node=label(self.graph.nodes[edge.node]),
-                dim=self.structure.describe((self.analysis.uses[edge].axes or ())[place]),
-                got=dims[place],
-                wanted=tensor.dims[place],
-                request=True,
-            )
-        return Frequencies(dims, tensor.data_type, base)
+        before = self.graph.constants[name].dims
+        place = next(i for i, (a, b) in enumerate(zip(dims, before, strict=True)) if a != b)
+        return FrontError(
+            f"{name} is read by a sine or cosine, so it is computed and not learned, and it is no plain series",
+            node=label(self.graph.nodes[edge.node]),
+            dim=self.structure.describe((self.analysis.uses[edge].axes or ())[place]),
+            got=dims[place],
+            wanted=before[place],
+            request=True,
+        )
 
     def _kept(self, size: int) -> int:
         return size if self.ratio == 1 else max(1, math.floor(self.ratio * size + 1e-9))

@@ -13,10 +13,11 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from front_onnx.plan.contents import Content, Counted, Filled, Frequencies, Numbers, Original, Repeated, Resampled
+from front_onnx.plan.contents import Computed, Content, Counted, Filled, Numbers, Original, Repeated, Resampled
 from front_onnx.plan.plan import Plan
 from front_onnx.read.bodies import all_graphs
 from front_onnx.read.graph import Edge
+from front_onnx.understand.computed import recomputed
 from front_onnx.understand.names import continued, renumbered
 from front_onnx.write.draft import Draft
 from front_onnx.write.renumber import moved_names
@@ -25,7 +26,7 @@ from front_onnx.write.units import resize_chain
 __all__ = ["Rewritten", "rewrite"]
 
 
-_Small = Numbers | Counted | Frequencies
+_Small = Numbers | Counted | Computed
 
 
 @dataclass(frozen=True)
@@ -179,8 +180,16 @@ class _Constants:
         tensor.dims.extend(content.dims)
         if isinstance(content, _Small):
             dtype = helper.tensor_dtype_to_np_dtype(data_type)
-            array = np.asarray(_values(content)).astype(dtype).reshape(content.dims)
+            array = np.asarray(self._values(content)).astype(dtype).reshape(content.dims)
             tensor.raw_data = numpy_helper.from_array(array).raw_data
+
+    def _values(self, content: Numbers | Counted | Computed) -> object:
+        """The elements of a small constant, in double precision or as integers."""
+        if isinstance(content, Numbers):
+            return content.values
+        if isinstance(content, Computed):
+            return recomputed(self.graph.array(content.name), content.dims)
+        return np.arange(int(np.prod(content.dims)))
 
     def _declare_input(self, name: str, tensor: TensorProto) -> None:
         """Before IR version 4 every initializer is a graph input as well."""
@@ -238,14 +247,6 @@ def _drop_initializers(graph: onnx.GraphProto, gone: set[str]) -> None:
     inputs = [v for v in graph.input if v.name not in gone]
     del graph.input[:]
     graph.input.extend(inputs)
-
-
-def _values(content: Numbers | Counted | Frequencies) -> object:
-    """The elements of a small constant, in double precision or as integers."""
-    if isinstance(content, Numbers):
-        return content.values
-    places = np.arange(int(np.prod(content.dims)))
-    return places if isinstance(content, Counted) else content.base ** (-places / places.size)
 
 
 def _set_attributes(draft: Draft, plan: Plan) -> None:

@@ -25,6 +25,8 @@ class Entry:
         tied: see `zoo.oracle.compare`.
         options: what else a user has to type, by target label ("" for every target).
         tables: contents of constants that the architecture computes at a size.
+        twin: writes the native model of a size with other weights to the second path, unless what the first path
+            holds shows that all its constants are weights; says whether it did.
     """
 
     name: str
@@ -37,6 +39,7 @@ class Entry:
     tied: bool = True
     options: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     tables: Callable[[Size], Sequence[np.ndarray]] | None = None
+    twin: Callable[[Size, Path, Path], bool] | None = None
 
     def request(self, label: str) -> dict[str, object]:
         """What is asked of the tool for a target."""

@@ -120,7 +120,9 @@ def _target(entry: Entry, label: str, source: Path, folder: Path) -> list[str]:
     if not result.validation.passed and front_onnx.validate(native).passed:
         return ["wrong", f"not valid: {result.validation.failure}"]
     tables = entry.tables(size) if entry.tables else ()
-    different = compare(output, native, tied=entry.tied, tables=tables)
+    twin = folder / f"{stem}-twin.onnx"
+    twin_or_none = twin if entry.twin and entry.twin(size, native, twin) else None
+    different = compare(output, native, tied=entry.tied, tables=tables, twin=twin_or_none)
     return ["wrong", *different[:5]] if different else ["right", ""]
 
 

@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 from zoo.export import flatten, write
+from zoo.graphview import View, is_parameter
 from zoo.randomise import randomise
 from zoo.sizes import Size
 
@@ -32,10 +34,10 @@ def torch_entries(
     `make` gives a module and example inputs in the order of its signature; `axes` are the dynamic axes of all inputs.
     """
 
-    def build(size: Size) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
+    def build(size: Size, seed: int = 0) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
         torch.manual_seed(0)
         module, inputs = make(size)
-        randomise(module, seed=sum(map(ord, name)) + 31 * sum(size.depth) + sum(size.width))
+        randomise(module, seed=sum(map(ord, name)) + 31 * sum(size.depth) + sum(size.width) + seed)
         return module.eval(), inputs
 
     def tables(size: Size) -> list[np.ndarray]:
@@ -46,9 +48,9 @@ def torch_entries(
             if buffer.is_floating_point() and buffer.numel() > 1 and "running_" not in key
         ]
 
-    def exporting(exporter: str) -> Callable[[Size, Path], None]:
-        def export(size: Size, path: Path) -> None:
-            module, inputs = build(size)
+    def exporting(exporter: str) -> Callable[..., None]:
+        def export(size: Size, path: Path, seed: int = 0) -> None:
+            module, inputs = build(size, seed)
             with torch.no_grad():
                 count = len(flatten(module(**inputs)))
             outputs = tuple(f"out{i}" for i in range(count)) if count > 1 else ("out",)
@@ -56,4 +58,26 @@ def torch_entries(
 
         return export
 
-    return [Entry(name, kind, e, exporting(e), *sizes, tables=tables, **options) for e in exporters]
+    def twin(exporter: str) -> Callable[[Size, Path, Path], bool]:
+        def export(size: Size, native: Path, path: Path) -> bool:
+            module, _ = build(size)
+            if needed := _holds_more(native, module):
+                exporting(exporter)(size, path, seed=1)
+            return needed
+
+        return export
+
+    return [Entry(name, kind, e, exporting(e), *sizes, tables=tables, twin=twin(e), **options) for e in exporters]
+
+
+def _holds_more(path: Path, module: torch.nn.Module) -> bool:
+    """True if a model holds floats that are none of its module's parameters, or parameters of one element."""
+
+    def key(array: np.ndarray) -> bytes:
+        return np.sort(array, axis=None).tobytes()  # exporters transpose
+
+    held = {key(p.detach().numpy()) for p in module.parameters() if p.requires_grad}
+    constants = View(onnx.load(path)).constants.values()
+    return (
+        any(p.numel() == 1 for p in module.parameters()) or not {key(a) for a in constants if is_parameter(a)} <= held
+    )

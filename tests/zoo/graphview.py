@@ -42,10 +42,14 @@ class Scope:
 
 
 class View:
-    """A model with its names resolved; `nodes` and `scopes` number everything, subgraphs included."""
+    """A model with its names resolved; `nodes` and `scopes` number everything, subgraphs included.
 
-    def __init__(self, model: onnx.ModelProto):
+    `twin` is the same module exported with other weights: constants that are the same in both are no parameters.
+    """
+
+    def __init__(self, model: onnx.ModelProto, twin: onnx.ModelProto | None = None):
         self.model = model
+        self.twin = View(twin) if twin is not None else None
         self.nodes: list[onnx.NodeProto] = []
         self.node_scope: list[Scope] = []
         self.scopes: list[Scope] = []
@@ -107,6 +111,16 @@ class View:
         """The contents of a constant."""
         return self.constants[value.scope, value.name]
 
+    def is_parameter(self, value: Value) -> bool:
+        """True for floats that hold weights: of more than one element, or other ones in the twin."""
+        array = self.array(value)
+        return is_parameter(array) or (is_float(array) and self.twin is not None and not self.is_computed(value))
+
+    def is_computed(self, value: Value) -> bool:
+        """True for constants that are the same in the twin: no weight decides what they hold."""
+        other = self.twin.constants.get((value.scope, value.name)) if self.twin is not None else None
+        return other is not None and np.array_equal(other, self.array(value))
+
     def type_of(self, value: Value) -> onnx.TypeProto | None:
         """What the file declares about a value's type, if anything."""
         return self.scopes[value.scope].declared.get(value.name)
@@ -143,6 +157,11 @@ def constant_array(node: onnx.NodeProto) -> np.ndarray:
     raise ValueError(f"Constant node {node.name!r}: no reader for attribute {attribute.name!r}")
 
 
+def is_float(array: np.ndarray) -> bool:
+    """True for floating-point numbers."""
+    return bool(np.issubdtype(array.dtype, np.floating) or array.dtype == ml_dtypes.bfloat16)
+
+
 def is_parameter(array: np.ndarray) -> bool:
-    """Floats of more than one element; scalars are part of the architecture."""
-    return array.size > 1 and (np.issubdtype(array.dtype, np.floating) or array.dtype == ml_dtypes.bfloat16)
+    """Floats of more than one element; as long as nothing shows otherwise, scalars are part of the architecture."""
+    return array.size > 1 and is_float(array)

@@ -31,6 +31,7 @@ def compare(
     tied: bool = True,
     names: bool = False,
     tables: Sequence[ArrayLike] = (),
+    twin: Model | None = None,
 ) -> list[str]:
     """What is wrong with `resized`, given the same architecture exported natively; empty when nothing is.
 
@@ -39,8 +40,10 @@ def compare(
     models, whose tensors are equal and constant by accident.
     `names`: initializers with a module's name have to stand where the native graph has that name.
     `tables`: contents of computed constants of the native model (rotary frequencies ...), to be equal here.
+    `twin`: the native model exported once more, with other weights. Floats that are the same in both are computed and
+    have to be equal here; those of one element that are not are weights like the larger ones.
     """
-    ours, theirs = View(_load(resized)), View(_declared(_load(native)))
+    ours, theirs = View(_load(resized)), View(_declared(_load(native)), None if twin is None else _load(twin))
     found = pair(ours, theirs)
     _opsets(ours, theirs, found)
     _left_overs(ours, theirs, found)
@@ -131,7 +134,7 @@ def _slots(ours: View, theirs: View, found: Pairing, *, tied: bool, names: bool,
                 found.report(f"{where}: tied, but holds {held[0].name!r} here and {name!r} elsewhere")
         if names and _is_module_name(native.name) and held[0].name != native.name:
             found.report(f"{where}: holds {held[0].name!r}")
-        computed = _is_table(wanted, tables) or (tied and _is_mask(wanted))
+        computed = theirs.is_computed(native) or _is_table(wanted, tables) or (tied and _is_mask(wanted))
         alike = arrays[0].shape == wanted.shape and np.allclose(arrays[0], wanted, rtol=1e-5, atol=1e-6)
         if computed and not alike:
             found.report(f"{where}: {held[0].name!r} is a computed table with other values")

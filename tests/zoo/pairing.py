@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, numpy_helper
 
-from .graphview import Scope, Value, View, is_parameter
+from .graphview import Scope, Value, View
 
 _COMMUTATIVE = {"Add", "Mul", "And", "Or", "Equal", "Max", "Min", "Sum"}
 _SCALAR = 1e-6
@@ -100,9 +100,16 @@ class _Walk:
                 yield f"{where}: output {ours.index}, wanted output {theirs.index}"
             yield from _nodes(self.resized.nodes[ours.node], self.native.nodes[theirs.node], where)
         elif ours.kind == "constant":
-            yield from _constants(self.resized.array(ours), self.native.array(theirs), where, theirs.name)
+            yield from self._constants(ours, theirs, where)
         elif ours.kind == "input" and (ours.index, ours.scope == 0) != (theirs.index, theirs.scope == 0):
             yield f"{where}: input {ours.index}, wanted {theirs.index} ({theirs.name!r})"
+
+    def _constants(self, ours: Value, theirs: Value, where: str) -> Iterator[str]:
+        mine, wanted = self.resized.array(ours), self.native.array(theirs)
+        if mine.dtype != wanted.dtype or mine.shape != wanted.shape:
+            yield f"{where}: wanted {wanted.dtype}{list(wanted.shape)} as {theirs.name!r}"
+        elif not self.native.is_parameter(theirs) and not _close(mine, wanted):
+            yield f"{where}: {_short(mine)}, wanted {_short(wanted)}"
 
     # --- the walk that reports ---
 
@@ -153,7 +160,7 @@ class _Walk:
             pairs = list(zip(self.resized.operands(ours), wanted, strict=True))
         for position, operand in enumerate(wanted):
             mine = pairs[position][0]
-            if operand.kind == mine.kind == "constant" and is_parameter(self.native.array(operand)):
+            if operand.kind == mine.kind == "constant" and self.native.is_parameter(operand):
                 held = self.found.slots.setdefault((theirs, position), [])
                 if mine not in held:
                     held.append(mine)
@@ -202,13 +209,6 @@ def _close(a: object, b: object) -> bool:
     if np.issubdtype(first.dtype, np.floating):
         return np.allclose(first, second, rtol=_SCALAR, atol=0, equal_nan=True)
     return bool(np.array_equal(first, second))
-
-
-def _constants(ours: np.ndarray, theirs: np.ndarray, where: str, name: str) -> Iterator[str]:
-    if ours.dtype != theirs.dtype or ours.shape != theirs.shape:
-        yield f"{where}: wanted {theirs.dtype}{list(theirs.shape)} as {name!r}"
-    elif not is_parameter(theirs) and not _close(ours, theirs):
-        yield f"{where}: {_short(ours)}, wanted {_short(theirs)}"
 
 
 def _short(array: np.ndarray) -> str:

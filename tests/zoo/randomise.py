@@ -10,13 +10,18 @@ import torch.nn as nn
 
 @torch.no_grad()
 def randomise(module: nn.Module, seed: int) -> None:
-    """Replace every floating parameter and running statistic by seeded normal values of a sane scale."""
+    """Replace every floating parameter and running statistic by seeded normal values of a sane scale.
+
+    Parameters that ask for no gradient are computed tables (sines of positions) and stay.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def normal(like: torch.Tensor) -> torch.Tensor:
         return torch.randn(like.shape, generator=generator, dtype=like.dtype)
 
     for name, parameter in module.named_parameters():  # a tied parameter appears once
+        if not parameter.requires_grad:
+            continue
         noise = normal(parameter)
         if parameter.numel() == 1:
             continue  # the oracle compares single values, so they have to be the same at every size

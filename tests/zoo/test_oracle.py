@@ -208,3 +208,28 @@ def test_rejects_a_resampled_table(native):
     put(inverse, numpy_helper.to_array(inverse) * np.float32(0.9))
     assert compare(model, native("torchscript", name="llama")) == []  # nobody said it was a table
     assert any("table" in text for text in compare(model, native("torchscript", name="llama"), tables=[table]))
+
+
+def test_a_twin_shows_what_is_computed(native):
+    """Exported once more with other weights, tables stay what they are: nobody has to name them."""
+    model, twin = native("torchscript", name="llama"), native("torchscript", name="llama")
+    for tensor in constants(twin):
+        array = numpy_helper.to_array(tensor)
+        if array.size > 3 and tensor.data_type == 1:
+            put(tensor, array + np.float32(0.1))
+    assert compare(model, native("torchscript", name="llama"), twin=twin) == []
+    inverse = next(t for t in constants(model) if numpy_helper.to_array(t).size == 3 and t.data_type == 1)
+    put(inverse, numpy_helper.to_array(inverse) * np.float32(0.9))
+    assert any("table" in text for text in compare(model, native("torchscript", name="llama"), twin=twin))
+
+
+@both
+def test_a_twin_shows_which_scalars_are_weights(native, exporter):
+    """One that is another number in the twin may be any number; all others are part of the architecture."""
+    model, twin = native(exporter), native(exporter)
+    first = next(n for n, t in named(model) if t.data_type == 1 and numpy_helper.to_array(t).size == 1)
+    put(dict(named(twin))[first], numpy_helper.to_array(dict(named(twin))[first]) * np.float32(3))
+    put(dict(named(model))[first], numpy_helper.to_array(dict(named(model))[first]) * np.float32(1.01))
+    assert compare(model, native(exporter)) != []
+    assert not any("is a computed" in t or "wanted [" in t for t in compare(model, native(exporter), twin=twin))
+    assert compare(model, native(exporter), twin=native(exporter)) != []
