@@ -18,6 +18,7 @@ import onnx
 
 from front_onnx.check.validate import Validation, validate_model
 from front_onnx.errors import FrontError
+from front_onnx.plan.numbers import Parted
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.planning import make_plan
 from front_onnx.plan.request import Request
@@ -27,6 +28,7 @@ from front_onnx.transform.weights import fill
 from front_onnx.understand.structure import Structure, find_structure
 from front_onnx.write.model_writer import ModelWriter, ProtoWriter
 from front_onnx.write.rewrite import rewrite
+from front_onnx.write.separate import separate
 from front_onnx.write.verify import verify
 
 __all__ = ["Result", "default_output", "inspect", "resize", "validate"]
@@ -131,9 +133,9 @@ def resize(
     started = time.perf_counter()
     request = Request(depth, width, width_mult, heads, head_dim, dims or {}, ratio, scale, _several(freeze), round_to)
     source = _read(model)
-    graph = Graph(source)
     progress("understand", 0, 1)
-    plan = make_plan(find_structure(graph, _several(block), _several(residual)), request)
+    plan = _plan(Graph(source), _several(block), _several(residual), request)
+    graph = plan.structure.graph
     rewritten = rewrite(plan)
     verify(plan, rewritten)
     if dry_run:
@@ -169,6 +171,23 @@ def resize(
     checked = check(proto)
     given = proto if isinstance(model, onnx.ModelProto) else _to_graphsurgeon(proto)
     return Result(plan, rewritten.proto, None, given, checked, seconds, proto.ByteSize())
+
+
+_SEPARATIONS = 8  # each tells apart what does not overlap
+
+
+def _plan(graph: Graph, block: tuple[str, ...], residual: tuple[str, ...], request: Request) -> Plan:
+    """The plan, for a graph in which numbers with two meanings are two numbers if need be."""
+    for _ in range(_SEPARATIONS):
+        structure = find_structure(graph, block, residual)
+        try:
+            return make_plan(structure, request)
+        except Parted as parted:
+            separated = separate(structure.analysis, parted.partings)
+            if separated is None:
+                raise
+            graph = separated
+    return make_plan(find_structure(graph, block, residual), request)
 
 
 @contextlib.contextmanager

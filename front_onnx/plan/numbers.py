@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from front_onnx.errors import FrontError
 from front_onnx.plan.contents import Numbers
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge, label
 from front_onnx.understand.atoms import size_of
-from front_onnx.understand.numbers import Binding, Literal, Number, evaluate
+from front_onnx.understand.numbers import Binding, Literal, Number, Site, evaluate
 
-__all__ = ["plan_numbers"]
+__all__ = ["Parted", "Parting", "plan_numbers"]
+
+
+@dataclass(frozen=True)
+class Parting:
+    """A number of the file that stands for sizes that part.
+
+    Attributes:
+        node: the node that reads it.
+        others: for each size but one, the nodes that take it as that size.
+    """
+
+    node: int
+    others: tuple[frozenset[int], ...]
+
+
+class Parted(FrontError):
+    """Numbers stand for sizes that part, but each of them for one size where it is used: they can be told apart."""
+
+    partings: list[Parting]
 
 
 def plan_numbers(plan: Plan) -> None:
     """Add the numbers to `plan.contents` and `plan.attributes`, and check what is computed at run time.
 
     Raises:
-        FrontError: one number stands for sizes that part, or a computed size does not follow the new sizes.
+        Parted: one number stands for sizes that part.
+        FrontError: a computed size does not follow the new sizes.
     """
     planner = _Numbers(plan)
     planner.lists()
@@ -48,6 +70,8 @@ class _Numbers:
     def numbers(self) -> None:
         """Contents of the constants that stand for sizes."""
         new: dict[Edge, dict[int, int | float]] = {}
+        refusal: Parted | None = None
+        partings: list[Parting | None] = []
         for site in self.analysis.sites:
             moved = [b for b in site.bindings if self._moves(b)]
             wanted = {b.at(self.plan.size) if b in moved else site.value for b in site.bindings}
@@ -55,14 +79,21 @@ class _Numbers:
                 continue
             edge = Edge(site.node, site.slot)
             if len(wanted) > 1:
-                raise FrontError(
+                refusal = refusal or Parted(
                     f"one number of {self.graph.read_by(edge)} stands for sizes that part",
                     node=label(self.graph.nodes[edge.node]),
                     got=" and ".join(map(str, sorted(wanted))),
                     wanted="one size",
                     request=True,
                 )
+                partings.append(
+                    _parting(site, [b.at(self.plan.size) if b in moved else site.value for b in site.bindings])
+                )
+                continue
             new.setdefault(edge, {})[site.element] = wanted.pop()
+        if refusal is not None:
+            refusal.partings = [parting for parting in partings if parting is not None]
+            raise refusal
         for edge, values in new.items():
             tensor = self.graph.constants[self.graph.read_by(edge)]
             numbers = self.graph.array(self.graph.read_by(edge)).reshape(-1).tolist()
@@ -113,3 +144,15 @@ class _Numbers:
                 wanted=wanted,
                 request=True,
             )
+
+
+def _parting(site: Site, wanted: list[int | float | bool]) -> Parting | None:
+    """How a number can be told apart by who reads it; None if one reader takes it as two sizes."""
+    readers: dict[int | float | bool, set[int]] = {site.value: set()}  # who is left out reads what stays
+    for binding, size in zip(site.bindings, wanted, strict=True):
+        if binding.reader is None:
+            return None
+        readers.setdefault(size, set()).add(binding.reader)
+    first, *others = (frozenset(group) for group in readers.values() if group)
+    apart = sum(map(len, (first, *others))) == len(first.union(*others))
+    return Parting(site.node, tuple(others)) if apart else None

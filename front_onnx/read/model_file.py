@@ -157,6 +157,10 @@ class ModelFile:
         make_names_unique(other.proto.graph)
         return other
 
+    def edited(self, proto: onnx.ModelProto) -> ModelFile:
+        """The same weights behind another graph."""
+        return ModelFile(proto, self.path, self._left, self._data)
+
     def missing(self) -> set[str]:
         """Names of the initializers whose values are not in `proto` itself."""
         return {t.name for t in self.proto.graph.initializer if t.name in self._left or is_external(t)}

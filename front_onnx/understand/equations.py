@@ -16,9 +16,14 @@ __all__ = ["follow_siblings", "solve"]
 
 def solve(algebra: Algebra, equations: Iterable[tuple[int, Number, Axis]]) -> None:
     """Bind every literal that an equation determines."""
-    for _, number, axis in equations:
-        if isinstance(number, Expression):
-            _solve(algebra, number, axis)
+    expressions = [(node, number, axis) for node, number, axis in equations if isinstance(number, Expression)]
+    solver = _Solver(algebra)
+    for _, number, axis in expressions:
+        solver.met.setdefault(id(number), []).append(axis)
+    bound = -1
+    while bound != (bound := sum(len(lit.site.bindings) for _, number, _ in expressions for lit in literals(number))):
+        for solver.node, number, axis in expressions:
+            solver.solve(number, axis)
 
 
 def follow_siblings(
@@ -35,33 +40,83 @@ def follow_siblings(
                 literal.site.bindings.extend(bound.get((constant(literal.site), literal.site.element), ()))
 
 
-def _solve(algebra: Algebra, number: Number, axis: Axis) -> None:
-    if isinstance(number, Literal):
-        if number.value == size_of(axis) and number.value > 1:
-            number.site.bind(algebra.expand(axis))
-        return
-    if not isinstance(number, Expression):
-        return
-    if number.op in ("cast", "floor", "ceil") and len(number.args) == 1:
-        _solve(algebra, number.args[0], axis)
-    elif number.op == "mul":
-        factors = list(_factors(number))
-        unknown = [f for f in factors if _axis(f) is None and not _is_one(f)]
-        known = [atom for f in factors for atom in _axis(f) or ()]
-        left = _without(algebra, axis, known)
-        if len(unknown) == 1 and left is not None:
-            _solve(algebra, unknown[0], left)
-    elif number.op == "div":
-        whole, part = number.args
-        over, under = _axis(whole), _axis(part)
-        if over is not None and under is None:
-            left = _without(algebra, over, axis)
+class _Solver:
+    """`met`: the axes that computed numbers were met as the size of, by the number's id; `node`: where one was met."""
+
+    node: int | None = None
+
+    def __init__(self, algebra: Algebra) -> None:
+        self.algebra = algebra
+        self.met: dict[int, list[Axis]] = {}
+
+    def solve(self, number: Number, axis: Axis) -> None:
+        """Bind what is still unknown in a number that is the size of an axis."""
+        if isinstance(number, Literal):
+            known = any(self.algebra.same(binding.axis, axis) for binding in number.site.bindings)
+            if number.value == size_of(axis) and number.value > 1 and not known:
+                number.site.bind(self.algebra.expand(axis), reader=self.node)
+        elif not isinstance(number, Expression):
+            return
+        elif number.op in ("cast", "floor", "ceil") and len(number.args) == 1:
+            self.solve(number.args[0], axis)
+        elif number.op == "mul":
+            factors = list(_factors(number))
+            unknown = [f for f in factors if self.axis(f) is None and not _is_one(f)]
+            # A literal may have a meaning elsewhere and another one here: every reader says what it takes it for.
+            for factor in unknown if unknown else factors:
+                given = [atom for f in factors if f is not factor for atom in self.axis(f) or ()]
+                left = _without(self.algebra, axis, given)
+                if len(unknown) <= 1 and left is not None and isinstance(factor, Literal | Expression):
+                    self.solve(factor, left)
+        elif number.op == "div":
+            whole, part = number.args
+            self._quotient(whole, part, axis)
+
+    def _quotient(self, whole: Number, part: Number, axis: Axis) -> None:
+        under = self.axis(part)
+        wholes = list(self.axes(whole))
+        if not wholes:
+            if under is not None:
+                self.solve(whole, (*axis, *under))
+        elif under is None:
+            left = next((rest for over in wholes if (rest := _without(self.algebra, over, axis)) is not None), None)
             if left is not None:
-                _solve(algebra, part, left)
+                self.solve(part, left)
             elif isinstance(part, Literal) and not part.site.bindings:
-                part.site.bind(over, under=algebra.expand(axis))  # width // heads is the size of a head
-        elif over is None and under is not None:
-            _solve(algebra, whole, (*axis, *under))
+                part.site.bind(
+                    wholes[0], under=self.algebra.expand(axis), reader=self.node
+                )  # width // heads is the size of a head
+
+    def axis(self, number: Number) -> Axis | None:
+        """The axis a number is known to be the size of."""
+        return next(self.axes(number), None)
+
+    def axes(self, number: Number) -> Iterator[Axis]:
+        """All axes a number is known to be the size of."""
+        if isinstance(number, Extent):
+            yield number.axis
+        elif isinstance(number, Literal) and number.site.bindings:
+            binding = number.site.bindings[0]
+            if binding.sign == binding.power == 1 and not binding.under:
+                yield binding.axis
+        elif isinstance(number, Expression):
+            if number.op in ("cast", "floor"):
+                yield from self.axes(number.args[0])
+            elif number.op == "div":
+                whole, part = number.args
+                yield from self.met.get(id(number), ())
+                yield from self._parts(whole, part)
+
+    def _parts(self, whole: Number, part: Number) -> Iterator[Axis]:
+        """One of the n equal parts of a whole, where n is written in the file: query, key and value are thirds."""
+        if isinstance(part, Literal) and not part.site.bindings:
+            for over in self.axes(whole):
+                first, *rest = self.algebra.expand(over) or [None]
+                if first is None or rest:
+                    continue
+                parts = first.parts or []
+                if len(parts) == part.value and all(self.algebra.same(parts[0], other) for other in parts):
+                    yield self.algebra.expand(parts[0])
 
 
 def _factors(number: Number) -> Iterator[Number]:
@@ -74,18 +129,6 @@ def _factors(number: Number) -> Iterator[Number]:
 
 def _is_one(number: Number) -> bool:
     return isinstance(number, Literal) and number.value == 1
-
-
-def _axis(number: Number) -> Axis | None:
-    """The axis a number is known to be the size of."""
-    if isinstance(number, Extent):
-        return number.axis
-    if isinstance(number, Literal) and number.site.bindings:
-        binding = number.site.bindings[0]
-        return binding.axis if binding.sign == binding.power == 1 and not binding.under else None
-    if isinstance(number, Expression) and number.op == "cast":
-        return _axis(number.args[0])
-    return None
 
 
 def _without(algebra: Algebra, axis: Iterable[Atom], gone: Iterable[Atom]) -> Axis | None:

@@ -41,12 +41,13 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Binding:
-    """What a number stands for: sign * (size of axis / size of under) ** power."""
+    """What a number stands for: sign * (size of axis / size of under) ** power, as the node `reader` takes it."""
 
     axis: Axis
     sign: int = 1
     power: float = 1
     under: Axis = ()
+    reader: int | None = None
 
     def at(self, size: Callable[[Axis], int]) -> int | float:
         """The number when axes have the sizes that `size` gives them."""
@@ -66,9 +67,9 @@ class Site:
     bindings: list[Binding] = field(default_factory=list)
     error: float = 0.0  # relative, of the type it is written in
 
-    def bind(self, axis: Axis, sign: int = 1, power: float = 1, under: Axis = ()) -> None:
+    def bind(self, axis: Axis, sign: int = 1, power: float = 1, under: Axis = (), reader: int | None = None) -> None:
         """Say that this number stands for the size of `axis`, negated, raised to a power or divided by another."""
-        self.bindings.append(Binding(axis, sign, power, under))
+        self.bindings.append(Binding(axis, sign, power, under, reader))
 
 
 @dataclass(eq=False)

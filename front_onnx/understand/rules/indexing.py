@@ -271,9 +271,9 @@ def _segment(ctx: Context, axis: Axis, start: object, end: object, step: int) ->
     length = len(range(first, last, step))
     if length == total and abs(step) == 1:
         if isinstance(end, Literal) and end.value == total:
-            end.site.bind(axis)
+            end.site.bind(axis, reader=ctx.index)
         if isinstance(start, Literal) and start.value == -total:
-            start.site.bind(axis, sign=-1)
+            start.site.bind(axis, sign=-1, reader=ctx.index)
         return axis
     if first == 0 and step == 1 and isinstance(end, Extent):
         ctx.fix(axis, "cut at run time")
@@ -314,7 +314,7 @@ def _cut(ctx: Context, axis: Axis, start: tuple[object, int], end: tuple[object,
         before = ctx.algebra.cut(axis, last)[0]
         _bind(ctx, last_number, before, tail)
     elif isinstance(last_number, Literal) and last_number.value == total:
-        last_number.site.bind(axis)
+        last_number.site.bind(axis, reader=ctx.index)
     return kept
 
 
@@ -322,9 +322,9 @@ def _bind(ctx: Context, number: object, before: Axis, after: Axis) -> None:
     """A place counted from the front stands for what is before it, from the back for what is after it."""
     if isinstance(number, Literal):
         if number.value >= 0:
-            number.site.bind(before)
+            number.site.bind(before, reader=ctx.index)
         else:
-            number.site.bind(after, sign=-1)
+            number.site.bind(after, sign=-1, reader=ctx.index)
     elif isinstance(number, Expression | Extent) and number.value >= 0:
         ctx.tie(number, before)
     else:

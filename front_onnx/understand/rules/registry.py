@@ -362,7 +362,7 @@ class Context:
         """
         value_of(number)
         if isinstance(number, Literal):
-            number.site.bind(axis)
+            number.site.bind(axis, reader=self.index)
         elif isinstance(number, Extent) and number.free:
             self.unify(number.axis, axis)
             number.free = False
