@@ -29,8 +29,8 @@ def _roots(plan: Plan, changed: set[Atom]) -> Iterator[str]:
     structure = plan.structure
     for node, value, axis in suspects(structure.analysis, changed):
         yield (
-            f"{label(structure.graph.nodes[node])} scales by {value:.6g}, a root of {structure.describe(axis)}, "
-            f"which becomes {plan.size(axis)}: left as it is"
+            f"{label(structure.graph.nodes[node])} scales by {value:.6g}, a root of {structure.describe(axis)} or that "
+            f"itself, which becomes {plan.size(axis)}: left as it is"
         )
 
 

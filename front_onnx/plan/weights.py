@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import replace
 
 import numpy as np
 
 from front_onnx.errors import FrontError
-from front_onnx.plan.contents import Computed, Content, Counted, Filled, Original, Repeated, Resampled
+from front_onnx.plan.contents import Computed, Content, Counted, Filled, Numbers, Original, Repeated, Resampled
 from front_onnx.plan.plan import Plan
+from front_onnx.plan.scalars import continued, depth_power
 from front_onnx.plan.scale import gain
 from front_onnx.read.graph import Edge, label
 from front_onnx.transform.maps import AxisMap, Blocks, Chain, Dct, Keep, Kron
 from front_onnx.understand.atoms import Atom, Axis, size_of
 from front_onnx.understand.computed import counts_up, feeds_root, feeds_waves, is_filled, recomputed, repeats
+from front_onnx.understand.numbers import Site
 
 __all__ = ["plan_weights"]
 
@@ -36,6 +39,9 @@ class _Weights:
         self.graph = plan.structure.graph
         self.algebra = self.analysis.algebra
         self.ratio = plan.request.ratio
+        self.sites: dict[Edge, list[Site]] = defaultdict(list)
+        for site in self.analysis.sites:
+            self.sites[Edge(site.node, site.slot)].append(site)
         tables = {self.graph.read_by(edge) for edge in self.analysis.tables}
         self.contracted = {
             self.graph.read_by(edge): axis
@@ -51,10 +57,13 @@ class _Weights:
             if chain.loop is not None:
                 continue  # a stack in one tensor is resized along its own axes
             for edges in chain.places.values():
-                if self.analysis.uses[edges[0]].value is not None:
+                if self.analysis.uses[edges[0]].value is None:
+                    contents = self._stack(edges, target)
+                elif (scalars := self._scalars(edges, number, target)) is not None:
+                    contents = scalars
+                else:
                     continue
                 placed.update(edges)
-                contents = self._stack(edges, target)
                 for edge, content in zip(edges, contents, strict=False):
                     self._set(edge, content)
                 for unit in range(len(edges), target):
@@ -86,6 +95,40 @@ class _Weights:
                 self._set(edge, replace(content, transposed=True))
             elif isinstance(content, Filled):
                 self._set(edge, replace(content, dims=content.dims[::-1]))
+
+    def _scalars(self, edges: tuple[Edge, ...], number: int, target: int) -> list[Content] | None:
+        """What the scalars of one place become with the depth; None if they stay, or are numbers that mean a size."""
+        chain = self.structure.chains[number]
+        names = tuple(self.graph.read_by(edge) for edge in edges)
+        arrays = [self.graph.array(name) for name in names]
+        if target == len(edges) and self.ratio == 1:
+            return None
+        if any(array.size != 1 or np.dtype(array.dtype).kind in "iub" for array in arrays):
+            return None
+        values = [float(array.reshape(-1)[0]) for array in arrays]
+        bound = [site.bindings for edge in edges for site in self.sites[edge]]
+        if all(bound) or not np.isfinite(values).all():
+            return None
+        tensor = self.graph.constants[names[-1]]
+
+        def holding(value: float) -> Content:
+            return Numbers(tuple(tensor.dims), tensor.data_type, (value,))
+
+        if len(set(values)) == 1:
+            layers = target * chain.layers + bool(chain.lead)
+            power = depth_power(values[0], chain.depth, layers)
+            return None if power is None else [holding(power)] * target
+        sequence = continued(values, chain.layers)
+        if sequence is None:
+            return self._stack(edges, target)
+        if any(b.at(self.plan.size) != b.at(size_of) for bindings in bound for b in bindings):
+            raise FrontError(
+                f"{names[0]} is scaled by the number of the block and by a size that changes, and only one can change",
+                node=label(self.graph.nodes[edges[0].node]),
+                got=values[0],
+                request=True,
+            )
+        return [Original(names[u]) if u < len(names) else holding(sequence(u)) for u in range(target)]
 
     def _set(self, edge: Edge, content: Content) -> None:
         if content != Original(self.graph.read_by(edge)):

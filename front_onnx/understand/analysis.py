@@ -243,9 +243,9 @@ class Analysis:
             self._give_up(picking.index, picking, str(conflict))
         solve(self.algebra, self.equations)
         follow_siblings(self.conditions, self.sites, lambda site: self.graph.read_by(Edge(site.node, site.slot)))
-        tie_scalars(self)
         self._tie_transposed()
         self._tie_measured()
+        tie_scalars(self)
         self.algebra.settle()
 
     def _apply(self, nodes: Iterable[int]) -> None:

@@ -9,17 +9,18 @@ a sum by as many as it adds up, where a mean is written out. What merely looks l
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from front_onnx.read.graph import Edge
 from front_onnx.understand.atoms import Atom, Axis, size_of
-from front_onnx.understand.numbers import Expression, Literal, Number, literals, root_power
+from front_onnx.understand.numbers import Expression, Literal, Number, Site, literals, root_power
 
 if TYPE_CHECKING:
     from front_onnx.understand.analysis import Analysis
 
-__all__ = ["suspects", "tie_scalars"]
+__all__ = ["share_meanings", "suspects", "tie_scalars"]
 
 _MOVING = frozenset(("Reshape", "Expand", "Unsqueeze", "Squeeze", "Transpose", "Cast", "Identity"))
 
@@ -44,7 +45,7 @@ def tie_scalars(analysis: Analysis) -> None:
             sign = 1 if analysis.graph.nodes[index].op_type == "Div" else -1
             if math.isclose(number.site.value, size_of(added) ** sign, rel_tol=1e-6):
                 number.site.bind(added, power=sign)
-        for axis in _summed(analysis, tensor):
+        for axis in _summed(analysis, index, tensor):
             if isinstance(number, Literal):
                 power = root_power(number.site.value, size_of(axis), number.site.error)
                 if power is not None and not number.site.bindings:
@@ -69,34 +70,63 @@ def _maker(analysis: Analysis, tensor: str) -> int | None:
     return maker
 
 
-def _summed(analysis: Analysis, tensor: str) -> list[Axis]:
+def _summed(analysis: Analysis, index: int, tensor: str) -> list[Axis]:
     """The size that a product of activations sums over, for its result or for an operand of it."""
     maker = analysis.graph.producer.get(tensor)
     if maker in analysis.products:
         return [analysis.products[maker]]
     if maker is not None and Edge(maker, 0) in analysis.tables:
         return list(analysis.facts[tensor].axes or ())[-1:]  # embeddings times the root of their width
+    if _feeds_tied_head(analysis, index):
+        return list(analysis.facts[tensor].axes or ())[-1:]  # embeddings as output weights, times the same root
     axes = (analysis.algebra.expand(axis) for axis in analysis.facts[tensor].axes or ())
     behind = _maker(analysis, tensor)
     moved = [analysis.products[behind]] if behind in analysis.products else []
     return [axis for axis in axes if axis and all(_inner(analysis, atom) for atom in axis)] + moved
 
 
+def _feeds_tied_head(analysis: Analysis, index: int) -> bool:
+    """True if nothing but products with an embedding reads what a node makes."""
+    graph = analysis.graph
+    tables = {graph.read_by(edge) for edge in analysis.tables}
+    readers = [edge for name in graph.nodes[index].output for edge in graph.consumers.get(name, ())]
+    weights = [analysis.origin(Edge(edge.node, 1), 0) for edge in readers if graph.nodes[edge.node].op_type == "MatMul"]
+    names = {graph.read_by(found[0]) for found in weights if found is not None}
+    tied = {name for name in names if name in tables or analysis.transposed.get(name) in tables}
+    return bool(readers) and len(weights) == len(readers) and None not in weights and names == tied
+
+
 def _inner(analysis: Analysis, atom: Atom) -> bool:
     return all("inner" in a.roles and not a.fixed for a in analysis.algebra.free_atoms((atom,)))
 
 
+def share_meanings(analysis: Analysis, places: Iterable[tuple[Edge, ...]]) -> None:
+    """A scalar means what the equal scalars in the same place of other blocks mean."""
+    sites: dict[Edge, list[Site]] = {}
+    for site in analysis.sites:
+        sites.setdefault(Edge(site.node, site.slot), []).append(site)
+    for edges in places:
+        together = [site for edge in edges for site in sites.get(edge, ())]
+        bound = next((site for site in together if site.bindings), None)
+        if bound is None or any(site.value != bound.value for site in together) or not isinstance(bound.value, float):
+            continue
+        for site in together:
+            if not site.bindings:
+                site.bindings.extend(replace(binding, reader=None) for binding in bound.bindings)
+
+
 def suspects(analysis: Analysis, changed: set[Atom]) -> Iterator[tuple[int, float, Axis]]:
-    """(node, scalar, axis): unbound scalars that are the square root of a size that changes, on a tensor with it."""
+    """(node, scalar, axis): unbound scalars that are a size that changes or its square root, on a tensor with it."""
     for index, number, tensor in _scaled(analysis):
         if not isinstance(number, Literal) or number.site.bindings:
             continue
-        axes = list(analysis.facts[tensor].axes or ())
-        if _maker(analysis, tensor) in analysis.products:
-            axes += [(atom,) for atom in changed]  # scores may be scaled by a width that is no longer among their axes
-        for axis in axes:
+        own = list(analysis.facts[tensor].axes or ())
+        scores = _maker(analysis, tensor) in analysis.products
+        # Scores may be scaled by a width that is no longer among their axes.
+        for axis in [*own, *((atom,) for atom in changed if scores)]:
             size = size_of(axis)
             power = root_power(number.site.value, size, number.site.error)
             moves = not changed.isdisjoint(analysis.algebra.free_atoms(axis))
-            if moves and size > 4 and power is not None and abs(power) == 0.5:
+            whole = axis in own and any(math.isclose(number.site.value, n, rel_tol=1e-6) for n in (size, 1 / size))
+            if moves and size > 4 and (whole or (power is not None and abs(power) == 0.5)):
                 yield index, float(number.site.value), axis

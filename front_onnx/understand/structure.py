@@ -17,6 +17,7 @@ from front_onnx.understand.looped import find_looped
 from front_onnx.understand.names import unused
 from front_onnx.understand.residual import chosen_residuals, found_residual
 from front_onnx.understand.rules import Shape
+from front_onnx.understand.scalars import share_meanings
 from front_onnx.understand.segments import Flow
 
 __all__ = ["Dim", "Structure", "find_structure"]
@@ -159,6 +160,7 @@ def find_structure(graph: Graph, blocks: Sequence[str] = (), residuals: Sequence
     analysis = understand(graph)
     chains = chosen_chains(analysis, blocks) if blocks else find_chains(analysis)
     chains = sorted([*chains, *find_looped(analysis)], key=lambda chain: chain.units[0][0].nodes[-1])
+    share_meanings(analysis, (place for chain in chains for place in chain.places.values()))
     analysis.algebra.settle()
     found = [found_residual(analysis, chain) for chain in chains]
     widths, loose = chosen_residuals(analysis, chains, residuals, found)

@@ -24,13 +24,15 @@ def separate(analysis: Analysis, partings: list[Parting]) -> Graph | None:
     graph = analysis.graph
     proto = onnx.ModelProto()
     proto.CopyFrom(graph.model.proto)
-    behind: dict[int, list[onnx.NodeProto]] = {}  # copies, by the node they follow
+    behind: dict[int, list[onnx.NodeProto]] = {}  # copies, by the place of the node they follow
     tensors, names = set(graph.producer) | set(graph.constants) | {""}, {node.name for node in graph.nodes}
     touched: set[int] = set()
+    places = {number: place for place, number in enumerate(graph.layout.main.nodes)}
     for parting in partings:
         for readers in parting.others:
             between = _between(analysis, parting.node, readers)
-            if parting.node not in between or not touched.isdisjoint(between):
+            outside = between <= places.keys() and readers <= places.keys()  # of every body
+            if parting.node not in between or not outside or not touched.isdisjoint(between):
                 continue
             touched |= between
             renamed: dict[str, str] = {}
@@ -44,9 +46,9 @@ def separate(analysis: Analysis, partings: list[Parting]) -> Graph | None:
                 names.add(copy.name)
                 copy.input[:] = [renamed.get(name, name) for name in copy.input]
                 copy.output[:] = [renamed[name] for name in copy.output]
-                behind.setdefault(index, []).append(copy)
+                behind.setdefault(places[index], []).append(copy)
             for reader in readers:
-                node = proto.graph.node[reader]
+                node = proto.graph.node[places[reader]]
                 node.input[:] = [renamed.get(name, name) for name in node.input]
     if not touched:
         return None

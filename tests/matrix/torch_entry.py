@@ -37,7 +37,7 @@ def torch_entries(
     def build(size: Size, seed: int = 0) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
         torch.manual_seed(0)
         module, inputs = make(size)
-        randomise(module, seed=sum(map(ord, name)) + 31 * sum(size.depth) + sum(size.width) + seed)
+        randomise(module, seed=sum(map(ord, name)) + 31 * sum(size.depth) + sum(size.width) + seed, scalars=True)
         return module.eval(), inputs
 
     def tables(size: Size) -> list[np.ndarray]:

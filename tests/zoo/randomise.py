@@ -9,10 +9,11 @@ import torch.nn as nn
 
 
 @torch.no_grad()
-def randomise(module: nn.Module, seed: int) -> None:
+def randomise(module: nn.Module, seed: int, *, scalars: bool = False) -> None:
     """Replace every floating parameter and running statistic by seeded normal values of a sane scale.
 
-    Parameters that ask for no gradient are computed tables (sines of positions) and stay.
+    `scalars`: those of one element too. Parameters that ask for no gradient are computed tables (sines of positions)
+    and stay.
     """
     generator = torch.Generator().manual_seed(seed)
 
@@ -23,8 +24,8 @@ def randomise(module: nn.Module, seed: int) -> None:
         if not parameter.requires_grad:
             continue
         noise = normal(parameter)
-        if parameter.numel() == 1:
-            continue  # the oracle compares single values, so they have to be the same at every size
+        if parameter.numel() == 1 and not scalars:
+            continue  # without a twin the oracle compares single values, so they have to be the same at every size
         if parameter.dim() >= 2:
             # Keeps activations near one whichever axis is contracted.
             parameter.copy_(noise * (parameter.numel() / parameter.shape[0]) ** -0.5)

@@ -1,0 +1,54 @@
+"""Planning the scalars of blocks: one number per block, learned like any weight or computed from the depth.
+
+Floats of one element are followed as numbers, for a width may hide in them. What stands in the same place of every
+block and has no such meaning is one of three things: a sequence over the blocks (1/(i+1)), which goes on; a power of
+the number of blocks (DeepNorm), which follows it; or a weight that differs between blocks, resampled like all others.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+
+import numpy as np
+
+__all__ = ["continued", "depth_power"]
+
+_CLOSE = 1e-5  # relative: scalars are written in single precision or better
+_POWERS = (1, -1, 0.5, -0.5)
+_ROOTS = ((2, 0.25), (2, -0.25), (2, 0.5), (2, -0.5), (1, 0.5), (1, -0.5))
+
+
+def continued(values: Sequence[float], layers: int) -> Callable[[int], float] | None:
+    """The sequence c (i + k)^p over the blocks that some values are the beginning of, by the number of the block.
+
+    `layers` is how many layers one block holds: what counts layers steps by that many.
+    """
+    if len(values) < 2 or not all(value > 0 and math.isfinite(value) for value in values) or len(set(values)) == 1:
+        return None
+    for power in _POWERS:
+        counts = np.asarray(values, np.float64) ** (1 / power)
+        step = counts[1] - counts[0]
+        start = counts[0] / step * layers if step else 0
+        whole = round(start)
+        if whole < 1 or not math.isclose(start, whole, rel_tol=_CLOSE * 10):
+            continue
+        first = values[0] / whole**power
+
+        def sequence(place: int, first: float = first, whole: int = whole, power: float = power) -> float:
+            return float(first * (whole + place * layers) ** power)
+
+        if np.allclose([sequence(i) for i in range(len(values))], values, rtol=_CLOSE, atol=0):
+            return sequence
+    return None
+
+
+def depth_power(value: float, before: int, after: int) -> float | None:
+    """What a factor (2 L)^(1/4) or the like becomes at another depth; None if it is none, or a simple number."""
+    if value <= 0 or Fraction(value).limit_denominator(64) == Fraction(value).limit_denominator(10**5):
+        return None
+    for times, power in _ROOTS:
+        if math.isclose(value, (times * before) ** power, rel_tol=_CLOSE):
+            return float((times * after) ** power)
+    return None
