@@ -14,6 +14,7 @@ from front_onnx.read.graph import Edge, Graph, attribute, label
 from front_onnx.read.tensor_data import is_float
 from front_onnx.understand.atoms import Algebra, Axis, Conflict, size_of
 from front_onnx.understand.computed import counts_up, is_filled, repeats
+from front_onnx.understand.copies import tie_copies
 from front_onnx.understand.equations import follow_siblings, solve
 from front_onnx.understand.numbers import Binding, Number, Site, Varying, as_literals, literals
 from front_onnx.understand.rules import RULES, Context, Fact, Loop
@@ -185,7 +186,7 @@ class Analysis:
             reasons = (None if anything else "an integer table" for anything in free)
             return Fact(tuple(map(self._sized, dims, reasons)), constant=True)
         axes = tuple(self.algebra.new(n) for n in dims)
-        if len(dims) > 1:
+        if dims:
             self._tie(self.graph.constant_name(name), edge, axes)
         return Fact(axes, constant=True)
 
@@ -245,6 +246,7 @@ class Analysis:
         follow_siblings(self.conditions, self.sites, lambda site: self.graph.read_by(Edge(site.node, site.slot)))
         self._tie_transposed()
         self._tie_measured()
+        tie_copies(self)
         tie_scalars(self)
         self.algebra.settle()
 

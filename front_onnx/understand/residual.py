@@ -13,6 +13,9 @@ from front_onnx.understand.blocks import Chain
 __all__ = ["chosen_residuals", "found_residual"]
 
 
+_GROUPS = "the number of groups"  # of a norm: a factor of the width that stays
+
+
 def found_residual(analysis: Analysis, chain: Chain) -> Axis | None:
     """The axis of the tensor between blocks that weights contract: the channels, not batch, tokens or image sides."""
     found = _candidates(analysis, analysis.facts[chain.end].axes or ())
@@ -93,8 +96,11 @@ def _candidates(analysis: Analysis, axes: Sequence[Axis]) -> list[Axis]:
         atoms = list(analysis.algebra.free_atoms(axis))
         if atoms and all(_contracted(analysis, a) for a in analysis.algebra.expand(axis)):
             kept = [a.fixed for a in atoms if a.fixed]
-            if all(reason.startswith("axis ") for reason in kept) and not any(map(_symbolic, atoms)):
-                candidates.append((bool(kept), axis))
+            grouped = [reason for reason in kept if reason.startswith(_GROUPS)]
+            outside = [reason for reason in kept if reason.startswith("axis ")]
+            known = len(grouped) + len(outside) == len(kept) and len(grouped) < len(atoms)
+            if known and not any(map(_symbolic, atoms)):
+                candidates.append((bool(outside), axis))
     free = [axis for kept, axis in candidates if not kept]
     return free or [axis for _, axis in candidates]
 
@@ -108,7 +114,8 @@ def _contracted(analysis: Analysis, atom: Atom) -> bool:
 def _free(analysis: Analysis, axis: Axis) -> Axis:
     """The width may be an input's: it is resized because it is asked for."""
     for atom in analysis.algebra.free_atoms(axis):
-        atom.fixed = None
+        if not (atom.fixed or "").startswith(_GROUPS):
+            atom.fixed = None
     return axis
 
 

@@ -71,10 +71,15 @@ def _maker(analysis: Analysis, tensor: str) -> int | None:
 
 
 def _summed(analysis: Analysis, index: int, tensor: str) -> list[Axis]:
-    """The size that a product of activations sums over, for its result or for an operand of it."""
+    """The size that a product of activations sums over, for its result or for an operand of it.
+
+    For its result also that size times the heads: some divide by the root of the whole width.
+    """
     maker = analysis.graph.producer.get(tensor)
     if maker in analysis.products:
-        return [analysis.products[maker]]
+        inner = analysis.products[maker]
+        heads = [a for axis in analysis.facts[tensor].axes or () for a in analysis.algebra.expand(axis) if _heads(a)]
+        return [inner, (*heads, *inner)]
     if maker is not None and Edge(maker, 0) in analysis.tables:
         return list(analysis.facts[tensor].axes or ())[-1:]  # embeddings times the root of their width
     if _feeds_tied_head(analysis, index):
@@ -94,6 +99,10 @@ def _feeds_tied_head(analysis: Analysis, index: int) -> bool:
     names = {graph.read_by(found[0]) for found in weights if found is not None}
     tied = {name for name in names if name in tables or analysis.transposed.get(name) in tables}
     return bool(readers) and len(weights) == len(readers) and None not in weights and names == tied
+
+
+def _heads(atom: Atom) -> bool:
+    return "batch" in atom.roles and not atom.fixed
 
 
 def _inner(analysis: Analysis, atom: Atom) -> bool:

@@ -13,6 +13,7 @@ from front_onnx.understand.analysis import Analysis, understand
 from front_onnx.understand.atoms import Atom, Axis, size_of
 from front_onnx.understand.blocks import Chain, find_chains
 from front_onnx.understand.chosen import chosen_chains
+from front_onnx.understand.flowing import flowing_atoms
 from front_onnx.understand.looped import find_looped
 from front_onnx.understand.names import unused
 from front_onnx.understand.residual import chosen_residuals, found_residual
@@ -187,6 +188,7 @@ class _Namer:
         for edge, axes in self._filled():
             for axis in axes:
                 self._note(axis, edge)
+        self.flowing = flowing_atoms(self.analysis)
         self.outside = {
             atom
             for name in self.analysis.graph.outputs
@@ -237,6 +239,7 @@ class _Namer:
         for number, axis in reversed(list(enumerate(self.structure.residuals))):
             residual |= dict.fromkeys(self.algebra.free_atoms(axis or ()), number)
         order = ["residual", "heads", "kv_heads", "repeat", "head_dim", "groups", "inner", "depth", "fixed"]
+        residual = {atom: number for atom, number in residual.items() if not atom.fixed}  # a norm's groups stay
         found = []
         for atom in self.edges:
             kind, reason = self._kind(atom, residual)
@@ -269,11 +272,15 @@ class _Namer:
             return "groups", "the number of groups is kept, channels per group scale"
         if atom in residual:
             return "residual", None
+        if atom not in self.flowing and not self._as_wide_as_its_chain(atom):
+            return "fixed", "no data flows through it"
         if not atom.roles & {"contracted", "inner"}:
             if atom not in self.outside:
                 return "fixed", "no weight contracts it"
             if self._ends_linearly(atom) or not self._as_wide_as_its_chain(atom):
                 return "fixed", "an output of the model"
+        elif "contracted" not in atom.roles and self.analysis.contractions.keys().isdisjoint(self.edges[atom]):
+            return "fixed", "no weight contracts it"  # learned tokens: only attention sums over them
         return "inner", None
 
     def _counts_heads_of_a_group(self, atom: Atom) -> bool:

@@ -94,7 +94,7 @@ def _towers(config: str, model: str, head: int = HEAD, **text):
             "vision_config": {**common, "image_size": 24, "patch_size": 8},
         }
         if config == "CLIPConfig":
-            settings["projection_dim"] = 12
+            settings["projection_dim"] = width // 5 * 3
         ids = torch.randint(5, 101, (2, 7), generator=torch.Generator().manual_seed(1))
         module = getattr(tf, model)(getattr(tf, config)(**settings))
         return module, {"input_ids": ids, **_image(24), "attention_mask": torch.ones_like(ids)}
@@ -107,15 +107,28 @@ def _mae_noise():
 
 
 def _twice(sizes):
+    """Both towers of one depth and one width, each asked for."""
     source, targets = sizes
-    return Size(source.depth * 2, source.width), {k: Size(s.depth * 2, s.width) for k, s in targets.items()}
+    return (
+        Size(source.depth * 2, source.width * 2),
+        {label: Size(size.depth * 2, size.width * 2) for label, size in targets.items()},
+    )
+
+
+def _and(tail: int, sizes):
+    """A second chain of blocks, of a depth of its own that stays."""
+    source, targets = sizes
+    return (
+        Size((*source.depth, tail), source.width),
+        {label: Size((*size.depth, tail), size.width) for label, size in targets.items()},
+    )
 
 
 _DINO = {"intermediate_size": None, "num_labels": None}
 _SAM = {
     "intermediate_size": None,
     "num_labels": None,
-    "output_channels": lambda d, w: w // 5 * 2,
+    "output_channels": 8,
     "mlp_ratio": 4.0,
     "mlp_dim": lambda d, w: 4 * w,
     "window_size": 0,
@@ -157,10 +170,22 @@ ENTRIES = [
     *_entries(
         "YOLOS",
         V_,
-        _plain("YolosConfig", "YolosForObjectDetection", image_size=[24, 24], num_detection_tokens=4),
-        PLAIN,
+        _plain(
+            "YolosConfig",
+            "YolosForObjectDetection",
+            image_size=[24, 24],
+            num_detection_tokens=4,
+            use_mid_position_embeddings=False,
+        ),
+        _and(2, _and(2, PLAIN)),
     ),
-    *_entries("SAM encoder", V_, _plain("SamVisionConfig", "SamVisionModel", **_SAM), PLAIN),
+    *_entries(
+        "SAM encoder",
+        V_,
+        _plain("SamVisionConfig", "SamVisionModel", **_SAM),
+        PLAIN,
+        options={"": {"dims": {"conv1": 8}}},
+    ),
     *_entries("CLIP vision", V_, _plain("CLIPVisionConfig", "CLIPVisionModel", num_labels=None), PLAIN),
     *_entries("SigLIP vision", V_, _plain("SiglipVisionConfig", "SiglipVisionModel", num_labels=None), PLAIN),
     *_entries("CLIP", "two towers", _towers("CLIPConfig", "CLIPModel"), _twice(PLAIN)),
@@ -347,7 +372,7 @@ ENTRIES += [
             embedding_size=lambda d, w: w[0] // 2,
             image_size=None,
         ),
-        _stages(3, 2, 3, 2),
+        _stages(3, 2, 3, 2, width=(64, 128, 192, 256)),
         by_ratio=True,
     ),
     *_entries(
@@ -399,15 +424,6 @@ def _mixer(**fixed):
         return module, _image(24, name="x")
 
     return make
-
-
-def _and(tail: int, sizes):
-    """A second chain of blocks, of a depth of its own that stays."""
-    source, targets = sizes
-    return (
-        Size((*source.depth, tail), source.width),
-        {label: Size((*size.depth, tail), size.width) for label, size in targets.items()},
-    )
 
 
 ENTRIES += [
@@ -574,8 +590,8 @@ ENTRIES += [
     *_entries(
         "EfficientFormer",
         S_,
-        _timm_stages("efficientformer_l1", 224, **_DEPTHS, **_EMBED),
-        _stages(2, 2, 3, 2),
+        _timm_stages("efficientformer_l1", 224, depths=lambda d, w: (*d[:3], d[3] + 1), **_EMBED),
+        _stages(2, 2, 3, 1),  # the last block of the last stage is of another kind
         options={"": {"dims": {"heads": 8}}},
     ),
     *_entries(
@@ -603,7 +619,12 @@ ENTRIES += [
     *_entries(
         "EdgeNeXt", S_, _timm_stages("edgenext_xx_small", heads=_heads(), **_DEPTHS, **_DIMS), _stages(2, 2, 3, 2)
     ),
-    *_entries("InceptionNeXt", S_, _timm_stages("inception_next_tiny", **_DEPTHS, **_DIMS), _stages(2, 2, 3, 2)),
+    *_entries(
+        "InceptionNeXt",
+        S_,
+        _timm_stages("inception_next_tiny", **_DEPTHS, **_DIMS),
+        _stages(2, 2, 3, 2, width=(16, 32, 48, 64)),
+    ),
     *_entries(
         "ResNeXt",
         C_,

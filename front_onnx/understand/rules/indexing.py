@@ -275,13 +275,13 @@ def _segment(ctx: Context, axis: Axis, start: object, end: object, step: int) ->
         if isinstance(start, Literal) and start.value == -total:
             start.site.bind(axis, sign=-1, reader=ctx.index)
         return axis
-    if first == 0 and step == 1 and isinstance(end, Extent):
+    if first == 0 and step == 1 and isinstance(end, Extent) and ctx.is_fixed(end.axis):
         ctx.fix(axis, "cut at run time")
         ctx.records.cut_alike(end.axis, axis)
         return ctx.algebra.expand(end.axis)
     if ctx.is_fixed(axis):
         return ctx.derived(axis, length, "a part of a fixed axis", first, last, step)
-    if not (_of_its_own(ctx, start, axis) and _of_its_own(ctx, end, axis)):
+    if not (_can_move(ctx, start, axis) and _can_move(ctx, end, axis)):
         ctx.fix(axis, "cut at run time")
         return ctx.derived(axis, length, "cut at run time", ctx.index)
     if step == 1:
@@ -293,12 +293,13 @@ def _segment(ctx: Context, axis: Axis, start: object, end: object, step: int) ->
     raise Conflict(f"a slice of {total} by steps of {step}")
 
 
-def _of_its_own(ctx: Context, number: object, axis: Axis) -> bool:
-    """True if a bound is written in the file, or computed from the size of the very axis it cuts."""
+def _can_move(ctx: Context, number: object, axis: Axis) -> bool:
+    """True if a bound is written in the file, or computed from the axis it cuts or from sizes that follow the width."""
     if isinstance(number, Extent):
-        return set(ctx.algebra.free_atoms(number.axis)) <= set(ctx.algebra.free_atoms(axis))
+        own = set(ctx.algebra.free_atoms(axis))
+        return all(atom in own or not atom.fixed for atom in ctx.algebra.free_atoms(number.axis))
     if isinstance(number, Expression):
-        return all(_of_its_own(ctx, arg, axis) for arg in number.args)
+        return all(_can_move(ctx, arg, axis) for arg in number.args)
     return True
 
 

@@ -32,7 +32,8 @@ def matmul(ctx: Context) -> None:
     batch = ctx.broadcast(a[:-2], b[:-2]) if max(len(a), len(b)) > 2 else ()
     note_contraction(ctx, inner_a, list(batch), ctx.constant(0) or ctx.constant(1))
     if size_of(inner_a) > 1:  # a sum over one entry is an outer product: it scales, it does not mix
-        ctx.contract(0, len(a) - 1)
+        if not ctx.constant(1):  # of two constants, the first is a table that the second is the weight for
+            ctx.contract(0, len(a) - 1)
         ctx.contract(1, max(len(b) - 2, 0))
     ctx.out((*batch, *(a[-2:-1] if len(a) > 1 else ()), *(b[-1:] if len(b) > 1 else ())))
 

@@ -27,6 +27,9 @@ def channel_normalization(ctx: Context) -> None:
     x = ctx.axes(0)
     for slot in range(1, len(ctx.facts)):
         ctx.unify(x[1], ctx.axes(slot)[0])
+    if ctx.node.op_type == "InstanceNormalization" and not all(map(ctx.is_fixed, x[2:])):
+        # What follows the channels is no image side but channels too: a GroupNorm, written out.
+        ctx.fix(x[1], "the number of groups")
     ctx.out(x)
     for slot in range(1, len(ctx.node.output)):
         ctx.out((x[1],), slot=slot)
