@@ -62,7 +62,7 @@ def describe_structure(structure: Structure) -> dict[str, Any]:
             {"node": label(graph.nodes[node]), "operator": graph.nodes[node].op_type, "reason": reason}
             for node, reason in structure.analysis.troubles
         ],
-        "baked": dict(structure.analysis.baked),
+        "baked": structure.analysis.traced,
     }
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from onnx import helper
@@ -26,9 +27,9 @@ def synthetic_inputs(graph: Graph, given: Mapping[str, np.ndarray], seed: int = 
     for name in given:
         if name not in known and not known.keys() <= given.keys():  # labels beside all inputs do no harm
             raise FrontError(f"the model has no input {name!r}", wanted=", ".join(known), request=True)
-    sizes = _symbol_sizes(graph, given)
-    rng = np.random.default_rng(seed)
     limits = _limits(graph)
+    sizes = _symbol_sizes(graph, given, limits)
+    rng = np.random.default_rng(seed)
     feed: dict[str, np.ndarray] = {}
     for name, info in known.items():
         if not info.type.HasField("tensor_type"):
@@ -63,27 +64,54 @@ def _checked(name: str, array: np.ndarray, dtype: np.dtype, shape: list[int | st
     return array
 
 
-def _symbol_sizes(graph: Graph, given: Mapping[str, np.ndarray]) -> dict[str, int]:
-    """A size for each symbolic dim: that of a given array, a size the exporter baked in, or a small one."""
+def _symbol_sizes(graph: Graph, given: Mapping[str, np.ndarray], limits: Mapping[str, int]) -> dict[str, int]:
+    """A size for each symbolic dim: that of a given array, a size the exporter baked in, or a small one.
+
+    A dim called `a + b` is the sum of those two, and so is the length of a mask over what is cached and what is new.
+    """
     analysis = understand(graph)
-    free = {size: name for name, size in analysis.symbols.items() if name not in analysis.baked}
-    same = {name: free[size] for name, size in analysis.baked.items() if size in free}  # two batches that have to agree
-    sizes = {name: size for name, size in analysis.baked.items() if name not in same}
+    asked = {name: array.shape for name, array in given.items()}
+    told: dict[str, int] = {}
+    free: dict[str, int] = {}
+    for name, place, dim in _symbols(graph):
+        if name in asked and place < len(asked[name]):
+            told[dim] = asked[name][place]
+        elif dim not in analysis.baked:
+            free.setdefault(dim, _BATCH if place == 0 else _LENGTH)
+    sizes = {**free, **told}
+    stands = {size: name for name, size in analysis.symbols.items() if name not in analysis.baked}
+    for dim, size in analysis.baked.items():  # two batches may have to agree
+        sizes.setdefault(dim, sizes[stands[size]] if size in stands else analysis.symbol_size(dim, sizes))
+    for dim in free.keys() - told.keys():
+        parts = _parts(graph, dim, limits)
+        if parts and all(part.isdigit() or part in sizes for part in parts):
+            sizes[dim] = sum(int(part) if part.isdigit() else sizes[part] for part in parts)
+    return sizes
+
+
+def _symbols(graph: Graph) -> Iterator[tuple[str, int, str]]:
+    """(input, axis, name) of every symbolic dim."""
     for info in graph.inputs:
-        shape = graph.declared_shape(info.name) or []
-        for place, dim in enumerate(shape):
-            if isinstance(dim, str) and info.name in given and place < given[info.name].ndim:
-                sizes[dim] = given[info.name].shape[place]
-            elif isinstance(dim, str):
-                sizes.setdefault(dim, _BATCH if place == 0 else _LENGTH)
-    return {
-        **sizes,
-        **{name: sizes.get(other, _LENGTH) for name, other in same.items() if name not in _given(graph, given)},
-    }
+        for place, dim in enumerate(graph.declared_shape(info.name) or []):
+            if isinstance(dim, str):
+                yield info.name, place, dim
 
 
-def _given(graph: Graph, given: Mapping[str, np.ndarray]) -> set[int | str]:
-    return {dim for name in given for dim in graph.declared_shape(name) or []}
+def _parts(graph: Graph, dim: str, limits: Mapping[str, int]) -> list[str]:
+    """What a symbolic dim is the sum of; empty if it is none."""
+    if "+" in dim:
+        return [part.strip() for part in dim.split("+")]
+    kinds = {v.name: helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type).kind for v in graph.inputs}
+    masks = {name for name, kind in kinds.items() if kind in "biu" and name not in limits}
+    by_dim: dict[str, set[str]] = defaultdict(set)
+    for name, place, other in _symbols(graph):
+        if place:
+            by_dim[other].add(name)
+    if not by_dim[dim] or not by_dim[dim] <= masks:
+        return []
+    new = [other for other, names in by_dim.items() if not names.isdisjoint(limits)]
+    cached = [other for other, names in by_dim.items() if other not in new and names.isdisjoint(masks)]
+    return [*new, *cached] if len(new) == len(cached) == 1 else []
 
 
 def _limits(graph: Graph) -> dict[str, int]:

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from front_onnx.read.bodies import Body
 from front_onnx.read.graph import Edge, Graph, attribute, label
 from front_onnx.read.tensor_data import is_float
-from front_onnx.understand.atoms import Algebra, Axis, Conflict, size_of
+from front_onnx.understand.atoms import Algebra, Atom, Axis, Conflict, size_of
 from front_onnx.understand.computed import counts_up, is_filled, repeats
 from front_onnx.understand.copies import tie_copies
 from front_onnx.understand.equations import follow_siblings, solve
@@ -221,6 +221,21 @@ class Analysis:
     def symbols(self) -> dict[str, int]:
         """The symbolic dims and the sizes that stand for them."""
         return {name: size_of(axis) for name, axis in self._symbols.items()}
+
+    @property
+    def traced(self) -> dict[str, int]:
+        """Symbolic dims whose traced size is in the graph: those that were baked in and are no sums of others."""
+        axes = {name: self.algebra.expand(self._symbols[name]) for name in self.baked if name in self._symbols}
+        return {name: size_of(axis) for name, axis in axes.items() if all(atom.parts is None for atom in axis)}
+
+    def symbol_size(self, symbol: str, sizes: Mapping[str, int]) -> int:
+        """The size of a symbolic dim that is made of others (a mask over what is cached and what is new)."""
+
+        def size(atom: Atom) -> int:
+            names = [role.removeprefix("symbol:") for role in atom.roles if role.startswith("symbol:")]
+            return next((sizes[name] for name in names if name in sizes), atom.size)
+
+        return self.algebra.evaluate(self._symbols[symbol], size)
 
     def _input(self, name: str) -> Fact:
         shape = self.graph.declared_shape(name)

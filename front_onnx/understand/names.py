@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Self
 
-__all__ = ["common_stem", "continued", "counts", "follows", "prefix", "renumbered", "unused"]
+__all__ = ["Count", "common_stem", "continued", "counts", "follows", "prefix", "renumbered", "texts", "unused"]
 
 _DIGITS = re.compile(r"(\d+)")
 
@@ -47,6 +49,62 @@ def follows(first: str, second: str) -> bool:
     """True if the second name is the first with one of its numbers (perhaps written more than once) one higher."""
     steps = _steps((first, second))
     return steps is not None and {step for step in steps if step} == {1}
+
+
+@dataclass(frozen=True)
+class Count:
+    """Names that are one but for one number: `present.0.key`, `present.1.key`, ...
+
+    Attributes:
+        head: what stands before the number.
+        tail: what stands behind it.
+        first: the number of the first name, as written.
+        step: by how much it grows from name to name.
+    """
+
+    head: str
+    tail: str
+    first: str
+    step: int
+
+    @classmethod
+    def of(cls, names: Sequence[str], step: int = 1) -> Self | None:
+        """How names count, None if they do not; one name counts by its only number, with the given step."""
+        texts, numbers = _split(names[0])
+        steps = [step] * len(numbers) if len(names) == 1 else _steps(names)
+        if steps is None or None in steps or sum(map(bool, steps)) != 1:
+            return None
+        place = next(i for i, size in enumerate(steps) if size)
+        size = steps[place]
+        if size is None or size < 0:
+            return None
+        pieces = [piece for pair in zip(texts, [*numbers, ""], strict=True) for piece in pair]
+        at = 2 * place + 1
+        return cls("".join(pieces[:at]), "".join(pieces[at + 1 :]), numbers[place], size)
+
+    def at(self, index: int) -> str:
+        """The name at a place of the sequence."""
+        return self.head + _moved(self.first, index * self.step) + self.tail
+
+    def number(self, name: str) -> int | None:
+        """The number of a name, None if it does not belong to the sequence."""
+        digits = name[len(self.head) : len(name) - len(self.tail)]
+        found = name == self.head + digits + self.tail and digits.isascii() and digits.isdigit()
+        return int(digits) if found else None
+
+    def beginning(self, name: str) -> Self:
+        """The same count from another name on."""
+        return replace(self, first=name[len(self.head) : len(name) - len(self.tail)])
+
+    def moved(self, name: str, last: int, by: int) -> str:
+        """A name moved by so many places, if it counts on behind the number `last`."""
+        number = self.number(name)
+        return self.beginning(name).at(by) if number is not None and number > last else name
+
+
+def texts(name: str) -> tuple[str, ...]:
+    """What is left of a name without its numbers."""
+    return tuple(_split(name)[0])
 
 
 def prefix(names: Sequence[str]) -> str | None:

@@ -106,7 +106,8 @@ def _heads(atom: Atom) -> bool:
 
 
 def _inner(analysis: Analysis, atom: Atom) -> bool:
-    return all("inner" in a.roles and not a.fixed for a in analysis.algebra.free_atoms((atom,)))
+    atoms = analysis.algebra.free_atoms((atom,))
+    return all("inner" in a.roles and (not a.fixed or a.fixed.startswith("axis ")) for a in atoms)  # a cache has it too
 
 
 def share_meanings(analysis: Analysis, places: Iterable[tuple[Edge, ...]]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -56,6 +56,21 @@ class _Way:
         self.behind_cut: dict[str, tuple[_Cuts, int]] = {}  # does not depend on the source
 
 
+@dataclass(frozen=True)
+class _Meetings:
+    """Where inputs of the graph meet other data; what serves one segment only does so there only.
+
+    Attributes:
+        at: by input, the nodes that read other data beside what is made of it.
+        first: inputs by the first of these nodes.
+        before: by input, the nodes that read nothing but what is made of it.
+    """
+
+    at: dict[str, set[int]]
+    first: dict[int, list[str]]
+    before: dict[str, list[int]]
+
+
 class Flow:
     """The data flow of an analysed graph, with what is needed to cut it and compare its parts."""
 
@@ -70,11 +85,16 @@ class Flow:
         self._side: dict[str, _Hash] = {}
         self._signatures: dict[tuple[str, tuple[int, ...]], _Hash] = {}
         self._ways: dict[str, _Way] = {}
+        self._before: dict[str, dict[str, _Hash]] = {}
         self._counted: dict[tuple[str, ...], int] = {}
 
     def _is_data(self, name: str) -> bool:
         fact = self.analysis.facts.get(name)
         return fact is not None and fact.value is None and not fact.constant
+
+    def makes_data(self, index: int) -> bool:
+        """True if a node makes more than shape arithmetic."""
+        return any(self._is_data(name) for name in self.graph.nodes[index].output)
 
     def _has_weight(self, index: int) -> bool:
         node = self.graph.nodes[index]
@@ -189,10 +209,44 @@ class Flow:
         return {index: local[self.outputs[index][0]] for index in segment.nodes}
 
     def _hashes(self, start: str, nodes: Iterable[int]) -> dict[str, _Hash]:
-        local: dict[str, _Hash] = {start: (1, 1)}
+        local: dict[str, _Hash] = {}
+        inside = set(nodes)
+        for name in (name for index in inside for name in self._meetings.first.get(index, ())):
+            if self._meetings.at[name] <= inside:  # the keys of a cache, not a mask for all
+                local |= self._hashes_before(name)
+        local[start] = (1, 1)
         for index in nodes:
             self._hash_into(local, index, local)
         return local
+
+    @cached_property
+    def _meetings(self) -> _Meetings:
+        captured = set().union(*self.graph.captured.values())
+        root = {v.name: v.name for v in self.graph.inputs if self._is_data(v.name) and v.name not in captured}
+        at, before = defaultdict[str, set[int]](set), defaultdict[str, list[int]](list)
+        for index, names in enumerate(self.inputs):
+            roots = {root.get(name, "") for name in names}
+            if len(roots) == 1 and "" not in roots:
+                (name,) = roots
+                before[name].append(index)
+                root.update(dict.fromkeys(self.outputs[index], name))
+            else:
+                for name in roots - {""}:
+                    at[name].add(index)
+        first = defaultdict[int, list[str]](list)
+        for name, found in at.items():
+            first[min(found)].append(name)
+        return _Meetings(at, first, before)
+
+    def _hashes_before(self, name: str) -> dict[str, _Hash]:
+        """A graph input by its shape, and what is made of it before it meets other data."""
+        if name not in self._before:
+            shape = [n if isinstance(n, int) else "" for n in self.graph.declared_shape(name) or []]
+            made = {name: (hash(("input", tuple(shape))), hash(("input", len(shape))))}
+            for index in self._meetings.before[name]:
+                self._hash_into(made, index, made)
+            self._before[name] = made
+        return self._before[name]
 
     def _hash_into(self, made: dict[str, _Hash], index: int, local: Mapping[str, _Hash]) -> None:
         """Hash the outputs of a node whose data is in `local`, or aside."""

@@ -16,6 +16,7 @@ from front_onnx.understand.chosen import chosen_chains
 from front_onnx.understand.flowing import flowing_atoms
 from front_onnx.understand.looped import find_looped
 from front_onnx.understand.names import unused
+from front_onnx.understand.ports import free_inputs
 from front_onnx.understand.residual import chosen_residuals, found_residual
 from front_onnx.understand.rules import Shape
 from front_onnx.understand.scalars import share_meanings
@@ -163,6 +164,9 @@ def find_structure(graph: Graph, blocks: Sequence[str] = (), residuals: Sequence
     chains = sorted([*chains, *find_looped(analysis)], key=lambda chain: chain.units[0][0].nodes[-1])
     share_meanings(analysis, (place for chain in chains for place in chain.places.values()))
     analysis.algebra.settle()
+    flow = Flow(analysis)
+    for chain in chains:
+        free_inputs(flow, chain)
     found = [found_residual(analysis, chain) for chain in chains]
     widths, loose = chosen_residuals(analysis, chains, residuals, found)
     structure = Structure(analysis, chains, widths, [], loose)

@@ -11,6 +11,7 @@ from onnx import NodeProto
 from front_onnx.read.bodies import graphs_of, lay_out
 from front_onnx.read.graph import Edge, Graph
 from front_onnx.understand.names import unused
+from front_onnx.write.interface import Interface
 
 __all__ = ["Draft"]
 
@@ -21,7 +22,9 @@ class Draft:
     Attributes:
         proto: the model being made; its node list is written by `finish`.
         nodes: nodes of the source that are still there, by their number.
-        added: (number of the source node it follows, its template's number, node), in order.
+        added: (number of the source node it follows, its template's number, node, (chain, unit)), in order.
+        interface: the graph's inputs and outputs.
+        copies: tensors that were added or renamed, and the source's tensors they are like.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -31,11 +34,11 @@ class Draft:
         self.layout = lay_out(self.proto.graph)
         self.nodes: dict[int, NodeProto] = dict(enumerate(self.layout.nodes))
         self.added: list[tuple[int, int, NodeProto, tuple[int, int]]] = []
-        self.outputs = set(graph.outputs)
+        self.interface = Interface(graph)
         self.tensors = set(graph.producer) | set(graph.constants) | {v.name for v in graph.proto.input}
         self.tensors |= {name for body in self.layout.all_bodies() for name in body.inputs}
         self.names = {node.name for node in graph.nodes}
-        self.copies: dict[str, str] = {}  # tensors that were added, and the source's tensors they are like
+        self.copies: dict[str, str] = {}
 
     def all_nodes(self) -> Iterable[NodeProto]:
         """Every node of the draft, unordered."""
@@ -72,6 +75,27 @@ class Draft:
                 if name in names:
                     node.input[slot] = names[name]
 
+    def settle(self) -> None:
+        """Give inputs and outputs their names, and write both lists."""
+        self.interface.declare(self.proto.graph)
+        names = self.interface.named()
+        outputs = self.interface.outputs.tensors
+        for name in sorted({*names.values(), *outputs} & self.tensors - set(names)):
+            names[name] = self.new_tensor(name)  # another tensor has the name
+        moved = {tensor: name for tensor, name in names.items() if tensor != name}
+        nodes = list(self.all_nodes())
+        for node in nodes:
+            for slot, tensor in enumerate(node.output):
+                node.output[slot] = moved.get(tensor, tensor)
+        self.rename(moved, nodes)
+        like = {name: self.copies.get(tensor, tensor) for tensor, name in moved.items()}
+        self.copies = {name: old for name, old in self.copies.items() if name not in moved} | like
+        for name, tensor in outputs.items():
+            if names[tensor] != name:
+                node = onnx.helper.make_node("Identity", [names[tensor]], [name], name=self.new_node_name("Identity"))
+                self.added.append((len(self.graph.nodes), -1, node, (-1, -1)))
+                self.copies[name] = self.copies.get(names[tensor], tensor)
+
     def finish(self) -> None:
         """Write the node list in topological order, near the source's, without nodes that nothing needs any more."""
         self._finish_bodies()
@@ -82,7 +106,7 @@ class Draft:
         main = self.graph.layout.main.nodes
         dead = [main[i] for i in _dead([self.graph.nodes[i] for i in main], self.graph.outputs)]
         dead_before = {id(self.nodes[i]) for i in dead if i in self.nodes}
-        dead_now = _dead(ordered, self.graph.outputs)
+        dead_now = _dead(ordered, self.interface.outputs.tensors)
         kept = [n for i, n in enumerate(ordered) if i not in dead_now or id(n) in dead_before]
         copies = [_copy(node) for node in kept]
         del self.proto.graph.node[:]

@@ -53,6 +53,7 @@ def rewrite(plan: Plan) -> Rewritten:
     draft = Draft(plan.structure.graph)
     for number in range(len(plan.structure.chains)):
         resize_chain(draft, plan, number)
+    draft.settle()
     constants = _Constants(draft, plan)
     constants.place()
     constants.rename(moved_names(plan))
@@ -268,14 +269,14 @@ def _set_shapes(draft: Draft, plan: Plan) -> None:
     """Declared sizes of inputs, outputs and inner tensors; names of symbolic dims stay."""
     graph = draft.proto.graph
     facts = plan.structure.analysis.facts
+    outputs = {v.name for v in graph.output}
     made = {name for found in all_graphs(graph) for node in found.node for name in node.output}
     infos = {v.name: v for v in graph.value_info}
     for name, like in draft.copies.items():
-        if like in infos and name in made and name not in infos:
+        if like in infos and name in made and name not in infos and name not in outputs:
             copy = graph.value_info.add()
             copy.CopyFrom(infos[like])
             copy.name = name
-            facts.setdefault(name, facts[like])
     for found in all_graphs(graph):
         _drop_infos(found)
     constants = {tensor.name: tensor for found in all_graphs(graph) for tensor in found.initializer}
@@ -286,7 +287,7 @@ def _set_shapes(draft: Draft, plan: Plan) -> None:
         if constant is not None:
             _set_dims(info, list(constant.dims))
             continue
-        fact = facts.get(info.name)
+        fact = facts.get(draft.copies.get(info.name, info.name))
         if fact is None or fact.axes is None or not info.type.tensor_type.HasField("shape"):
             continue
         declared = info.type.tensor_type.shape.dim

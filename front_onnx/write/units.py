@@ -2,7 +2,8 @@
 
 Depth shrinks by dropping the last units and grows by copying the last one; the weights of all units are resampled
 anyway, so which ones are kept carries no meaning. Earlier units stay because others may read shape arithmetic from
-them. What stands outside and reads the last unit reads the new last unit.
+them. What stands outside and reads the last unit reads the new last unit. Inputs and outputs of the graph that belong
+to units (`understand/ports.py`) go and come with them.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import label
 from front_onnx.understand.blocks import Chain
 from front_onnx.understand.names import continued, prefix, renumbered
+from front_onnx.understand.ports import find_ports
 from front_onnx.write.draft import Draft
 
 __all__ = ["resize_chain"]
@@ -25,7 +27,8 @@ def resize_chain(draft: Draft, plan: Plan, number: int) -> None:
     """Give chain `number` of the plan its number of units.
 
     Raises:
-        FrontError: if something outside uses what a unit computes (a hidden state that leaves the graph).
+        FrontError: if something outside uses what a unit computes, or an input or output of the graph belongs to a unit
+            and does not count with it.
     """
     chain, target = plan.structure.chains[number], plan.units[number]
     if target == len(chain.units) or chain.loop is not None:
@@ -43,18 +46,23 @@ class _Editor:
         self.draft, self.plan, self.number, self.chain = draft, plan, number, chain
         self.graph = plan.structure.graph
         self.flow = plan.structure.flow
-        self.own = [self.flow.private(unit) for unit in chain.units]
+        self.ports = find_ports(self.flow, chain)
+        self.own = [self.flow.private(unit) | more for unit, more in zip(chain.units, self.ports.branches, strict=True)]
         self.inside = set().union(*self.own)
+        self.numbered = {name for port in self.ports.outputs for name in port.names}
 
     def refuse_taps(self) -> None:
         """Only the end of the last unit may be used as data outside; shapes may be read anywhere."""
+        for name, reason in self.ports.refused:
+            readers = [edge.node for edge in self.graph.consumers.get(name, ())]
+            raise self._refusal(f"{name}: {reason}", self.graph.producer.get(name, min(readers, default=0)))
         needed = self.flow.behind(*self.graph.outputs)
         for unit, own in enumerate(self.own):
             for index in own:
                 for name in self.graph.nodes[index].output:
                     if name == self.chain.end:
                         continue
-                    if name in self.draft.outputs:
+                    if name in self.graph.outputs and name not in self.numbered:
                         raise self._refusal(f"output {name} leaves the graph from block {unit}", index)
                     for edge in self.graph.consumers.get(name, ()):
                         home = self.graph.layout.home(edge.node)
@@ -87,22 +95,38 @@ class _Editor:
                         names[name] = self.graph.nodes[there[target - 1]].output[slot]
         last = self.chain.units[target - 1][-1].end if target else self.chain.start
         names[self.chain.end] = last
+        gone = len(self.chain.units) - target
+        if any(gone > len(port.names) for port in self.ports.outputs):
+            raise self._refusal("no block would be left to make its outputs", self.graph.producer[self.chain.end])
+        interface = self.draft.interface
+        self._end_at(last)
+        self._unwrap()
+        interface.outputs.drop(self.ports.outputs, gone)
+        interface.inputs.drop(self.ports.inputs, gone)
+        for port in self.ports.inputs if target else ():
+            names |= dict.fromkeys(port.names[target:], port.names[target - 1])
         for own in self.own[target:]:
             for index in own:
-                del self.draft.nodes[index]
+                self.draft.nodes.pop(index, None)
         self.draft.rename(names, self._outside())
-        if self.chain.end in self.draft.outputs:
-            self._take_output_name(last)
 
-    def _take_output_name(self, last: str) -> None:
-        """The graph's output keeps its name."""
-        if last not in self.graph.producer:
-            raise self._refusal("no block would be left to make an output", self.graph.producer[self.chain.end])
-        for node in self.draft.all_nodes():
-            for slot, name in enumerate(node.output):
-                if name == last:
-                    node.output[slot] = self.chain.end
-        self.draft.rename({last: self.chain.end}, self.draft.all_nodes())
+    def _end_at(self, last: str) -> None:
+        """What leaves the graph from the chain's end leaves it from its new end, unless it is numbered."""
+        if self.chain.end not in self.numbered:
+            self.draft.interface.rebind(self.chain.end, last)
+
+    def _unwrap(self) -> None:
+        """Numbered outputs become the tensors they are; the Identity nodes before them go."""
+        outputs = self.draft.interface.outputs.tensors
+        for port in self.ports.outputs:
+            for name, tensor in zip(port.names, port.tensors, strict=False):
+                known = next(key for key, value in outputs.items() if value == name)
+                while name != tensor:
+                    index = self.graph.producer[name]
+                    self.draft.nodes.pop(index, None)
+                    self.draft.rename({name: tensor}, self.draft.all_nodes())
+                    name = self.graph.nodes[index].input[0]
+                outputs[known] = tensor
 
     # -- growing ----------------------------------------------------------------------------------------------
 
@@ -113,23 +137,40 @@ class _Editor:
         stems = self._stems()
         after = max(template)
         start, end = self.chain.start_of(-1), self.chain.end
-        feed, mapped = end, {}
+        taken = [port.names[-1] for port in self.ports.inputs]
+        feed, made = end, []
         for unit in range(len(self.chain.units), target):
             mapped = {start: feed}
+            for port in self.ports.inputs:
+                mapped[port.names[-1]] = self.draft.new_tensor(port.count.at(unit))
+                self.draft.copies[mapped[port.names[-1]]] = port.names[-1]
             for index in template:
                 node = self._copy(index, unit, places.get(index), stems, mapped)
                 self.draft.added.append((after, index, node, (self.number, unit)))
             feed = mapped[end]
-        del mapped[start]
-        if end in self.draft.outputs:
-            self._swap_output(end, feed, template)
-            mapped.pop(end)
+            made.append(mapped)
+        self._end_at(feed)
+        self._unwrap()
+        self._extend(made)
+        for name in (start, *taken):
+            del mapped[name]
         self.draft.rename(mapped, self._outside(template))
+
+    def _extend(self, made: list[dict[str, str]]) -> None:
+        """Declare the inputs and outputs of added units, given what the last unit's tensors are in each of them."""
+        ports, interface = self.ports, self.draft.interface
+        interface.inputs.extend(ports.inputs, [[unit[port.names[-1]] for unit in made] for port in ports.inputs])
+        outputs = []
+        for port in ports.outputs:
+            tensors = [unit.get(port.tensors[-1], port.tensors[-1]) for unit in made]
+            outputs.append([port.tensors[-1], *tensors[:-1]] if port.short else tensors)
+        interface.outputs.extend(ports.outputs, outputs)
 
     def _template(self) -> set[int]:
         """The nodes of the last unit, and side nodes it reads that depend on it (shape arithmetic others share)."""
         own = self.own[-1]
         made = {name for index in own for name in self.graph.nodes[index].output} | {self.chain.start_of(-1)}
+        made.update(port.names[-1] for port in self.ports.inputs)
         behind: set[int] = set()
         waiting = list(own)
         while waiting:
@@ -161,7 +202,7 @@ class _Editor:
         ahead = unit - len(self.chain.units) + 1
 
         def name_like(names: list[str]) -> str:
-            clean = [n for n in names if n not in self.draft.outputs] or names
+            clean = [n for n in names if n not in self.graph.outputs] or names
             if len(clean) > 1:
                 return continued(clean, unit)
             return renumbered(clean[0], stems, ahead * self.chain.layers)
@@ -179,19 +220,3 @@ class _Editor:
             if len(values) > 1 and all(v is not None for v in values):
                 entry.value = continued([v for v in values if v is not None], unit)
         return node
-
-    def _swap_output(self, end: str, last: str, template: list[int]) -> None:
-        """The last copy makes the graph's output; what the template makes gets a name of its own."""
-        inner = self.draft.copies[last]
-        fresh = self.draft.new_tensor(f"{inner}_inner")
-        self.draft.copies[fresh] = end
-        added = [node for _, _, node, unit in self.draft.added if unit[0] == self.number]
-        self.draft.rename({end: fresh}, added)
-        for index in template:
-            for slot, name in enumerate(self.draft.nodes[index].output):
-                if name == end:
-                    self.draft.nodes[index].output[slot] = fresh
-        for node in added:
-            for slot, name in enumerate(node.output):
-                if name == last:
-                    node.output[slot] = end

@@ -32,6 +32,7 @@ from matrix.table import write_table
 
 SUITES = (
     "torch_text",
+    "torch_cache",
     "torch_vision",
     "keras_models",
     "jax_models",

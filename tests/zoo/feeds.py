@@ -23,10 +23,10 @@ def _feed(view: View, seed: int, sizes: tuple[int, ...], padded: bool) -> dict[s
             continue
         shape = []
         for dim in entry.type.tensor_type.shape.dim:
-            if dim.HasField("dim_value"):
-                shape.append(dim.dim_value)
-            else:
-                shape.append(named.setdefault(dim.dim_param, sizes[min(len(named), len(sizes) - 1)]))
+            parts = dim.dim_param.split(" + ")  # a mask is as long as what is cached and what is new
+            for name in parts if not dim.HasField("dim_value") else ():
+                named.setdefault(name, sizes[min(len(named), len(sizes) - 1)])
+            shape.append(dim.dim_value if dim.HasField("dim_value") else sum(named[name] for name in parts))
         dtype = onnx.helper.tensor_dtype_to_np_dtype(entry.type.tensor_type.elem_type)
         if "mask" in entry.name:
             values = np.ones(shape)

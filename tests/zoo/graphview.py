@@ -107,6 +107,17 @@ class View:
         """What a node reads."""
         return [self.look_up(self.node_scope[number], name) for name in self.nodes[number].input]
 
+    def symbols(self, number: int) -> list[str]:
+        """The names of the sizes that a Shape node takes from an input; none if one of them has no name."""
+        node = self.nodes[number]
+        source = self.operands(number)[0] if node.op_type == "Shape" else ABSENT
+        declared = self.type_of(source) if source.kind == "input" else None
+        if declared is None:
+            return []
+        given = {attribute.name: attribute.i for attribute in node.attribute}
+        dims = declared.tensor_type.shape.dim[given.get("start", 0) : given.get("end")]
+        return [dim.dim_param for dim in dims] if all(dim.dim_param for dim in dims) else []
+
     def array(self, value: Value) -> np.ndarray:
         """The contents of a constant."""
         return self.constants[value.scope, value.name]

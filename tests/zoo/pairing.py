@@ -75,12 +75,19 @@ class _Walk:
     def order(self, ours: int, theirs: int) -> list[tuple[Value, Value]] | None:
         """The first order in which the operands of two nodes agree; None where there is none."""
         mine, wanted = self.resized.operands(ours), self.native.operands(theirs)
+        if self._one_size(ours, theirs):
+            return []
         swappable = self.native.nodes[theirs].op_type in _COMMUTATIVE and len(wanted) == 2
         for candidate in (mine, mine[::-1]) if swappable else (mine,):
             pairs = list(zip(candidate, wanted, strict=True))
             if self._all_agree(pairs):
                 return pairs
         return None
+
+    def _one_size(self, ours: int, theirs: int) -> bool:
+        """Whether two nodes take a size that the declarations of two inputs call by one name: dynamo takes any."""
+        taken = [view.symbols(number) for view, number in ((self.resized, ours), (self.native, theirs))]
+        return bool(taken[0]) and taken[0] == taken[1]
 
     def _all_agree(self, pairs: list[tuple[Value, Value]]) -> bool:
         for ours, theirs in pairs:  # noqa: SIM110 - a generator inside all() would recurse on the C stack
@@ -154,6 +161,8 @@ class _Walk:
         a, b = self.resized.nodes[ours], self.native.nodes[theirs]
         if (a.op_type, a.domain, len(a.input)) != (b.op_type, b.domain, len(b.input)):
             return  # reported; what is behind them has no counterpart
+        if self._one_size(ours, theirs):
+            return
         pairs = self.order(ours, theirs)
         wanted = self.native.operands(theirs)
         if pairs is None:
