@@ -134,7 +134,7 @@ def _line(error: Exception) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suite", action="append", help=f"one of {', '.join(SUITES)}")
-    parser.add_argument("--only", default="*", help="rows whose 'name exporter' matches this pattern")
+    parser.add_argument("--only", action="append", help="rows whose 'name exporter' matches this pattern")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--json", type=Path, help="write the results here as well")
     parser.add_argument("--keep", type=Path, help="keep the models in this folder, and use exports that are there")
@@ -145,7 +145,7 @@ def main() -> None:
     with multiprocessing.get_context("spawn").Pool(options.jobs, maxtasksperchild=8) as pool:
         suites = options.suite or SUITES
         rows = [(s, row, keep) for s, listed in zip(suites, pool.map(names, suites), strict=True) for row in listed]
-        rows = [r for r in rows if fnmatch.fnmatch(r[1], options.only)]
+        rows = [r for r in rows if any(fnmatch.fnmatch(r[1], only) for only in options.only or ["*"])]
         for done, found in enumerate(pool.imap_unordered(_run, rows), 1):
             results.append(found)
             print(f"[{done}/{len(rows)}] {found['outcome']:9} {found['name']} {found['exporter']}", flush=True)
