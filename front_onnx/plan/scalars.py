@@ -1,8 +1,9 @@
 """Planning the scalars of blocks: one number per block, learned like any weight or computed from the depth.
 
 Floats of one element are followed as numbers, for a width may hide in them. What stands in the same place of every
-block and has no such meaning is one of three things: a sequence over the blocks (1/(i+1)), which goes on; a power of
-the number of blocks (DeepNorm), which follows it; or a weight that differs between blocks, resampled like all others.
+block and has no such meaning is one of two things: a sequence over the blocks (1/(i+1)), which goes on, or a weight
+that differs between blocks, resampled like all others. What is equal in all blocks stays; if it looks like a power of
+their number (DeepNorm), a warning says so, for a value alone proves nothing.
 """
 
 from __future__ import annotations

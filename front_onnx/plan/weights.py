@@ -117,7 +117,12 @@ class _Weights:
         if len(set(values)) == 1:
             layers = target * chain.layers + bool(chain.lead)
             power = depth_power(values[0], chain.depth, layers)
-            return None if power is None else [holding(power)] * target
+            if power is not None and layers != chain.depth:
+                self.plan.warnings.append(
+                    f"{names[0]} is {values[0]:.6g} in every block, perhaps a power of the depth {chain.depth}, "
+                    f"which would be {power:.6g} at {layers}: left as it is"
+                )
+            return None
         sequence = continued(values, chain.layers)
         if sequence is None:
             return self._stack(edges, target)
