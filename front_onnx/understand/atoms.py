@@ -260,7 +260,8 @@ class Algebra:
         """
         a, b = list(self.expand(left)), list(self.expand(right))
         if size_of(a) != size_of(b):
-            raise Conflict(f"{size_of(a)} is not {size_of(b)}", Fraction(size_of(b), size_of(a)))
+            ratio = Fraction(size_of(b), size_of(a)) if size_of(a) else None
+            raise Conflict(f"{size_of(a)} is not {size_of(b)}", ratio)
         try:
             self._unify(a[::-1], b[::-1])
         except Conflict:
