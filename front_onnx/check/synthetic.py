@@ -101,7 +101,8 @@ def _parts(graph: Graph, dim: str, limits: Mapping[str, int]) -> list[str]:
     """What a symbolic dim is the sum of; empty if it is none."""
     if "+" in dim:
         return [part.strip() for part in dim.split("+")]
-    kinds = {v.name: helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type).kind for v in graph.inputs}
+    tensors = [v for v in graph.inputs if v.type.HasField("tensor_type")]  # sequences and optional inputs have no kind
+    kinds = {v.name: helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type).kind for v in tensors}
     masks = {name for name, kind in kinds.items() if kind in "biu" and name not in limits}
     by_dim: dict[str, set[str]] = defaultdict(set)
     for name, place, other in _symbols(graph):

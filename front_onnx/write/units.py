@@ -209,8 +209,9 @@ class _Editor:
 
         peers = [self.graph.nodes[i] for i in there] if there else [source]
         node.name = self.draft.new_node_name(name_like([p.name for p in peers]))
+        current = self.draft.nodes.get(index, source)  # it may read another chain, which has a new end by now
         for slot, name in enumerate(source.input):
-            node.input[slot] = mapped.get(name, name)
+            node.input[slot] = mapped.get(name, current.input[slot])
         for slot, name in enumerate(source.output):
             if name:
                 node.output[slot] = mapped[name] = self.draft.new_tensor(name_like([p.output[slot] for p in peers]))

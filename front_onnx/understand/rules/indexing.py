@@ -275,6 +275,8 @@ def _segment(ctx: Context, axis: Axis, start: object, end: object, step: int) ->
         if isinstance(start, Literal) and start.value == -total:
             start.site.bind(axis, sign=-1, reader=ctx.index)
         return axis
+    if length == 0:
+        return ctx.algebra.new(0, fixed="an empty slice")
     if first == 0 and step == 1 and isinstance(end, Extent) and ctx.is_fixed(end.axis):
         ctx.fix(axis, "cut at run time")
         ctx.records.cut_alike(end.axis, axis)
