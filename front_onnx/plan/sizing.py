@@ -71,12 +71,11 @@ def _check_loop(structure: Structure, chain: Chain, wanted: int) -> None:
 
 
 def _check_followed(structure: Structure, chain: Chain) -> None:
-    """What leads to a chain has to be understood: an unfollowed node may hide that more blocks stand before it."""
+    """Weights between an unfollowed node and a chain may be one more block of it, which is not counted."""
     flow, graph = structure.flow, structure.graph
-    own = {node for unit in chain.units for segment in unit for node in segment.nodes}
-    before = flow.behind(chain.start) - own
+    before = flow.behind(chain.start)
     for node, reason in structure.analysis.troubles:
-        if node in before:
+        if node in before and any(flow.weighted[after] for after in flow.following(node, before)):
             raise FrontError(
                 f"the depth of {chain.name} cannot change: what comes before its blocks cannot be followed: {reason}",
                 node=label(graph.nodes[node]),

@@ -185,6 +185,7 @@ class _Namer:
         self.partners: dict[Atom, set[Atom]] = defaultdict(set)
         self.outer: dict[Atom, set[Atom]] = defaultdict(set)  # the partners before an atom in a product
         self.uneven: set[Atom] = set()  # segments beside others of another size
+        self.wholes: dict[Atom, set[int]] = defaultdict(set)  # sizes of the axes that an atom is a part of
         self.times: dict[Atom, int] = {}
         for edge, fact in self.analysis.uses.items():
             for axis in fact.axes or () if fact.value is None else ():
@@ -208,19 +209,21 @@ class _Namer:
             if fact is not None and fact.constant and Edge(index, 0) in self.analysis.uses:
                 yield Edge(index, 0), fact.axes or ()
 
-    def _note(self, axis: Axis, edge: Edge, outer: tuple[Atom, ...] = ()) -> None:
+    def _note(self, axis: Axis, edge: Edge, outer: tuple[Atom, ...] = (), whole: int | None = None) -> None:
         atoms = self.algebra.expand(axis)
+        whole = size_of(axis) if whole is None else whole
         for place, atom in enumerate(atoms):
             others = (*outer, *(a for a in atoms if a is not atom))
             if atom.parts is not None:
                 for part in atom.parts:
-                    self._note(part, edge, others)
+                    self._note(part, edge, others, whole)
                 segments = list(self._segments(atom))
                 if len(set(map(size_of, segments))) > 1:
                     self.uneven.update(a for segment in segments for a in segment)
                 self._note_halves(atom)
             else:
                 self.edges[atom].append(edge)
+                self.wholes[atom].add(whole)
                 self.partners[atom].update(others)
                 self.outer[atom].update((*outer, *atoms[:place]))
 
@@ -276,7 +279,7 @@ class _Namer:
             return "groups", "the number of groups is kept, channels per group scale"
         if atom in residual:
             return "residual", None
-        if atom not in self.flowing and not self._as_wide_as_its_chain(atom):
+        if atom not in self.flowing and not self._makes_up_the_width(atom):
             return "fixed", "no data flows through it"
         if not atom.roles & {"contracted", "inner"}:
             if atom not in self.outside:
@@ -328,6 +331,11 @@ class _Namer:
         """A feature behind a nonlinearity is as wide as the residual; squashed logits are not."""
         residual = self.structure.residual_of(self._chain(atom))
         return residual is not None and size_of(residual) == atom.size
+
+    def _makes_up_the_width(self, atom: Atom) -> bool:
+        """True if this is, alone or with others (sines beside cosines), an axis as wide as the residual."""
+        residual = self.structure.residual_of(self._chain(atom))
+        return residual is not None and size_of(residual) in self.wholes[atom]
 
     def _has(self, name: str, atom: Atom) -> bool:
         axes = self.analysis.facts[name].axes or ()
