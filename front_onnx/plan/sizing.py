@@ -41,8 +41,7 @@ def target_units(structure: Structure, request: Request) -> list[int]:
         if wanted is None:
             continue
         chain = chains[number]
-        if wanted != chain.depth:
-            _check_followed(structure, chain)
+        _check_followed(structure, chain)
         lead = int(bool(chain.lead))
         layers = wanted - lead
         if layers % chain.layers or layers < (0 if lead else chain.layers):

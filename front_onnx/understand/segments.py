@@ -22,6 +22,7 @@ import numpy as np
 from onnx import helper
 
 from front_onnx.read.graph import Edge
+from front_onnx.read.tensor_data import is_float
 from front_onnx.understand.analysis import Analysis
 from front_onnx.understand.names import counts
 from front_onnx.understand.numbers import value_of
@@ -102,7 +103,11 @@ class Flow:
             return True
         for slot, name in enumerate(node.input):
             fact = self.analysis.uses.get(Edge(index, slot)) or self.analysis.facts.get(name)
-            if fact is not None and fact.constant and fact.value is None and fact.axes:
+            if fact is None:  # of a node that could not be followed
+                tensor = self.graph.constants.get(name)
+                if tensor is not None and tensor.dims and is_float(helper.tensor_dtype_to_np_dtype(tensor.data_type)):
+                    return True
+            elif fact.constant and fact.value is None and fact.axes:
                 return True
         return False
 
