@@ -242,6 +242,19 @@ class Algebra:
             start = end
         raise Conflict(f"a cut at {at} is outside {first.size}")
 
+    def shuffled(self, axis: Iterable[Atom], segments: int) -> Axis | None:
+        """One of equal segments of an axis that ends in as many fixed entries (channels after a shuffle), or None.
+
+        No factor of the lead says where such a cut falls: a segment is as long as the lead, at every size.
+        """
+        atoms = self.expand(axis)
+        for place in range(len(atoms) - 1, 0, -1):
+            if not self._all_fixed(atoms[place:]):
+                break
+            if size_of(atoms[place:]) == segments:
+                return None if self._all_fixed(atoms[:place]) else atoms[:place]
+        return None
+
     def _segments(self, axes: Iterable[Axis]) -> Iterator[Axis]:
         for axis in axes:
             expanded = self.expand(axis)

@@ -2,7 +2,8 @@
 
 It does all that a block does and more (a projection beside the shortcut, a larger stride), or the same in another order
 between the same axes (exporters merge a transpose at its start with the one before), or it sums over weights as
-a block does and its names count with the chain's (a first block without a shortcut, or without its norm).
+a block does and its names count with the chain's (a first block without a shortcut, or without its norm), or it is the
+whole of a module that counts with theirs.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from front_onnx.read.graph import Edge
 from front_onnx.understand.names import follows
 from front_onnx.understand.paths import Path
 from front_onnx.understand.runs import Run
@@ -39,8 +39,19 @@ def find_lead(flow: Flow, path: Path, run: Run, layers: int) -> tuple[Segment, .
         if len(nodes) >= len(layer):
             if _precedes(flow, nodes, layer):
                 return lead
-            return _projected(flow, path, range(start, run.start), unit, taken) if len(nodes) > len(layer) else ()
+            found = _projected(flow, path, range(start, run.start), unit, taken) if len(nodes) > len(layer) else ()
+            return found or _module(flow, path, run, taken, len(layer))
     return ()
+
+
+def _module(flow: Flow, path: Path, run: Run, taken: set[int], weights: int) -> tuple[Segment, ...]:
+    """All there is of a module whose name is that of the first unit with its number less one."""
+    own = flow.module(path.segments[run.start : run.start + run.period])
+    start = run.start
+    while start > 0 and start - 1 not in taken and follows(flow.module(path.segments[start - 1 : run.start]), own):
+        start -= 1
+    lead = tuple(path.segments[start : run.start])
+    return lead if len(_weighted(flow, lead)) >= weights else ()
 
 
 def _projected(flow: Flow, path: Path, stretch: range, unit: Sequence[Segment], taken: set[int]) -> tuple[Segment, ...]:
@@ -72,10 +83,7 @@ def _operators(flow: Flow, stretch: Sequence[Segment]) -> Counter[str]:
 
 def _weighted(flow: Flow, stretch: Sequence[Segment]) -> list[int]:
     """The nodes that sum over a weight, in order."""
-    sums = flow.analysis.contractions
-    return [
-        i for s in stretch for i in s.nodes if any(Edge(i, n) in sums for n in range(len(flow.graph.nodes[i].input)))
-    ]
+    return [i for segment in stretch for i in segment.nodes if i in flow.analysis.weighted]
 
 
 def _precedes(flow: Flow, nodes: Sequence[int], layer: Sequence[int]) -> bool:

@@ -13,6 +13,7 @@ from itertools import accumulate
 import numpy as np
 
 from front_onnx.understand.analysis import Analysis
+from front_onnx.understand.atoms import Axis, size_of
 from front_onnx.understand.segments import Flow, Segment
 
 __all__ = ["Run", "find_runs", "single_runs"]
@@ -94,5 +95,13 @@ def _same_axes(analysis: Analysis, left: str, right: str) -> bool:
         a is not None
         and b is not None
         and len(a) == len(b)
-        and all(analysis.algebra.same(x, y) for x, y in zip(a, b, strict=True))
+        and all(_same(analysis, x, y) for x, y in zip(a, b, strict=True))
+    )
+
+
+def _same(analysis: Analysis, left: Axis, right: Axis) -> bool:
+    """True for one axis, and for axes that differ only in factors that stay (the groups of a shuffle)."""
+    kept = [tuple(atom for atom in analysis.algebra.expand(axis) if not atom.fixed) for axis in (left, right)]
+    return analysis.algebra.same(left, right) or (
+        bool(kept[0]) and size_of(left) == size_of(right) and analysis.algebra.same(*kept)
     )

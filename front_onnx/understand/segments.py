@@ -387,6 +387,12 @@ class Flow:
                 if all(scopes):
                     yield scopes
 
+    def module(self, stretch: Sequence[Segment]) -> str:
+        """The module path that the nodes of a stretch share, those that have one; empty if they are of several."""
+        nodes = [node for segment in stretch for node in segment.nodes]
+        paths = [self.graph.scope(n) or self.graph.nodes[n].name.rpartition("/")[0] for n in nodes]
+        return commonpath([p if p.startswith("/") else "/" + p.replace(".", "/") for p in paths if p] or [""])
+
     def common_path(self, units: Sequence[Sequence[Segment]]) -> str | None:
         """The module path that all nodes of the only unit share, without the number of the block."""
         nodes = [node for unit in units for segment in unit for node in segment.nodes]

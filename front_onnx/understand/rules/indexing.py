@@ -309,6 +309,14 @@ def _cut(ctx: Context, axis: Axis, start: tuple[object, int], end: tuple[object,
     total = size_of(axis)
     (first_number, first), (last_number, last) = start, end
     kept = axis
+    count, rest = divmod(total, last - first)
+    segment = ctx.algebra.shuffled(axis, count) if not rest and first % (last - first) == 0 else None
+    if segment is not None:
+        place = first // (last - first)
+        ends = [(first_number, place)] if first else []
+        for number, before in (*ends, (last_number, place + 1)):
+            _bind(ctx, number, ctx.algebra.total([segment] * before), ctx.algebra.total([segment] * (count - before)))
+        return segment
     if first:
         head, kept = ctx.algebra.cut(axis, first)
         _bind(ctx, first_number, head, kept)

@@ -177,9 +177,10 @@ def split(ctx: Context) -> None:
     sizes = [int(value_of(n)) for n in numbers] if numbers else attribute or [chunk] * (outputs - 1)
     if sum(sizes) < total:
         sizes = [*sizes, total - sum(sizes)]
-    parts: list[Axis] = []
-    rest = axes[at]
-    for wanted in sizes[:-1]:
+    segment = ctx.algebra.shuffled(axes[at], outputs) if len(set(sizes)) == 1 else None
+    parts: list[Axis] = [segment] * (outputs - 1) if segment is not None else []
+    rest = axes[at] if segment is None else segment
+    for wanted in sizes[:-1] if segment is None else ():
         part, rest = ctx.algebra.cut(rest, wanted)
         parts.append(part)
     parts.append(rest)
