@@ -27,7 +27,9 @@ def find_lead(flow: Flow, path: Path, run: Run, layers: int) -> tuple[Segment, .
     if before.start >= 0 and taken.isdisjoint(before):
         lead = tuple(path.segments[i] for i in before)
         one, other = _operators(flow, unit), _operators(flow, lead)
-        if one < other or (one == other and _keeps_axes(flow, lead)):
+        if (one < other and len(_weighted(flow, lead)) <= _most(flow, unit, layers)) or (
+            one == other and _keeps_axes(flow, lead)
+        ):
             return lead
     layer = _weighted(flow, unit)
     layer = layer[: len(layer) // layers]
@@ -40,8 +42,15 @@ def find_lead(flow: Flow, path: Path, run: Run, layers: int) -> tuple[Segment, .
             if _precedes(flow, nodes, layer):
                 return lead
             found = _projected(flow, path, range(start, run.start), unit, taken) if len(nodes) > len(layer) else ()
+            if len(_weighted(flow, found)) > _most(flow, unit, layers):
+                found = ()
             return found or _module(flow, path, run, taken, len(layer))
     return ()
+
+
+def _most(flow: Flow, unit: Sequence[Segment], layers: int) -> int:
+    """How many weights a lead may sum over: twice what a layer does, or it is a stage and no block."""
+    return 2 * len(_weighted(flow, unit)) // layers
 
 
 def _module(flow: Flow, path: Path, run: Run, taken: set[int], weights: int) -> tuple[Segment, ...]:

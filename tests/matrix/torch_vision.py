@@ -243,11 +243,13 @@ _SWIN_SIZES = per_stage(
 
 
 def _swin2sr(size: Size):
+    """Equal stages of two layers and a convolution: what repeats are the stages."""
+    (stages,), (width,) = size.depth, size.width
     config = tf.Swin2SRConfig(
         image_size=8,
-        embed_dim=size.width[0],
-        depths=list(size.depth),
-        num_heads=[size.width[0] // 5] * len(size.depth),
+        embed_dim=width,
+        depths=[2] * stages,
+        num_heads=[width // 5] * stages,
         window_size=4,
         upsampler="pixelshuffledirect",
     )
@@ -257,12 +259,7 @@ def _swin2sr(size: Size):
 ENTRIES += [
     *_entries("Swin", S_, _staged("SwinConfig", "SwinForImageClassification", 32, eager=True, **_SWIN), _SWIN_SIZES),
     *_entries("SwinV2", S_, _staged("Swinv2Config", "Swinv2ForImageClassification", 32, **_SWIN), _SWIN_SIZES),
-    *_entries(
-        "Swin2SR",
-        "super-resolution",
-        _swin2sr,
-        per_stage((2, 4), (20,), shallower=(2, 2), deeper=(4, 6), narrow=0.5, wide=1.5),
-    ),
+    *_entries("Swin2SR", "super-resolution", _swin2sr, PLAIN),
     *_entries(
         "PVT", S_, _staged("PvtConfig", "PvtForImageClassification", num_attention_heads=_heads()), _stages(2, 2, 3, 2)
     ),
@@ -305,7 +302,7 @@ ENTRIES += [
             num_attention_heads=_heads(),
             decoder_hidden_size=lambda d, w: w[0],
         ),
-        _stages(2, 2, 3, 2),
+        _and(2, _stages(2, 2, 3, 2)),  # and two more of the stages of its decoder, after the first two
         by_ratio=True,
         exporters=("torchscript",),
     ),
@@ -586,7 +583,7 @@ ENTRIES += [
         _SWIN_SIZES,
     ),
     *_entries("MaxViT", S_, lambda size: _maxxvit(("M", "M"), size), _stages(2, 3, width=(16, 32)), by_ratio=True),
-    *_entries("CoAtNet", S_, lambda size: _maxxvit(("C", "C", "T", "T"), size), _stages(2, 2, 3, 2), by_ratio=True),
+    *_entries("CoAtNet", S_, lambda size: _maxxvit(("C", "C", "T", "T"), size), _stages(2, 3, 3, 2), by_ratio=True),
     *_entries(
         "EfficientFormer",
         S_,
@@ -617,7 +614,10 @@ ENTRIES += [
         _stages(2, 2, 4, 2, shallower=2, deeper=2),
     ),
     *_entries(
-        "EdgeNeXt", S_, _timm_stages("edgenext_xx_small", heads=_heads(), **_DEPTHS, **_DIMS), _stages(2, 2, 3, 2)
+        "EdgeNeXt",
+        S_,
+        _timm_stages("edgenext_xx_small", heads=_heads(), depths=lambda d, w: (d[0], *(n + 1 for n in d[1:])), **_DIMS),
+        _stages(2, 2, 3, 2, width=(16, 24, 48, 64)),  # the last block of the later stages is of another kind
     ),
     *_entries(
         "InceptionNeXt",
