@@ -40,7 +40,7 @@ def _dims(pairs: tuple[str, ...]) -> dict[str, int]:
 @click.option(
     "--width",
     metavar="W[,W...]",
-    help="Residual width; other inner dims follow. One per stage where they differ.",
+    help="Residual width; other inner dims follow. One per stage where their widths differ.",
 )
 @click.option("--width-mult", metavar="F", help="A factor for all inner dims at once (0.5).")
 @click.option("--heads", metavar="N", help="Attention heads; the inner width still follows the residual width.")

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 from front_onnx.errors import FrontError
 from front_onnx.plan.heads import head_factors
-from front_onnx.plan.request import Request, per_chain, per_list
+from front_onnx.plan.request import Request, Sizes, per_chain, per_list
 from front_onnx.plan.rounding import Rounding
 from front_onnx.read.graph import label
 from front_onnx.understand.atoms import Atom, Axis, size_of
@@ -167,7 +167,10 @@ def _ratios(structure: Structure, request: Request) -> list[Fraction]:
         raise FrontError(f"--width has nothing to set: this model has {reason}", hint=hint, request=True)
     stages = [*(chain.name for chain in chains), "the model"]
     names = [f"{stages[members[0]]} {size}" for size, members in groups]
-    if len(groups) > 1 and len(per_list(request.width)) == 1:
+    typed: Sizes = request.width
+    if isinstance(typed, str | int) and str(typed).strip().isdigit() and len({size for size, _ in groups}) == 1:
+        typed = [int(typed)] * len(groups)  # an encoder and a decoder of one width
+    if len(groups) > 1 and len(per_list(typed)) == 1:
         raise FrontError(
             "this model has several residual widths",
             got=request.width,
@@ -175,7 +178,7 @@ def _ratios(structure: Structure, request: Request) -> list[Fraction]:
             hint="or scale all of them with --width-mult",
             request=True,
         )
-    for (size, members), wanted in zip(groups, per_chain("--width", request.width, names, "stage"), strict=True):
+    for (size, members), wanted in zip(groups, per_chain("--width", typed, names, "stage"), strict=True):
         if wanted == 0:
             raise FrontError("a width has to be positive", got=0, request=True)
         for number in members if wanted is not None else ():

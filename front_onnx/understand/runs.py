@@ -54,9 +54,18 @@ def find_runs(flow: Flow, segments: Sequence[Segment]) -> list[Run]:
         if not any(flow.weighted[i] for s in segments[start : start + period] for i in s.nodes):
             continue
         run = _best_rotation(flow, segments, start, stop, period)
+        if not _learns(flow, segments, run):
+            continue
         taken.update(range(run.start, run.stop))
         runs.append(run)
     return runs
+
+
+def _learns(flow: Flow, segments: Sequence[Segment], run: Run) -> bool:
+    """True if a unit sums over a weight or has weights of its own; a mask that is added twice makes no block."""
+    units = [segments[i : i + run.period] for i in range(run.start, run.stop, run.period)]
+    nodes = {i for segment in units[0] for node in segment.nodes for i in (node, *flow.graph.layout.inside(node))}
+    return not flow.analysis.weighted.isdisjoint(nodes) or bool(flow.counted_names(units))
 
 
 def _best_rotation(flow: Flow, segments: Sequence[Segment], start: int, stop: int, period: int) -> Run:

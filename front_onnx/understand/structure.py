@@ -288,7 +288,17 @@ class _Namer:
                 return "fixed", "an output of the model"
         elif "contracted" not in atom.roles and self.analysis.contractions.keys().isdisjoint(self.edges[atom]):
             return "fixed", "no weight contracts it"  # learned tokens: only attention sums over them
+        elif "contracted" not in atom.roles and self._scaled_beside_another(atom):
+            return "fixed", "no weight contracts it"  # the state of a scan
         return "inner", None
+
+    def _scaled_beside_another(self, atom: Atom) -> bool:
+        """True if a weight that nothing sums over has this size on one of several axes."""
+        for edge in set(self.edges[atom]) - self.analysis.contractions.keys():
+            wide = [axis for axis in self.analysis.uses[edge].axes or () if size_of(axis) > 1]
+            if len(wide) > 1:
+                return True
+        return False
 
     def _counts_heads_of_a_group(self, atom: Atom) -> bool:
         """True if heads are a product of this atom and another, and the other one is what grows with the width.

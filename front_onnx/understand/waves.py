@@ -223,6 +223,8 @@ def _fitted(plain: Waves, rows: np.ndarray, first: np.ndarray, close: float) -> 
     if ("sin", 0) in values and ("cos", 0) in values:
         scale = math.hypot(values["sin", 0], values["cos", 0])
         scale = 1.0 if math.isclose(scale, 1, rel_tol=close) else scale
+    if not scale:
+        return
     second = _angle({f: value / scale for (f, number), value in values.items() if number == 1}) / position[at]
     for base in _bases(second, steps) if 0 < second < 1 else ():
         yield replace(plain, base=base, scale=scale)

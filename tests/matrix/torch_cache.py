@@ -136,8 +136,10 @@ def _rows(name: str, kind: str, case: Callable[[Size], Case], sizes: tuple, **op
     return [Entry(name, kind, e, exporting(e), *sizes, tables=tables, **options) for e in exporters]
 
 
+_KV2 = {"num_key_value_heads": lambda d, w: w // 12}
 D_ = "decoder with cache"
 ENTRIES = [
     *_rows("GPT-2 cache", D_, _decoder(_model("GPT2Config", "GPT2LMHeadModel", **_GPT2)), PLAIN),
+    *_rows("Qwen2 cache", D_, _decoder(_model("Qwen2Config", "Qwen2ForCausalLM", 6, **_KV2)), EVEN),
     *_rows("Llama cache", D_, _decoder(_model("LlamaConfig", "LlamaForCausalLM", 6, **_kv())), EVEN),
 ]

@@ -47,8 +47,8 @@ def _model(config: str, model: str, head: int = 5, *extra: str, eager: bool = Fa
     return make
 
 
-def _text(name: str, kind: str, make, sizes=PLAIN, **options):
-    return torch_entries(name, kind, make, sizes, axes=TEXT_AXES, **options)
+def _text(name: str, kind: str, make, sizes=PLAIN, axes=TEXT_AXES, **options):
+    return torch_entries(name, kind, make, sizes, axes=axes, **options)
 
 
 def _kv(part: int = 2, head: int = 6):
@@ -352,6 +352,7 @@ ENTRIES = [
         D_,
         _model("CodeGenConfig", "CodeGenForCausalLM", **{**_GPT2, "n_head": lambda d, w: w // 6, "rotary_dim": 4}),
         uniform(depth=3, width=48, shallower=2, narrower=24, deeper=5, wider=72),
+        options={"": {"dims": {"heads": 4}}},  # heads are 4 x n: an architecture's constant
     ),
     *_text("BioGPT", D_, _model("BioGptConfig", "BioGptForCausalLM")),
     *_text(
@@ -360,6 +361,8 @@ ENTRIES = [
         _model(
             "MambaConfig", "MambaForCausalLM", state_size=4, time_step_rank=lambda d, w: w // 4, expand=2, conv_kernel=3
         ),
+        EVEN,
+        axes={},  # the exporter unrolls the scan over the sequence
     ),
     *_seq2seq("T5", _model("T5Config", "T5ForConditionalGeneration", 5, "decoder_input_ids", eager=True, **_T5)),
     *_seq2seq(

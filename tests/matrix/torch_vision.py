@@ -240,6 +240,7 @@ _SWIN = {
 _SWIN_SIZES = per_stage(
     (2, 2, 4, 2), (6, 12, 24, 48), shallower=(2, 2, 2, 2), deeper=(2, 2, 6, 2), narrow=0.5, wide=1.5
 )
+_SWIN3_SIZES = per_stage((2, 2, 4), (6, 12, 24), shallower=(2, 2, 2), deeper=(2, 2, 6), narrow=0.5, wide=1.5)
 
 
 def _swin2sr(size: Size):
@@ -258,7 +259,7 @@ def _swin2sr(size: Size):
 
 ENTRIES += [
     *_entries("Swin", S_, _staged("SwinConfig", "SwinForImageClassification", 32, eager=True, **_SWIN), _SWIN_SIZES),
-    *_entries("SwinV2", S_, _staged("Swinv2Config", "Swinv2ForImageClassification", 32, **_SWIN), _SWIN_SIZES),
+    *_entries("SwinV2", S_, _staged("Swinv2Config", "Swinv2ForImageClassification", 32, **_SWIN), _SWIN3_SIZES),
     *_entries("Swin2SR", "super-resolution", _swin2sr, PLAIN),
     *_entries(
         "PVT", S_, _staged("PvtConfig", "PvtForImageClassification", num_attention_heads=_heads()), _stages(2, 2, 3, 2)

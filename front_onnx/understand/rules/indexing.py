@@ -313,9 +313,10 @@ def _cut(ctx: Context, axis: Axis, start: tuple[object, int], end: tuple[object,
     segment = ctx.algebra.shuffled(axis, count) if not rest and first % (last - first) == 0 else None
     if segment is not None:
         place = first // (last - first)
-        ends = [(first_number, place)] if first else []
-        for number, before in (*ends, (last_number, place + 1)):
-            _bind(ctx, number, ctx.algebra.total([segment] * before), ctx.algebra.total([segment] * (count - before)))
+        bounds = [(first_number, place)] if first else []
+        bounds += [(last_number, place + 1)] if last < total or value_of(last_number) == total else []
+        for number, ahead in bounds:
+            _bind(ctx, number, ctx.algebra.total([segment] * ahead), ctx.algebra.total([segment] * (count - ahead)))
         return segment
     if first:
         head, kept = ctx.algebra.cut(axis, first)

@@ -198,17 +198,28 @@ def split(ctx: Context) -> None:
 def expand(ctx: Context) -> None:
     """Broadcast to a shape."""
     axes = ctx.axes(0)
-    target: Shape = tuple(ctx.axis_of(n) for n in ctx.values(1).ravel())
     numbers = ctx.values(1).ravel()
+    target: Shape = tuple(
+        _expanded(ctx, n, axes[i - len(numbers)]) if len(numbers) - i <= len(axes) else ctx.axis_of(n)
+        for i, n in enumerate(numbers)
+    )
     for place in range(-len(target), 0):
         stretched = place < -len(axes) or size_of(axes[place]) == 1
-        if stretched and isinstance(numbers[place], Literal):
+        if stretched and place < -1 and isinstance(numbers[place], Literal):  # heads are repeated, not their entries
             ctx.role(target[place], "repeat")
     out = ctx.broadcast(axes, target)
     value = ctx.value(0)
     sizes = [size_of(axis) for axis in out]
     followed = value is not None and np.prod(sizes) <= _FOLLOWED
     ctx.out(out, np.broadcast_to(value, sizes) if followed and value is not None else None, below=ctx.below(0))
+
+
+def _expanded(ctx: Context, number: object, axis: Axis) -> Axis:
+    """The axis a number of the shape stands for: the one that is there, where the number is computed to be as long."""
+    if isinstance(number, Expression) and number.value == size_of(axis) > 1:
+        ctx.tie(number, axis)
+        return axis
+    return ctx.axis_of(number)
 
 
 @rule("Tile")

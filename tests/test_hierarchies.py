@@ -1,0 +1,268 @@
+"""Models of several stages and paths: features that meet in a head, first blocks that differ, shuffled channels."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from zoo.export import EXPORTERS, write
+from zoo.oracle import compare
+from zoo.randomise import randomise
+
+import front_onnx
+
+
+def _export(module: nn.Module, path: Path, exporter: str, *shapes: tuple[int, ...]) -> Path:
+    randomise(module, seed=sum(p.numel() for p in module.parameters()))
+    generator = torch.Generator().manual_seed(1)
+    names = ("x", "z")[: len(shapes)]
+    inputs = {name: torch.randn(shape, generator=generator) for name, shape in zip(names, shapes, strict=True)}
+    write(module.eval(), inputs, path, exporter=exporter, opset=None, outputs=("out",), axes={0: "batch"})
+    return path
+
+
+def _check(source: Path, native: Path, **options: object) -> None:
+    result = front_onnx.resize(source, output=source.with_name("resized.onnx"), **options)
+    assert result.output is not None and compare(result.output, native) == []
+
+
+class Residual(nn.Module):
+    """x + what a convolution makes of it."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + torch.relu(self.conv(x))
+
+
+class Pyramid(nn.Module):
+    """Three stages whose features meet in the head, as those of hierarchical encoders for dense prediction do."""
+
+    def __init__(self, depths: tuple[int, ...], widths: tuple[int, ...]) -> None:
+        super().__init__()
+        ends = zip((3, *widths), widths, strict=False)
+        self.down = nn.ModuleList([nn.Conv2d(a, b, 2, stride=2) for a, b in ends])
+        stages = zip(depths, widths, strict=True)
+        self.stages = nn.ModuleList([nn.Sequential(*(Residual(w) for _ in range(d))) for d, w in stages])
+        self.side = nn.ModuleList([nn.Conv2d(w, widths[0], 1) for w in widths])
+        self.head = nn.Conv2d(3 * widths[0], 5, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        features = []
+        for down, stage, side in zip(self.down, self.stages, self.side, strict=True):
+            x = stage(down(x))
+            features.append(F.interpolate(side(x), scale_factor=2.0 ** len(features), mode="nearest"))
+        return self.head(torch.cat(features, 1))
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_stages_whose_features_meet_in_the_head(tmp_path: Path, exporter: str) -> None:
+    source = _export(Pyramid((2, 3, 2), (8, 12, 16)), tmp_path / "source.onnx", exporter, (2, 3, 16, 16))
+    native = _export(Pyramid((2, 5, 3), (12, 18, 24)), tmp_path / "native.onnx", exporter, (2, 3, 16, 16))
+    _check(source, native, depth="2,5,3", width_mult=1.5)
+
+
+class Skipping(nn.Module):
+    """Blocks that give two things: what the next block reads, and what the head sums up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 1)
+        self.blocks = nn.ModuleList([nn.Conv2d(8, 16, 3, padding=1) for _ in range(4)])
+        self.head = nn.Conv2d(8, 5, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x, total = self.stem(x), torch.zeros(())
+        for block in self.blocks:
+            residual, skip = torch.relu(block(x)).chunk(2, 1)
+            x, total = x + residual, total + skip
+        return self.head(total)
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_blocks_that_the_head_reads_too_do_not_change_their_number(tmp_path: Path, exporter: str) -> None:
+    source = _export(Skipping(), tmp_path / "source.onnx", exporter, (2, 3, 6, 6))
+    with pytest.raises(front_onnx.FrontError, match="no repeated block"):
+        front_onnx.resize(source, depth=3)
+
+
+class Shuffled(nn.Module):
+    """Half of the channels is filtered, then both halves are dealt out in turn."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        half = width // 2
+        self.branch = nn.Sequential(nn.Conv2d(half, half, 1), nn.ReLU(), nn.Conv2d(half, half, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        a, b = x.chunk(2, 1)
+        return _deal(torch.cat((a, self.branch(b)), 1))
+
+
+class Halving(nn.Module):
+    """The first block of a stage: both halves of the channels are made of all of the input."""
+
+    def __init__(self, before: int, width: int) -> None:
+        super().__init__()
+        half = width // 2
+        self.one = nn.Sequential(nn.Conv2d(before, half, 2, stride=2), nn.ReLU())
+        self.other = nn.Sequential(nn.Conv2d(before, half, 1), nn.ReLU(), nn.Conv2d(half, half, 2, stride=2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return _deal(torch.cat((self.one(x), self.other(x)), 1))
+
+
+def _deal(x: torch.Tensor) -> torch.Tensor:
+    batch, channels, high, wide = x.shape
+    return x.reshape(batch, 2, channels // 2, high, wide).transpose(1, 2).reshape(batch, channels, high, wide)
+
+
+class ShuffleStages(nn.Module):
+    """Two stages of shuffled channels."""
+
+    def __init__(self, depths: tuple[int, int], width: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 1)
+        widths = [width * 2**i for i in range(3)]
+        stages = zip(depths, widths, widths[1:], strict=False)
+        self.stages = nn.ModuleList(
+            [nn.Sequential(Halving(a, b), *(Shuffled(b) for _ in range(d - 1))) for d, a, b in stages]
+        )
+        self.head = nn.Conv2d(widths[-1], 5, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        for stage in self.stages:
+            x = stage(x)
+        return self.head(x)
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+@pytest.mark.parametrize(("depths", "width"), [((3, 2), 8), ((3, 4), 6), ((5, 2), 10)])
+def test_shuffled_channels(tmp_path: Path, exporter: str, depths: tuple[int, int], width: int) -> None:
+    source = _export(ShuffleStages((3, 3), 8), tmp_path / "source.onnx", exporter, (2, 3, 8, 8))
+    native = _export(ShuffleStages(depths, width), tmp_path / "native.onnx", exporter, (2, 3, 8, 8))
+    depth = {"depth": ",".join(map(str, depths))}
+    _check(source, native, **depth, **({"width_mult": width / 8} if width != 8 else {}))
+
+
+class Standardised(nn.Module):
+    """Convolutions whose weights are normalised before use; the first block has a projection beside its shortcut."""
+
+    def __init__(self, before: int, width: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(before)
+        self.convs = nn.ModuleList([nn.Conv2d(a, width, 1, bias=False) for a in (before, width)])
+        self.project = nn.Conv2d(before, width, 1, bias=False) if before != width else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(self.norm(x))
+        short = x if self.project is None else _conv(y, self.project.weight)
+        return short + _conv(torch.relu(_conv(y, self.convs[0].weight)), self.convs[1].weight)
+
+
+def _conv(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    flat = weight.reshape(1, len(weight), -1)
+    return F.conv2d(x, F.batch_norm(flat, None, None, training=True, momentum=0.0).reshape_as(weight))
+
+
+class StandardisedStages(nn.Module):
+    """Two stages, each with a first block that widens."""
+
+    def __init__(self, depths: tuple[int, int], width: int) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, width // 2, 1)
+        ends = zip(depths, (width // 2, width), (width, 2 * width), strict=True)
+        self.stages = nn.ModuleList(
+            [nn.Sequential(*(Standardised(b if i else a, b) for i in range(d))) for d, a, b in ends]
+        )
+        self.head = nn.Conv2d(2 * width, 5, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        for stage in self.stages:
+            x = stage(x)
+        return self.head(x)
+
+
+def test_first_blocks_whose_weights_are_computed_are_counted(tmp_path: Path) -> None:
+    source = _export(StandardisedStages((3, 3), 8), tmp_path / "source.onnx", "torchscript", (2, 3, 6, 6))
+    native = _export(StandardisedStages((4, 2), 12), tmp_path / "native.onnx", "torchscript", (2, 3, 6, 6))
+    _check(source, native, depth="4,2", width_mult=1.5)
+
+
+class Scanned(nn.Module):
+    """What a selective scan does at one step: a state of four, whatever the width, that no weight sums over."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.rates = nn.Parameter(torch.zeros(width, 4))
+        self.project, self.out = nn.Linear(width, 8), nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        b, c = self.project(x).chunk(2, -1)
+        state = torch.exp(self.rates) * x[..., None] * b[..., None, :]
+        return x + self.out((state @ c[..., None])[..., 0])
+
+
+class Normalised(nn.Module):
+    """Attention of unit queries and keys in windows: dynamo stretches their lengths to windows x batch."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.heads = width // 4
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        batch, length, width = x.shape
+        windows = x.reshape(batch * 2, length // 2, width)
+        q, k, v = self.qkv(windows).reshape(batch * 2, length // 2, 3, self.heads, 4).permute(2, 0, 3, 1, 4)
+        mixed = torch.softmax(F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).transpose(2, 3), -1) @ v
+        return x + self.out(mixed.transpose(1, 2).reshape(batch, length, width))
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+@pytest.mark.parametrize("block", [Scanned, Normalised])
+def test_a_sequence_block_at_another_size(tmp_path: Path, block: type[nn.Module], exporter: str) -> None:
+    def model(depth: int, width: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(3, width), *(block(width) for _ in range(depth)), nn.Linear(width, 5))
+
+    def named(depth: int, width: int, name: str) -> Path:
+        module = Single(model(depth, width))
+        return _export(module, tmp_path / name, exporter, (2, 6, 3))
+
+    _check(named(3, 16, "source.onnx"), named(4, 24, "native.onnx"), depth=4, width=24)
+
+
+class Single(nn.Module):
+    """A model whose input is called x."""
+
+    def __init__(self, body: nn.Module) -> None:
+        super().__init__()
+        self.body = body
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x)
+
+
+class Towers(nn.Module):
+    """Two towers of one width that share no weight."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.a, self.b = (nn.Sequential(nn.Conv2d(c, width, 1), *(Residual(width) for _ in range(3))) for c in (3, 4))
+        self.head = nn.Conv2d(2 * width, 5, 1)
+
+    def forward(self, x: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        return self.head(torch.cat((self.a(x), self.b(z)), 1))
+
+
+def test_one_number_for_towers_of_one_width(tmp_path: Path) -> None:
+    shapes = ((2, 3, 6, 6), (2, 4, 6, 6))
+    source = _export(Towers(8), tmp_path / "source.onnx", "torchscript", *shapes)
+    native = _export(Towers(12), tmp_path / "native.onnx", "torchscript", *shapes)
+    _check(source, native, width=12)
+    _check(source, native, width="12,12")
