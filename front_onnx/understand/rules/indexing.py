@@ -165,6 +165,10 @@ def gather_nd(ctx: Context) -> None:
     if depth > len(data) - batch:
         raise Conflict(f"{depth} indices into {len(data) - batch} axes")
     ctx.keep(indices[-1], "the number of indices")
+    if depth == 1 and not batch and ctx.constant(1) and _picks_one(ctx, data[0]):
+        ctx.records.picks.append((ctx, data[0]))  # as by Gather
+        ctx.out((*indices[:-1], *data[1:]))
+        return
     for axis in data[batch : batch + depth]:
         ctx.fix(axis, "indexed by the input", "vocabulary")
     ctx.unify_shapes(data[:batch], indices[:batch])
