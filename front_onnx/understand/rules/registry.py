@@ -388,7 +388,9 @@ class Context:
             axis = self.algebra.new(value)
             self.role(axis, "literal")
         elif isinstance(number, Expression) and number.op == "mul":
-            axis = tuple(atom for arg in number.args for atom in self.axis_of(arg, reason))
+            # What is fed comes first in memory, however a product is written (dynamo: 4*batch for batch x heads).
+            args = sorted(number.args, key=lambda arg: not isinstance(arg, Extent))
+            axis = tuple(atom for arg in args for atom in self.axis_of(arg, reason))
         elif isinstance(number, Expression) and number.op == "add" and all(a.value > 0 for a in number.args):
             return self.algebra.total([self.axis_of(arg, reason) for arg in number.args])
         else:
