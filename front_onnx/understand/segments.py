@@ -361,17 +361,24 @@ class Flow:
         return found
 
     def private(self, unit: Sequence[Segment]) -> set[int]:
-        """The nodes that serve one unit alone: those on its path, and side nodes that nothing else reads."""
+        """The nodes that serve one unit alone: those on its path, and side nodes that nothing else reads.
+
+        Their shapes may be read anywhere: exporters share shape arithmetic between blocks as they please.
+        """
         on_path = {index for segment in unit for index in segment.nodes}
         inside = set().union(*(self.behind_segment(segment) for segment in unit))
         own: set[int] = set()
         for index in sorted(inside, reverse=True):
             edges = [e for name in self.graph.nodes[index].output for e in self.graph.consumers.get(name, ())]
-            readers = {self.graph.layout.home(edge.node) for edge in edges}
+            readers = {self.graph.layout.home(edge.node) for edge in edges if not self._counts(edge.node)}
             outputs = not set(self.graph.outputs).isdisjoint(self.graph.nodes[index].output)
             if index in on_path or (readers <= own and not outputs):
                 own.add(index)
         return own
+
+    def _counts(self, index: int) -> bool:
+        """True for shape arithmetic: all that a node makes are followed numbers."""
+        return not any(self._walked(name) for name in self.outputs[index])
 
     def node_names(self, units: Sequence[Sequence[Segment]]) -> Iterator[list[str]]:
         """For each node of the first unit, the names of those in its place."""
