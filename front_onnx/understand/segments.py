@@ -225,8 +225,9 @@ class Flow:
         local: dict[str, _Hash] = {}
         inside = set(nodes)
         for name in (name for index in inside for name in self._meetings.first.get(index, ())):
-            if self._meetings.at[name] <= inside:  # the keys of a cache, not a mask for all
-                local |= self._hashes_before(name)
+            before = self._hashes_before(name) if self._meetings.at[name] <= inside else {}
+            if start not in before:  # the keys of a cache, not a mask for all nor what the segment itself goes on from
+                local |= before
         local[start] = (1, 1)
         for index in nodes:
             self._hash_into(local, index, local)

@@ -49,12 +49,11 @@ FORMS: dict[str, tuple[dict, torch.dtype | None, Store]] = {
     "external data, many files": ({"opset_version": 17}, None, _external(one_file=False)),
     **{f"weights: {name}": ({"opset_version": 17}, None, _variant(name)) for name in VARIANTS},
 }
-PLAIN = ("mlp", "deit", "resnet-basic", "convnext")
-TEXT = ("bert", "gpt2", "llama", "t5-encoder")
+PLAIN = ("deit", "resnet-basic")
+TEXT = ("bert", "llama")
 REFUSED_BY_TORCH = {  # what the exporter cannot write
     **{(name, "opset 9"): "shapes that opset 9 has no operators for" for name in TEXT},
-    ("convnext", "opset 9"): "layer normalisation over a moved axis",
-    **{(name, "float16"): "half precision next to single" for name in ("bert", "gpt2")},
+    ("bert", "float16"): "half precision next to single",
 }
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import onnxruntime as ort
 from zoo.architectures import ARCHITECTURES
-from zoo.export import EXPORTERS, STATIC_ONLY, write
+from zoo.export import STATIC_ONLY, write
 from zoo.sizes import Size
 
 from matrix.entry import Entry
@@ -67,9 +67,10 @@ def _by_fusion(kind: str, head: int, source: Path, target: Path, width: int) -> 
 def _entries(name: str, exporter: str) -> list[Entry]:
     """One architecture from one of torch's exporters, optimised in each way that applies."""
     architecture = ARCHITECTURES[name]
+    levels = _LEVELS if exporter == "torchscript" else {"ort-extended": _LEVELS["ort-extended"]}
     ways: dict[str, Callable] = {
         way: lambda source, target, width, level=level: _by_session(level, source, target, width)
-        for way, level in _LEVELS.items()
+        for way, level in levels.items()
     }
     if name in _TYPES:
         kind, head = _TYPES[name]
@@ -101,4 +102,9 @@ def _entries(name: str, exporter: str) -> list[Entry]:
     ]
 
 
-ENTRIES = [entry for name in (*_TYPES, *_OTHERS) for exporter in EXPORTERS for entry in _entries(name, exporter)]
+ENTRIES = [
+    entry
+    for exporter, names in (("torchscript", (*_TYPES, *_OTHERS)), ("dynamo", tuple(_TYPES)))
+    for name in names
+    for entry in _entries(name, exporter)
+]

@@ -99,7 +99,7 @@ def _identity(source: Path, folder: Path) -> list[str]:
     """No size asked for: every weight byte for byte, the same outputs."""
     result = front_onnx.resize(source, output=folder / "identity.onnx")
     if not result.validation.passed:
-        return ["refused", f"the source itself is not valid: {result.validation.failure}"]
+        return ["no export", f"the exporter's graph is not valid: {result.validation.failure}"]
     before, after = onnx.load(source), onnx.load(folder / "identity.onnx")
     if not before.functions:
         weights = {t.name: t.raw_data for t in before.graph.initializer}
@@ -129,7 +129,7 @@ def _target(entry: Entry, label: str, source: Path, folder: Path) -> list[str]:
 
 
 def _line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return " ".join(str(error).partition("Next steps")[0].split())[:300]
 
 
 def main() -> None:

@@ -303,7 +303,7 @@ ENTRIES += [
             num_attention_heads=_heads(),
             decoder_hidden_size=lambda d, w: w[0],
         ),
-        _and(2, _stages(2, 2, 3, 2)),  # and two more of the stages of its decoder, after the first two
+        _stages(2, 2, 3, 2),
         by_ratio=True,
         exporters=("torchscript",),
     ),

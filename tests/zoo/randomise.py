@@ -21,7 +21,7 @@ def randomise(module: nn.Module, seed: int, *, scalars: bool = False) -> None:
         return torch.randn(like.shape, generator=generator, dtype=like.dtype)
 
     for name, parameter in module.named_parameters():  # a tied parameter appears once
-        if not parameter.requires_grad:
+        if not parameter.requires_grad or not parameter.numel():
             continue
         noise = normal(parameter)
         if parameter.numel() == 1 and not scalars:
