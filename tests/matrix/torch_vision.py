@@ -23,6 +23,7 @@ BATCH = {0: "batch"}
 HEAD = 5
 PLAIN = uniform(depth=3, width=20, shallower=2, narrower=10, deeper=5, wider=30)  # heads of 5
 THIRDS = uniform(depth=3, width=24, shallower=2, narrower=12, deeper=5, wider=36)  # two thirds are whole
+WIDE = uniform(depth=3, width=48, shallower=2, narrower=24, deeper=5, wider=72)  # heads of 8, odd numbers of them
 EVEN = uniform(depth=3, width=32, shallower=2, narrower=16, deeper=5, wider=48)  # heads of 8, for rotary halves
 
 V_, S_, C_ = "vision transformer", "stages of blocks", "convolutions"
@@ -240,7 +241,8 @@ _SWIN = {
 _SWIN_SIZES = per_stage(
     (2, 2, 4, 2), (6, 12, 24, 48), shallower=(2, 2, 2, 2), deeper=(2, 2, 6, 2), narrow=0.5, wide=1.5
 )
-_SWIN3_SIZES = per_stage((2, 2, 4), (6, 12, 24), shallower=(2, 2, 2), deeper=(2, 2, 6), narrow=0.5, wide=1.5)
+# Small enough for dynamo to fold the position biases at every size, and never a single head, whose scale is a number.
+_FOLDED_SIZES = per_stage((2, 4), (12, 24), shallower=(2, 2), deeper=(2, 6), narrow=0.5, wide=1.5)
 
 
 def _swin2sr(size: Size):
@@ -259,7 +261,7 @@ def _swin2sr(size: Size):
 
 ENTRIES += [
     *_entries("Swin", S_, _staged("SwinConfig", "SwinForImageClassification", 32, eager=True, **_SWIN), _SWIN_SIZES),
-    *_entries("SwinV2", S_, _staged("Swinv2Config", "Swinv2ForImageClassification", 32, **_SWIN), _SWIN3_SIZES),
+    *_entries("SwinV2", S_, _staged("Swinv2Config", "Swinv2ForImageClassification", 32, **_SWIN), _FOLDED_SIZES),
     *_entries("Swin2SR", "super-resolution", _swin2sr, PLAIN),
     *_entries(
         "PVT", S_, _staged("PvtConfig", "PvtForImageClassification", num_attention_heads=_heads()), _stages(2, 2, 3, 2)
@@ -432,7 +434,7 @@ ENTRIES += [
     *_entries("ViT relative positions", V_, _timm("vit_relpos_small_patch16_224"), PLAIN),
     *_entries("ViT registers rotary", V_, _timm("eva02_tiny_patch14_224", 4), THIRDS),
     *_entries("CaiT", V_, _timm("cait_xxs24_224"), _and(2, PLAIN)),
-    *_entries("XCiT", V_, _timm("xcit_nano_12_p8_224", 8), _and(2, EVEN)),
+    *_entries("XCiT", V_, _timm("xcit_nano_12_p8_224", 8), _and(2, WIDE)),
     *_entries("ConViT", V_, _timm("convit_tiny", embed_dim=lambda d, w: w // (w // HEAD)), PLAIN),
     *_entries("MLP-Mixer", V_, _mixer(), PLAIN),
     *_entries(
@@ -582,7 +584,7 @@ ENTRIES += [
             num_heads=lambda d, w: [n // 3 for n in w],
             **_DEPTHS,
         ),
-        _SWIN_SIZES,
+        _FOLDED_SIZES,
     ),
     *_entries("MaxViT", S_, lambda size: _maxxvit(("M", "M"), size), _stages(2, 3, width=(16, 32)), by_ratio=True),
     *_entries("CoAtNet", S_, lambda size: _maxxvit(("C", "C", "T", "T"), size), _stages(2, 3, 3, 2), by_ratio=True),
