@@ -1,9 +1,9 @@
 """The lead of a chain: the first block of a stage, where it differs from the blocks that repeat.
 
 It does all that a block does and more (a projection beside the shortcut, a larger stride), or the same in another order
-between the same axes (exporters merge a transpose at its start with the one before), or it sums over weights as
-a block does and its names count with the chain's (a first block without a shortcut, or without its norm), or it is the
-whole of a module that counts with theirs.
+between the same axes (exporters merge a transpose at its start with the one before), or it is the end of a unit with
+all its weights, or it sums over weights as a block does and its names count with the chain's (a first block without a
+shortcut, or without its norm), or it is the whole of a module that counts with theirs.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ def find_lead(flow: Flow, path: Path, run: Run, layers: int) -> tuple[Segment, .
     """The segments of the block before a run, or ()."""
     taken = {i for other in path.runs for i in range(other.start, other.stop)}
     unit = path.segments[run.start : run.start + run.period]
+    if rest := _rest(flow, path, run, taken):
+        return rest
     before = range(run.start - run.period, run.start)
     if before.start >= 0 and taken.isdisjoint(before):
         lead = tuple(path.segments[i] for i in before)
@@ -61,6 +63,20 @@ def _module(flow: Flow, path: Path, run: Run, taken: set[int], weights: int) -> 
         start -= 1
     lead = tuple(path.segments[start : run.start])
     return lead if len(_weighted(flow, lead)) >= weights else ()
+
+
+def _rest(flow: Flow, path: Path, run: Run, taken: set[int]) -> tuple[Segment, ...]:
+    """What is left of a unit before a run, if it has all the weights (its first Transpose was merged with another)."""
+    unit = path.segments[run.start : run.start + run.period]
+    weights = len(_weighted(flow, unit))
+    for count in range(1, min(run.period, run.start + 1)):
+        here = run.start - count
+        if here in taken or path.segments[here].signature != unit[-count].signature:
+            break
+        rest = path.segments[here : run.start]
+        if weights and len(_weighted(flow, rest)) == weights:
+            return tuple(rest)
+    return ()
 
 
 def _projected(flow: Flow, path: Path, stretch: range, unit: Sequence[Segment], taken: set[int]) -> tuple[Segment, ...]:

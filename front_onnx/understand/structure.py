@@ -161,7 +161,7 @@ def find_structure(graph: Graph, blocks: Sequence[str] = (), residuals: Sequence
     """
     analysis = understand(graph)
     chains = chosen_chains(analysis, blocks) if blocks else find_chains(analysis)
-    chains = sorted([*chains, *find_looped(analysis)], key=lambda chain: chain.units[0][0].nodes[-1])
+    chains = _in_order(Flow(analysis), [*chains, *find_looped(analysis)])
     share_meanings(analysis, (place for chain in chains for place in chain.places.values()))
     analysis.algebra.settle()
     flow = Flow(analysis)
@@ -172,6 +172,14 @@ def find_structure(graph: Graph, blocks: Sequence[str] = (), residuals: Sequence
     structure = Structure(analysis, chains, widths, [], loose)
     structure.dims = _Namer(structure).dims()
     return structure
+
+
+def _in_order(flow: Flow, chains: list[Chain]) -> list[Chain]:
+    """Chains in the order data takes, an encoder before its decoder; those that do not meet in the file's order."""
+    ends = [chain.units[-1][-1].nodes[-1] for chain in chains]
+    behind = [len(flow.behind(chain.end).intersection(ends)) for chain in chains]
+    order = sorted(range(len(chains)), key=lambda i: (behind[i], chains[i].units[0][0].nodes[-1]))
+    return [chains[i] for i in order]
 
 
 class _Namer:
