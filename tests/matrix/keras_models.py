@@ -8,6 +8,7 @@ from matrix.keras_entry import keras_entries
 
 VOCABULARY, POSITIONS, IMAGE, PATCH, FEATURES, CLASSES, HEAD = 101, 7, 16, 4, 11, 13, 5
 PLAIN = uniform(depth=3, width=20, shallower=2, narrower=10, deeper=5, wider=30)  # heads of 5
+EVEN = uniform(depth=3, width=40, shallower=2, narrower=20, deeper=5, wider=60)
 STAGES = per_stage((3, 3), (12, 20), shallower=(2, 3), deeper=(4, 5), narrow=0.5, wide=1.5)
 
 
@@ -478,7 +479,7 @@ ENTRIES = [
         per_stage((3, 3), (20, 20), shallower=(2, 2), deeper=(4, 5), narrow=0.5, wide=1.5),
     ),
     *keras_entries("vit", "vision transformer", vit, PLAIN),
-    *keras_entries("mixer", "mixer", mixer, PLAIN),
+    *keras_entries("mixer", "mixer", mixer, EVEN),
     *keras_entries("vgg", "cnn", vgg, STAGES),
     *keras_entries("resnet", "cnn", resnet, STAGES),
     *keras_entries("bottleneck-resnet", "cnn", bottleneck_resnet, STAGES),
