@@ -66,17 +66,31 @@ def _module(flow: Flow, path: Path, run: Run, taken: set[int], weights: int) -> 
 
 
 def _rest(flow: Flow, path: Path, run: Run, taken: set[int]) -> tuple[Segment, ...]:
-    """What is left of a unit before a run, if it has all the weights (its first Transpose was merged with another)."""
+    """The end of a unit before a run, if all the weights of a layer are there, or behind the run where it ends.
+
+    Exporters merge the first Transpose of a block with one before it, and the last norm of a model with the last block:
+    then units begin in the middle of blocks.
+    """
     unit = path.segments[run.start : run.start + run.period]
-    weights = len(_weighted(flow, unit))
-    for count in range(1, min(run.period, run.start + 1)):
-        here = run.start - count
-        if here in taken or path.segments[here].signature != unit[-count].signature:
+    first = run.start
+    while first > 0 and run.start - first < run.period - 1 and first - 1 not in taken:
+        if path.segments[first - 1].signature != unit[first - 1 - run.start].signature:
             break
-        rest = path.segments[here : run.start]
-        if weights and len(_weighted(flow, rest)) == weights:
-            return tuple(rest)
-    return ()
+        first -= 1
+    rest = path.segments[first : run.start]
+    missing = _shapes(flow, unit[: run.period - len(rest)])
+    behind = [s for i, s in enumerate(path.segments) if i >= run.stop and i not in taken]
+    complete = not missing or missing == _shapes(flow, behind)[: len(missing)]
+    return tuple(rest) if complete and _weighted(flow, rest) else ()
+
+
+def _shapes(flow: Flow, stretch: Sequence[Segment]) -> list[tuple[str, list[list[int]]]]:
+    """What sums over weights, in order: operators and the shapes of their constants."""
+    graph = flow.graph
+    return [
+        (graph.nodes[i].op_type, [list(graph.constants[n].dims) for n in graph.nodes[i].input if n in graph.constants])
+        for i in _weighted(flow, stretch)
+    ]
 
 
 def _projected(flow: Flow, path: Path, stretch: range, unit: Sequence[Segment], taken: set[int]) -> tuple[Segment, ...]:
