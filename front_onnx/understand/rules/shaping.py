@@ -184,6 +184,7 @@ def split(ctx: Context) -> None:
         part, rest = ctx.algebra.cut(rest, wanted)
         parts.append(part)
     parts.append(rest)
+    value = ctx.value(0)
     for i, part in enumerate(parts):
         if numbers:
             ctx.tie(numbers[i], part)
@@ -191,7 +192,9 @@ def split(ctx: Context) -> None:
             ctx.tie_attribute("split", part, i)
         elif i:
             ctx.unify(parts[0], part)  # equal segments stay equal at every size
-        ctx.out((*axes[:at], part, *axes[at + 1 :]), slot=i)
+        # Optimisers take a shape apart by one Split instead of a Gather for each size.
+        piece = None if value is None else np.take(value, range(sum(sizes[:i]), sum(sizes[: i + 1])), axis=at)
+        ctx.out((*axes[:at], part, *axes[at + 1 :]), piece, slot=i)
 
 
 @rule("Expand")
