@@ -43,6 +43,15 @@ SUITES = (
 )
 
 
+# Rows of dynamo, which takes longest, for architectures whose like is there already: `--all` runs them too.
+_ALIKE = (
+    "BERT masked, XLM-RoBERTa, CamemBERT, ELECTRA factorised, MPNet, GPT-J, Mistral, Gemma, StableLM, OLMo, Granite, "
+    "Cohere, StarCoder2, Marian, Pegasus, MPT, Phi, ViT pooled, BEiT shared bias, DINOv2 swiglu, I-JEPA, ViT-MSN, "
+    "SwinV2 timm, PVTv2 linear, Swin2SR, SAM encoder, SigLIP, RegNet, SE-ResNet, EfficientNetV2, ResNet-D basic, "
+    "ConvFormer, PoolFormer v2, DeiT distilled timm, InceptionNeXt"
+).split(", ")
+
+
 def names(suite: str) -> list[str]:
     """The rows of a suite, as `name exporter`."""
     return [f"{e.name} {e.exporter}" for e in importlib.import_module(f"matrix.{suite}").ENTRIES]
@@ -136,6 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--suite", action="append", help=f"one of {', '.join(SUITES)}")
     parser.add_argument("--only", action="append", help="rows whose 'name exporter' matches this pattern")
+    parser.add_argument("--all", action="store_true", help="also rows of dynamo that are much like others")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--json", type=Path, help="write the results here as well")
     parser.add_argument("--keep", type=Path, help="keep the models in this folder, and use exports that are there")
@@ -148,6 +158,8 @@ def main() -> None:
         suites = options.suite or SUITES
         rows = [(s, row, keep) for s, listed in zip(suites, pool.map(names, suites), strict=True) for row in listed]
         rows = [r for r in rows if any(fnmatch.fnmatch(r[1], only) for only in options.only or ["*"])]
+        if not (options.all or options.only):
+            rows = [r for r in rows if r[1] not in {f"{name} dynamo" for name in _ALIKE}]
         for done, found in enumerate(pool.imap_unordered(_run, rows), 1):
             results.append(found)
             print(f"[{done}/{len(rows)}] {found['outcome']:9} {found['name']} {found['exporter']}", flush=True)
