@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterator
 
 from front_onnx.plan.contents import Resampled
@@ -9,19 +11,46 @@ from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge, label
 from front_onnx.understand.atoms import Atom
 from front_onnx.understand.computed import made_of_waves
+from front_onnx.understand.names import sequence
 from front_onnx.understand.scalars import suspects
 
 __all__ = ["doubts"]
+
+_BLOCK = 6  # weights from which a numbered module is taken for a block, and not for a layer among others
 
 
 def doubts(plan: Plan) -> Iterator[str]:
     """One line for each doubt about a plan."""
     changed = {dim.atom for dim in plan.structure.dims if plan.sizes[dim.atom] != dim.atom.size}
+    yield from _siblings(plan)
     yield from _roots(plan, changed)
     yield from _outputs(plan, changed)
     yield from _tables(plan)
     yield from _per_head(plan, changed)
     yield from _waves(plan)
+
+
+def _siblings(plan: Plan) -> Iterator[str]:
+    """Blocks that count with those of a chain whose depth changes, and are of another kind."""
+    structure = plan.structure
+    graph = structure.graph
+    for chain, target in zip(structure.chains, plan.units, strict=True):
+        if target == len(chain.units) or len(chain.units) < 2:
+            continue
+        stacks = [[graph.read_by(edge) for edge in there] for there in chain.places.values()]
+        start = sequence(names for names in stacks if names[0] in graph.initializers)
+        if start is None:
+            continue
+        pattern = re.compile(re.escape(start) + r"(\d+)[./]")
+        numbers = Counter(match[1] for name in graph.initializers if (match := pattern.match(name)))
+        held = {match[1] for names in stacks for name in names if (match := pattern.match(name))}
+        least = max(_BLOCK, min((numbers[number] for number in held), default=0))
+        others = [number for number, weights in numbers.items() if number not in held and weights >= least]
+        if len(others) > bool(chain.lead):
+            yield (
+                f"{', '.join(start + number for number in others)}: of another kind than the blocks of {chain.name}, "
+                "so neither counted in --depth nor repeated"
+            )
 
 
 def _roots(plan: Plan, changed: set[Atom]) -> Iterator[str]:

@@ -7,12 +7,24 @@ blocks differ in numbers that grow evenly with the block, and a new block takes 
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Self
 
-__all__ = ["Count", "common_stem", "continued", "counts", "follows", "prefix", "renumbered", "texts", "unused"]
+__all__ = [
+    "Count",
+    "common_stem",
+    "continued",
+    "counts",
+    "follows",
+    "prefix",
+    "renumbered",
+    "sequence",
+    "texts",
+    "unused",
+]
 
 _DIGITS = re.compile(r"(\d+)")
 
@@ -116,6 +128,12 @@ def prefix(names: Sequence[str]) -> str | None:
     texts, numbers = _split(names[0])
     first = next(i for i, step in enumerate(steps) if step)
     return "".join(t + n for t, n in zip(texts[:first], numbers[:first], strict=True)) + texts[first]
+
+
+def sequence(stacks: Iterable[Sequence[str]]) -> str | None:
+    """What stands before the number that counts in most of some lists of names; exporters rename a few weights."""
+    starts = Counter(start for names in stacks if (start := prefix(names)) is not None)
+    return max(starts, key=lambda start: starts[start]) if starts else None
 
 
 def common_stem(names: Sequence[str]) -> str | None:

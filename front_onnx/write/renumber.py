@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from front_onnx.plan.plan import Plan
-from front_onnx.understand.names import prefix
+from front_onnx.understand.names import sequence
 
 __all__ = ["moved_names"]
 
@@ -22,10 +22,10 @@ def moved_names(plan: Plan) -> dict[str, str]:
     for chain, target in zip(plan.structure.chains, plan.units, strict=True):
         held = captured | {graph.read_by(edge) for there in chain.places.values() for edge in there}
         stacks = [[graph.read_by(edge) for edge in there] for there in chain.places.values()]
-        starts = {start for names in stacks if names[0] in graph.initializers and (start := prefix(names)) is not None}
-        if target == len(chain.units) or len(starts) != 1:
+        start = sequence(names for names in stacks if names[0] in graph.initializers)
+        if target == len(chain.units) or start is None:
             continue
-        pattern = re.compile(re.escape(starts.pop()) + r"(\d+)(?=[./])")
+        pattern = re.compile(re.escape(start) + r"(\d+)(?=[./])")
         places = [[int(m[1]) for name in names if (m := pattern.match(name))] for names in stacks]
         counted = next((place for place in places if len(place) > 1), None)
         if counted is None:

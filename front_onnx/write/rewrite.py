@@ -75,6 +75,7 @@ class _Constants:
         self.tensors = {tensor.name: tensor for graph in (*self.bodies, self.proto) for tensor in graph.initializer}
         self.makers = {node.output[0]: node for node in draft.nodes.values() if node.op_type == "Constant"}
         self.homes = {name: home for home, body in enumerate(self.bodies) for name in _constants(body)}
+        self.wanted: dict[str, str] = {}  # names that added tensors would have, were they not taken
         self.pending: dict[str, Original | Resampled | Filled | Repeated] = {
             name: Original(name) for name in self.graph.model.missing()
         }
@@ -124,7 +125,10 @@ class _Constants:
             ahead = unit[1] - len(self.plan.structure.chains[unit[0]].units) + 1
             several = len(content.names) > 1
             name = continued(content.names, content.index) if several else renumbered(base, [], ahead)
-        return self.draft.new_tensor(name)
+        new = self.draft.new_tensor(name)
+        if new != name:
+            self.wanted[new] = name
+        return new
 
     def _fill(self, name: str, content: Content, like: str) -> None:
         """Give a tensor its new type, shape and, where it is small, its values."""
@@ -201,7 +205,8 @@ class _Constants:
             self.proto.input.append(helper.make_tensor_value_info(name, tensor.data_type, list(tensor.dims)))
 
     def rename(self, names: dict[str, str]) -> None:
-        """Give initializers other names, all at once, unless one of them is taken."""
+        """Give initializers other names, all at once, unless one of them is taken; added ones get what becomes free."""
+        names = {**names, **{new: name for new, name in self.wanted.items() if name in names}}
         kept = self.draft.tensors - set(names)
         if not kept.isdisjoint(names.values()):
             return
