@@ -62,13 +62,16 @@ def test_models_without_names_are_told_by_their_tensors(pre: bool) -> None:
 
 
 def test_where_a_unit_begins_is_the_users_choice() -> None:
-    """Rotated by half a layer: the feed-forward part first, the attention of the next layer behind it."""
+    """Rotated by half a layer: the feed-forward part first, the attention of the next layer behind it.
+
+    The attention before the first unit and the feed-forward part behind the last make one more layer.
+    """
     source = transformer(4, pre=True)
     block = f"{reader(source, 'layer.0.ln2.weight')}..{reader(source, 'layer.1.out.bias')}"
     (chain,) = inspect(source, block=block).chains
-    assert chain.depth == 3
+    assert chain.depth == 4 and len(chain.units) == 3
     result = resize(source, depth=2, block=block, validate=False).model
-    assert weighted(result) == weighted(transformer(3))
+    assert weighted(result) == weighted(transformer(2))
     run_all(result, feeds_for(result))
 
 

@@ -6,16 +6,19 @@ import pytest
 from matrix.run import run
 
 ROWS = {
-    "BART torchscript": "an encoder and a decoder, cross-attention, two depths",
-    "Falcon grouped torchscript": "groups and queries per group in one fused weight",
-    "Funnel base torchscript": "relative positions shifted by mixing axes",
-    "GPT-NeoX torchscript": "queries, keys and values inside each head, partial rotary",
-    "ModernBERT torchscript": "two kinds of layers in turn, the first without its norm",
-    "Phi-3 torchscript": "fused grouped queries, a fused gate",
+    ("torch_text", "BART torchscript"): "an encoder and a decoder, cross-attention, two depths",
+    ("torch_text", "DeBERTa-v2 torchscript"): "weights of a block that relative positions are projected by as well",
+    ("torch_text", "Falcon grouped torchscript"): "groups and queries per group in one fused weight",
+    ("torch_text", "Funnel base torchscript"): "relative positions shifted by mixing axes",
+    ("torch_text", "GPT-NeoX torchscript"): "queries, keys and values inside each head, partial rotary",
+    ("torch_text", "ModernBERT torchscript"): "two kinds of layers in turn, the first without its norm",
+    ("torch_text", "Phi-3 torchscript"): "fused grouped queries, a fused gate",
+    ("torch_vision", "EdgeNeXt torchscript"): "stages that end in a block of another kind",
+    ("torch_vision", "ShuffleNet torchscript"): "shuffled channels, first blocks with two branches",
 }
 
 
-@pytest.mark.parametrize("row", ROWS)
-def test_row_is_right(row):
-    found = run("torch_text", row)
+@pytest.mark.parametrize(("suite", "row"), ROWS)
+def test_row_is_right(suite, row):
+    found = run(suite, row)
     assert found["outcome"] == "right", found["targets"]
