@@ -131,8 +131,7 @@ def _target(entry: Entry, label: str, source: Path, folder: Path) -> list[str]:
         return ["wrong", f"not valid: {result.validation.failure}"]
     tables = entry.tables(size) if entry.tables else ()
     twin = folder / f"{stem}-twin.onnx"
-    again = entry.twin is not None and (entry.exporter != "dynamo" or label == "grow")  # dynamo takes its time
-    twin_or_none = twin if again and entry.twin and entry.twin(size, native, twin) else None
+    twin_or_none = twin if entry.twin and entry.twin(size, native, twin) else None
     different = compare(output, native, tied=entry.tied, tables=tables, twin=twin_or_none)
     return ["wrong", *different[:5]] if different else ["right", ""]
 
