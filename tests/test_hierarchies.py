@@ -194,6 +194,32 @@ def test_first_blocks_whose_weights_are_computed_are_counted(tmp_path: Path) -> 
     _check(source, native, depth="4,2", width_mult=1.5)
 
 
+class Joined(nn.Module):
+    """What is convolved is joined with its input, or in the first block of a stage just convolved once more."""
+
+    def __init__(self, before: int, width: int) -> None:
+        super().__init__()
+        self.one, self.other = nn.Conv2d(before, width, 1), nn.Conv2d(width, width, 3, padding=1)
+        self.widen = nn.Conv2d(before, width, 1) if before != width else None
+        self.act = nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = torch.relu(self.one(x))
+        return self.act(self.other(y + x) + x if self.widen is None else self.other(y) * self.widen(x))
+
+
+def test_a_first_block_of_other_operators_is_counted_by_its_module(tmp_path: Path) -> None:
+    def model(depths: tuple[int, int], width: int) -> nn.Module:
+        ends = zip(depths, (width // 2, width), (width, 2 * width), strict=True)
+        stages = [nn.Sequential(*(Joined(b if i else a, b) for i in range(d))) for d, a, b in ends]
+        return Single(nn.Sequential(nn.Conv2d(3, width // 2, 1), *stages, nn.Conv2d(2 * width, 5, 1)))
+
+    source = _export(model((3, 3), 8), tmp_path / "source.onnx", "torchscript", (2, 3, 6, 6))
+    assert [chain.depth for chain in front_onnx.inspect(source).chains] == [3, 3]
+    native = _export(model((4, 2), 12), tmp_path / "native.onnx", "torchscript", (2, 3, 6, 6))
+    _check(source, native, depth="4,2", width_mult=1.5)
+
+
 class Scanned(nn.Module):
     """What a selective scan does at one step: a state of four, whatever the width, that no weight sums over."""
 

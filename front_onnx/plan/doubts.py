@@ -43,10 +43,11 @@ def _siblings(plan: Plan) -> Iterator[str]:
             continue
         pattern = re.compile(re.escape(start) + r"(\d+)[./]")
         numbers = Counter(match[1] for name in graph.initializers if (match := pattern.match(name)))
-        held = {match[1] for names in stacks for name in names if (match := pattern.match(name))}
+        lead = {name for segment in chain.lead for node in segment.nodes for name in graph.nodes[node].input}
+        held = {match[1] for names in (*stacks, lead) for name in names if (match := pattern.match(name))}
         least = max(_BLOCK, min((numbers[number] for number in held), default=0))
         others = [number for number, weights in numbers.items() if number not in held and weights >= least]
-        if len(others) > bool(chain.lead):
+        if others:
             yield (
                 f"{', '.join(start + number for number in others)}: of another kind than the blocks of {chain.name}, "
                 "so neither counted in --depth nor repeated"

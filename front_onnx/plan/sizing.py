@@ -71,16 +71,21 @@ def _check_loop(structure: Structure, chain: Chain, wanted: int) -> None:
 
 def _check_followed(structure: Structure, chain: Chain) -> None:
     """Weights between an unfollowed node and a chain may be one more block of it, which is not counted."""
-    flow, graph = structure.flow, structure.graph
-    before = flow.behind(chain.start)
-    for node, reason in structure.analysis.troubles:
-        if node in before and any(flow.weighted[after] for after in flow.following(node, before)):
+    flow = structure.flow
+    reasons = dict(reversed(structure.analysis.troubles))
+    behind: dict[str, int] = {}  # tensors, and the first unfollowed node that they depend on
+    for index in sorted(flow.behind(chain.start)):
+        node = min((behind[name] for name in flow.inputs[index] if name in behind), default=None)
+        if node is not None and flow.weighted[index]:
             raise FrontError(
-                f"the depth of {chain.name} cannot change: what comes before its blocks cannot be followed: {reason}",
-                node=label(graph.nodes[node]),
+                f"the depth of {chain.name} cannot change: what comes before its blocks cannot be followed: "
+                f"{reasons[node]}",
+                node=label(structure.graph.nodes[node]),
                 wanted=chain.depth,
                 request=True,
             )
+        if node is not None or index in reasons:
+            behind.update(dict.fromkeys(flow.outputs[index], index if node is None else node))
 
 
 class _Impossible(FrontError):

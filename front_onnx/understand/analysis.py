@@ -47,7 +47,7 @@ class Analysis:
         attributes: (node, attribute, element, binding): attributes that are sizes.
         sites: every number of the file that shape arithmetic reads.
         contractions: the axis of a weight that a contraction sums over, by the node input that reads the weight.
-        weighted: the nodes that sum over a weight, be it one that is computed from constants.
+        summing: the nodes that sum over a weight, be it one that is computed from constants.
         products: the size that a product of two activations sums over, by its node.
         sums: the size that a sum adds up, by its node.
         tables: node inputs that read a weight as a table indexed at run time (embeddings).
@@ -70,7 +70,7 @@ class Analysis:
         self.attributes: list[tuple[int, str, int | None, Binding]] = []
         self.sites: list[Site] = []
         self.contractions: dict[Edge, int] = {}
-        self.weighted: set[int] = set()
+        self.summing: set[int] = set()
         self.tables: set[Edge] = set()
         self.picks: list[tuple[Context, Axis]] = []
         self.transposed: dict[str, str] = {}

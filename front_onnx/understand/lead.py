@@ -59,7 +59,10 @@ def _module(flow: Flow, path: Path, run: Run, taken: set[int], weights: int) -> 
     """All there is of a module whose name is that of the first unit with its number less one."""
     own = flow.module(path.segments[run.start : run.start + run.period])
     start = run.start
-    while start > 0 and start - 1 not in taken and follows(flow.module(path.segments[start - 1 : run.start]), own):
+    while start > 0 and start - 1 not in taken:
+        module = flow.module(path.segments[start - 1 : start]).split("/")  # perhaps a part of the block: /stage/0/act
+        if not follows("/".join(module[: own.count("/") + 1]), own):
+            break
         start -= 1
     lead = tuple(path.segments[start : run.start])
     return lead if len(_weighted(flow, lead)) >= weights else ()
@@ -122,7 +125,7 @@ def _operators(flow: Flow, stretch: Sequence[Segment]) -> Counter[str]:
 
 def _weighted(flow: Flow, stretch: Sequence[Segment]) -> list[int]:
     """The nodes that sum over a weight, in order."""
-    return [i for segment in stretch for i in segment.nodes if i in flow.analysis.weighted]
+    return [i for segment in stretch for i in segment.nodes if i in flow.analysis.summing]
 
 
 def _precedes(flow: Flow, nodes: Sequence[int], layer: Sequence[int]) -> bool:

@@ -65,7 +65,7 @@ def _learns(flow: Flow, segments: Sequence[Segment], run: Run) -> bool:
     """True if a unit sums over a weight or has weights of its own; a mask that is added twice makes no block."""
     units = [segments[i : i + run.period] for i in range(run.start, run.stop, run.period)]
     nodes = {i for segment in units[0] for node in segment.nodes for i in (node, *flow.graph.layout.inside(node))}
-    return not flow.analysis.weighted.isdisjoint(nodes) or bool(flow.counted_names(units))
+    return not flow.analysis.summing.isdisjoint(nodes) or bool(flow.counted_names(units))
 
 
 def _best_rotation(flow: Flow, segments: Sequence[Segment], start: int, stop: int, period: int) -> Run:

@@ -141,14 +141,6 @@ class Flow:
                 wanted.update(self.inputs[index])
         return reached
 
-    def following(self, node: int, among: set[int]) -> Iterator[int]:
-        """The nodes, of those given, that read what depends on a node's outputs."""
-        reached = set(self.outputs[node])
-        for index in sorted(among):
-            if index > node and not reached.isdisjoint(self.inputs[index]):
-                reached.update(self.outputs[index])
-                yield index
-
     def sources(self, behind: set[int]) -> list[str]:
         """The graph's inputs, and the first data tensors that weighted nodes make, behind each input and in all."""
         inputs = [v.name for v in self.graph.inputs if self._is_data(v.name)]

@@ -135,6 +135,7 @@ def _slots(ours: View, theirs: View, found: Pairing, *, tied: bool, names: bool,
         if names and _is_module_name(native.name) and held[0].name != native.name:
             found.report(f"{where}: holds {held[0].name!r}")
         computed = theirs.is_computed(native) or _is_table(wanted, tables) or (tied and _is_mask(wanted))
+        # Natively an angle is computed in single precision: position x 6e-8 off, and positions go up to some fifty.
         alike = arrays[0].shape == wanted.shape and np.allclose(arrays[0], wanted, rtol=1e-5, atol=4e-6)
         if computed and not alike:
             found.report(f"{where}: {held[0].name!r} is a computed table with other values")

@@ -102,7 +102,7 @@ class Records(Protocol):
     attributes: list[tuple[int, str, int | None, Binding]]
     opset: dict[str, int]
     contractions: dict[Edge, int]
-    weighted: set[int]
+    summing: set[int]
     products: dict[int, Axis]
     sums: dict[int, Axis]
     tables: set[Edge]
@@ -336,7 +336,7 @@ class Context:
         """Note that an input, if it is a weight, is summed over one of its axes."""
         if not self.constant(slot):
             return
-        self.records.weighted.add(self.index)
+        self.records.summing.add(self.index)
         found = self.records.origin(Edge(self.index, slot), axis)
         if found is not None:
             self.records.contractions[found[0]] = found[1]
