@@ -238,12 +238,17 @@ def test_a_sum_has_a_factor_that_all_its_parts_have(trailing):
         assert algebra.same(algebra.expand(part)[-len(trail) :], trail)
 
 
-def test_segments_without_a_common_factor_cannot_be_factored():
+def test_segments_without_a_common_factor_are_only_as_long_as_the_product():
     algebra = Algebra()
-    total = algebra.total([algebra.new(9), algebra.new(15)])
-    with pytest.raises(Conflict):
-        algebra.divide(total, 2)
-    assert size_of(algebra.expand(total)) == 24
+    segments = [algebra.new(9), algebra.new(15)]
+    total = algebra.total(segments)
+    segments[0][0].roles.add("contracted")
+    lead, trail = algebra.divide(total, 2)
+    assert (size_of(lead), size_of(trail)) == (12, 2)
+    assert [[size_of(algebra.expand(side)) for side in pair] for pair in algebra.equalities] == [[24, 24]]
+    assert [algebra.expand(part) for part in algebra.equalities[0][0][0].parts or ()] == segments
+    algebra.settle()
+    assert all("contracted" in atom.roles for atom in (*lead, *trail, *segments[1]))
 
 
 def test_equal_thirds_of_a_product_are_the_first_factor():

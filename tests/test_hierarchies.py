@@ -115,9 +115,9 @@ class Halving(nn.Module):
         return _deal(torch.cat((self.one(x), self.other(x)), 1))
 
 
-def _deal(x: torch.Tensor) -> torch.Tensor:
+def _deal(x: torch.Tensor, groups: int = 2) -> torch.Tensor:
     batch, channels, high, wide = x.shape
-    return x.reshape(batch, 2, channels // 2, high, wide).transpose(1, 2).reshape(batch, channels, high, wide)
+    return x.reshape(batch, groups, channels // groups, high, wide).transpose(1, 2).reshape(batch, -1, high, wide)
 
 
 class ShuffleStages(nn.Module):
@@ -147,6 +147,45 @@ def test_shuffled_channels(tmp_path: Path, exporter: str, depths: tuple[int, int
     native = _export(ShuffleStages(depths, width), tmp_path / "native.onnx", exporter, (2, 3, 8, 8))
     depth = {"depth": ",".join(map(str, depths))}
     _check(source, native, **depth, **({"width_mult": width / 8} if width != 8 else {}))
+
+
+class Grouped(nn.Module):
+    """Four groups, dealt out between two convolutions; a stage's first block joins what it filters to its input."""
+
+    def __init__(self, before: int, width: int) -> None:
+        super().__init__()
+        out = width - before if before != width else width
+        self.one, self.other = nn.Conv2d(before, width, 1, groups=4), nn.Conv2d(width, out, 1, groups=4)
+        self.own = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.joins = before != width
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.other(self.own(_deal(torch.relu(self.one(x)), 4)))
+        return torch.relu(torch.cat((y, x), 1) if self.joins else x + y)
+
+
+class GroupedStages(nn.Module):
+    """Groups that reach over the end of what was joined (8 + 16 in fours of 6), and groups that do not (24 + 24)."""
+
+    def __init__(self, depths: tuple[int, int], width: int) -> None:
+        super().__init__()
+        self.stem, widths = nn.Conv2d(3, width, 1), (width, 3 * width, 6 * width)
+        stages = zip(depths, widths, widths[1:], strict=False)
+        self.stages = nn.Sequential(
+            *(nn.Sequential(*(Grouped(b if i else a, b) for i in range(d))) for d, a, b in stages)
+        )
+        self.head = nn.Conv2d(widths[-1], 5, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.stages(self.stem(x)))
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+@pytest.mark.parametrize(("depths", "width"), [((3, 3), 16), ((4, 2), 12), ((2, 5), 4)])
+def test_groups_over_joined_channels(tmp_path: Path, exporter: str, depths: tuple[int, int], width: int) -> None:
+    source = _export(GroupedStages((3, 3), 8), tmp_path / "source.onnx", exporter, (2, 3, 6, 6))
+    native = _export(GroupedStages(depths, width), tmp_path / "native.onnx", exporter, (2, 3, 6, 6))
+    _check(source, native, depth=",".join(map(str, depths)), width_mult=width / 8)
 
 
 class Standardised(nn.Module):

@@ -17,6 +17,10 @@ from itertools import accumulate
 __all__ = ["Algebra", "Atom", "Axis", "Conflict", "size_of"]
 
 
+_SUMMED = {"contracted"}  # roles of a whole axis, however it is made
+_HANDED_DOWN = _SUMMED | {"groups"}  # roles of what an atom is cut into later
+
+
 class Conflict(Exception):
     """Two axes that a rule wants equal cannot be, or a cut falls inside an atom.
 
@@ -72,7 +76,9 @@ class Algebra:
 
     def __init__(self) -> None:
         self._atoms: list[Atom] = []
-        self.equalities: list[tuple[Axis, Axis]] = []  # of fixed axes whose cuts do not nest (a rolled image side)
+        self.equalities: list[
+            tuple[Axis, Axis]
+        ] = []  # of axes of one size whose cuts do not nest (a rolled image side)
 
     def _all_fixed(self, *axes: Iterable[Atom]) -> bool:
         return all(atom.fixed or atom.frozen for axis in axes for atom in self.free_atoms(axis))
@@ -93,11 +99,16 @@ class Algebra:
         return child
 
     def settle(self) -> None:
-        """Hand down what fixes or freezes an atom to the atoms it is made of."""
+        """Hand down what fixes or freezes an atom, and what it is used for, to the atoms it is made of."""
         for atom in self._atoms:
             root = _root(atom)
             root.fixed, root.frozen = root.fixed or atom.fixed, root.frozen or atom.frozen
             self._inherit(root)
+        for left, right in self.equalities:
+            both = [*self.free_atoms(left), *self.free_atoms(right)]
+            roles = _SUMMED.intersection(role for atom in both for role in atom.roles)
+            for atom in both:
+                atom.roles |= roles
 
     def expand(self, axis: Iterable[Atom]) -> Axis:
         """The axis as a product of root atoms, none of which is bound to a product."""
@@ -193,11 +204,11 @@ class Algebra:
         if atom.parts is None:
             first = self._child(atom, atom.size // trailing)
             trail: Axis | None = self._child(atom, trailing)
-        elif any(size_of(part) % trailing for part in atom.parts):
-            if not self._all_fixed((atom,)):
-                raise Conflict(f"segments of {[size_of(p) for p in atom.parts]} have no common factor {trailing}")
+        elif any(size_of(part) % trailing for part in atom.parts):  # groups that reach over the ends of segments
+            if self._all_fixed((atom,)):
+                atom.fixed = "made of fixed parts"
             self.equalities.append((self.total(atom.parts), (atom,)))
-            atom.parts, atom.fixed = None, "made of fixed parts"
+            atom.parts = None
             return self._factor(atom, trailing)
         else:  # a sum is a product if every part has the factor: h*d + k*d = (h + k)*d
             leads: list[Axis] = []
@@ -249,7 +260,7 @@ class Algebra:
         """
         atoms = self.expand(axis)
         for place in range(len(atoms) - 1, 0, -1):
-            if not self._all_fixed(atoms[place:]):
+            if not all(a.fixed or a.frozen or "groups" in a.roles for a in self.free_atoms(atoms[place:])):
                 break
             if size_of(atoms[place:]) == segments:
                 return None if self._all_fixed(atoms[:place]) else atoms[:place]
@@ -327,6 +338,7 @@ class Algebra:
         for free in self.free_atoms((atom,)):
             free.fixed = free.fixed or atom.fixed
             free.frozen = free.frozen or atom.frozen
+            free.roles |= atom.roles & _HANDED_DOWN
 
     def _unify_sums(self, x: Atom, y: Atom) -> None:
         assert x.parts is not None and y.parts is not None

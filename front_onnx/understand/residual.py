@@ -13,7 +13,7 @@ from front_onnx.understand.blocks import Chain
 __all__ = ["chosen_residuals", "found_residual"]
 
 
-_GROUPS = "the number of groups"  # of a norm: a factor of the width that stays
+_STAYS = ("the number of groups", "the number of segments")  # of a norm, of a Concat: factors of the width that stay
 
 
 def found_residual(analysis: Analysis, chain: Chain) -> Axis | None:
@@ -96,7 +96,7 @@ def _candidates(analysis: Analysis, axes: Sequence[Axis]) -> list[Axis]:
         atoms = list(analysis.algebra.free_atoms(axis))
         if atoms and all(_contracted(analysis, a) for a in analysis.algebra.expand(axis)):
             kept = [a.fixed for a in atoms if a.fixed]
-            grouped = [reason for reason in kept if reason.startswith(_GROUPS)]
+            grouped = [reason for reason in kept if reason.startswith(_STAYS)]
             outside = [reason for reason in kept if reason.startswith("axis ")]
             known = len(grouped) + len(outside) == len(kept) and len(grouped) < len(atoms)
             if known and not any(map(_symbolic, atoms)):
@@ -114,7 +114,7 @@ def _contracted(analysis: Analysis, atom: Atom) -> bool:
 def _free(analysis: Analysis, axis: Axis) -> Axis:
     """The width may be an input's: it is resized because it is asked for."""
     for atom in analysis.algebra.free_atoms(axis):
-        if not (atom.fixed or "").startswith(_GROUPS):
+        if not (atom.fixed or "").startswith(_STAYS):
             atom.fixed = None
     return axis
 

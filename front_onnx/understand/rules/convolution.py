@@ -52,7 +52,11 @@ def _grouped(ctx: Context, whole: Axis, per_group: Axis, other: Axis) -> None:
         ctx.unify(whole, per_group)
         return
     groups, rest = ctx.algebra.divide(other, size_of(other) // group)
-    ctx.unify(whole, (*groups, *per_group))
+    dealt = ctx.algebra.shuffled(whole, group)
+    if dealt is None:
+        ctx.unify(whole, (*groups, *per_group))
+    else:
+        ctx.unify(dealt, per_group)
     ctx.tie_attribute("group", groups)
     if size_of(per_group) > 1 or size_of(rest) > 1:
         ctx.role(groups, "groups")
