@@ -47,6 +47,7 @@ SUITES = (
 _ALIKE = (
     "BERT masked, XLM-RoBERTa, CamemBERT, ELECTRA factorised, MPNet, GPT-J, Mistral, Gemma, StableLM, OLMo, Granite, "
     "Cohere, StarCoder2, Marian, Pegasus, MPT, Phi, ViT pooled, BEiT shared bias, DINOv2 swiglu, I-JEPA, ViT-MSN, "
+    "OLMo 2, Gemma 2, Phi-3, M2M100, OPT, CodeGen, DistilBERT, GPT-Neo, MobileNetV2, MobileNetV3, BART, "
     "SwinV2 timm, PVTv2 linear, Swin2SR, SAM encoder, SigLIP, RegNet, SE-ResNet, EfficientNetV2, ResNet-D basic, "
     "ConvFormer, PoolFormer v2, DeiT distilled timm, InceptionNeXt"
 ).split(", ")
@@ -132,8 +133,13 @@ def _target(entry: Entry, label: str, source: Path, folder: Path) -> list[str]:
     tables = entry.tables(size) if entry.tables else ()
     twin = folder / f"{stem}-twin.onnx"
     twin_or_none = twin if entry.twin and entry.twin(size, native, twin) else None
-    different = compare(output, native, tied=entry.tied, tables=tables, twin=twin_or_none)
-    return ["wrong", *different[:5]] if different else ["right", ""]
+    for _ in range(entry.tries):
+        different = compare(output, native, tied=entry.tied, tables=tables, twin=twin_or_none)
+        if not different:
+            return ["right", ""]
+        if entry.tries > 1:
+            entry.export(size, native)
+    return ["wrong", *different[:5]]
 
 
 def _line(error: Exception) -> str:
@@ -152,7 +158,7 @@ def main() -> None:
     options = parser.parse_args()
     keep = str(options.keep) if options.keep else None
     results = []
-    os.environ["PYTHONHASHSEED"] = "0"  # where tf2onnx puts transposes depends on the order of sets of names
+    os.environ["OMP_NUM_THREADS"] = "1"  # a process for each core is enough
     with multiprocessing.get_context("spawn").Pool(options.jobs, maxtasksperchild=8) as pool:
         suites = options.suite or SUITES
         rows = [(s, row, keep) for s, listed in zip(suites, pool.map(names, suites), strict=True) for row in listed]
@@ -161,13 +167,13 @@ def main() -> None:
             rows = [r for r in rows if r[1] not in {f"{name} dynamo" for name in _ALIKE}]
         for done, found in enumerate(pool.imap_unordered(_run, rows), 1):
             results.append(found)
+            if options.json:
+                options.json.write_text(json.dumps(results, indent=1))
             print(f"[{done}/{len(rows)}] {found['outcome']:9} {found['name']} {found['exporter']}", flush=True)
             for label, (outcome, *why) in found["targets"].items():
                 if outcome != "right":
                     print(f"      {label}: {outcome}: {why[0] if why else ''}"[:400], flush=True)
     print(dict(Counter(found["outcome"] for found in results)))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
     if not options.no_table:
         write_table(results, Path(__file__).parents[2] / "docs" / "support.md")
 
