@@ -2,7 +2,19 @@
 
 from front_onnx.api import Result, inspect, resize, validate
 from front_onnx.errors import FrontError
+from front_onnx.learngenes import Extracted, extract, init, spectrum
 from front_onnx.plan.request import Request
 
-__all__ = ["FrontError", "Request", "Result", "inspect", "resize", "validate"]
+__all__ = [
+    "Extracted",
+    "FrontError",
+    "Request",
+    "Result",
+    "extract",
+    "init",
+    "inspect",
+    "resize",
+    "spectrum",
+    "validate",
+]
 __version__ = "0.1.0"

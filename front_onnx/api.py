@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 import os
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,32 +13,31 @@ import onnx
 
 from front_onnx.check.validate import Validation, validate_model
 from front_onnx.errors import FrontError
-from front_onnx.plan.numbers import Parted
+from front_onnx.gene.file import is_gene
 from front_onnx.plan.plan import Plan
-from front_onnx.plan.planning import make_plan
 from front_onnx.plan.request import Request
 from front_onnx.read.graph import Graph
-from front_onnx.read.model_file import ModelFile, read_model
+from front_onnx.read.model_file import read_model
+from front_onnx.steps import (
+    Progress,
+    Some,
+    check_result,
+    plan_for,
+    read_any,
+    refuse_overwriting,
+    refuse_too_large,
+    several,
+    silent,
+    staged,
+    to_graphsurgeon,
+)
 from front_onnx.transform.weights import fill
 from front_onnx.understand.structure import Structure, find_structure
 from front_onnx.write.model_writer import ModelWriter, ProtoWriter
 from front_onnx.write.rewrite import rewrite
-from front_onnx.write.separate import separate
 from front_onnx.write.verify import verify
 
 __all__ = ["Result", "default_output", "inspect", "resize", "validate"]
-
-Progress = Callable[[str, int, int], None]
-Some = str | Sequence[str] | None  # one name or several
-
-
-def _several(given: Some) -> tuple[str, ...]:
-    """The names in an argument that takes one or several."""
-    return (given,) if isinstance(given, str) else tuple(given or ())
-
-
-def _silent(stage: str, done: int, total: int) -> None:
-    """No progress."""
 
 
 @dataclass(eq=False)
@@ -80,7 +74,7 @@ def inspect(model: Any, *, residual: Some = None, block: Some = None) -> Structu
     Raises:
         FrontError: the model cannot be read, or what is named by hand is not there.
     """
-    return find_structure(Graph(_read(model)), _several(block), _several(residual))
+    return find_structure(Graph(read_any(model)), several(block), several(residual))
 
 
 def resize(
@@ -102,7 +96,7 @@ def resize(
     dry_run: bool = False,
     validate: bool = True,
     seed: int = 0,
-    progress: Progress = _silent,
+    progress: Progress = silent,
 ) -> Result:
     """Resize a trained model.
 
@@ -131,18 +125,20 @@ def resize(
         FrontError: the request is impossible (exit_code 2) or the work failed (exit_code 1).
     """
     started = time.perf_counter()
-    request = Request(depth, width, width_mult, heads, head_dim, dims or {}, ratio, scale, _several(freeze), round_to)
-    source = _read(model)
+    request = Request(depth, width, width_mult, heads, head_dim, dims or {}, ratio, scale, several(freeze), round_to)
+    if is_gene(model):
+        raise FrontError("this is a learngene", got=str(model), hint="front-onnx init makes models of it", request=True)
+    source = read_any(model)
     progress("understand", 0, 1)
-    plan = _plan(Graph(source), _several(block), _several(residual), request)
+    plan = plan_for(Graph(source), several(block), several(residual), request)
     graph = plan.structure.graph
     rewritten = rewrite(plan)
     verify(plan, rewritten)
     if dry_run:
         return Result(plan, rewritten.proto, None, None, None, time.perf_counter() - started, 0)
     target = Path(output) if output is not None else default_output(plan) if source.path is not None else None
-    _refuse_overwriting(source, target)
-    _refuse_too_large(rewritten.proto, target)
+    refuse_overwriting(source, target)
+    refuse_too_large(rewritten.proto, target)
     total = len(rewritten.pending)
 
     def tell(done: int) -> None:
@@ -152,16 +148,16 @@ def resize(
         if not validate:
             return None
         progress("validate", 0, 1)
-        return _check(source, result, seed)
+        return check_result(source, result, seed)
 
     if target is not None:
-        with _staged(target) as staged:
+        with staged(target) as place:
             with ModelWriter(
-                rewritten.proto, staged, external=source.external, pending=set(rewritten.pending)
+                rewritten.proto, place, external=source.external, pending=set(rewritten.pending)
             ) as writer:
                 fill(graph, rewritten.pending, writer.put, tell)
             seconds = time.perf_counter() - started
-            checked = check(staged)
+            checked = check(place)
         size = read_model(target).size
         return Result(plan, rewritten.proto, target, None, checked, seconds, size)
     memory = ProtoWriter(rewritten.proto, set(rewritten.pending))
@@ -169,57 +165,8 @@ def resize(
     seconds = time.perf_counter() - started
     proto = memory.result()
     checked = check(proto)
-    given = proto if isinstance(model, onnx.ModelProto) else _to_graphsurgeon(proto)
+    given = proto if isinstance(model, onnx.ModelProto) else to_graphsurgeon(proto)
     return Result(plan, rewritten.proto, None, given, checked, seconds, proto.ByteSize())
-
-
-_SEPARATIONS = 8  # each tells apart what does not overlap
-
-
-def _plan(graph: Graph, block: tuple[str, ...], residual: tuple[str, ...], request: Request) -> Plan:
-    """The plan, for a graph in which numbers with two meanings are two numbers if need be."""
-    for _ in range(_SEPARATIONS):
-        structure = find_structure(graph, block, residual)
-        try:
-            return make_plan(structure, request)
-        except Parted as parted:
-            separated = separate(structure.analysis, parted.partings)
-            if separated is None:
-                raise
-            graph = separated
-    return make_plan(find_structure(graph, block, residual), request)
-
-
-@contextlib.contextmanager
-def _staged(target: Path) -> Iterator[Path]:
-    """A place beside the target to write to; what stands there is moved into place if all goes well."""
-    if target.is_dir():
-        raise FrontError(f"the output {target} is a folder", request=True)
-    if not target.parent.is_dir():
-        raise FrontError(f"the output folder {target.parent} does not exist", request=True)
-    try:
-        folder = tempfile.TemporaryDirectory(dir=target.parent, prefix=".front-onnx-")
-    except OSError as error:
-        raise FrontError(f"the output folder {target.parent} cannot be written to: {error.strerror}") from None
-    with folder as name:
-        yield Path(name) / target.name
-        for path in sorted(Path(name).iterdir(), key=lambda p: p.name == target.name):  # data before model
-            os.replace(path, target.parent / path.name)
-
-
-def _check(source: ModelFile, result: Path | onnx.ModelProto, seed: int) -> Validation:
-    """Validate a result; it is refused if it fails where the source does not.
-
-    Raises:
-        FrontError: a check failed that the source passes.
-    """
-    checked = validate_model(result, seed=seed)
-    if checked.passed:
-        return checked
-    reference = validate_model(source.path or source.proto, seed=seed)
-    if reference.failure is None or reference.failure.split(":")[0] != (checked.failure or "").split(":")[0]:
-        raise FrontError(f"the resized model is not valid, so nothing was written: {checked.failure}")
-    return checked
 
 
 def validate(model: Any, *, like: Any = None, inputs: dict[str, np.ndarray] | None = None, seed: int = 0) -> Validation:
@@ -231,8 +178,8 @@ def validate(model: Any, *, like: Any = None, inputs: dict[str, np.ndarray] | No
         inputs: arrays by input name; made up where missing.
         seed: for the inputs that are made up.
     """
-    given = model if isinstance(model, str | os.PathLike) else _read(model).proto
-    reference = None if like is None else _read(like).proto
+    given = model if isinstance(model, str | os.PathLike) else read_any(model).proto
+    reference = None if like is None else read_any(like).proto
     return validate_model(given, like=reference, inputs=inputs or {}, seed=seed)
 
 
@@ -257,54 +204,5 @@ def default_output(plan: Plan) -> Path:
     if request.ratio != 1:
         parts.append(f"r{request.ratio:g}")
     name = "-".join([source.stem, *(parts or ["resized"])])
-    return source.with_name(name.replace("/", "_").replace(os.sep, "_") + (source.suffix or ".onnx"))
-
-
-def _refuse_overwriting(source: ModelFile, target: Path | None) -> None:
-    if target is None or source.path is None:
-        return
-    folder, hint = source.path.resolve().parent, "choose another -o"
-    if target.resolve() == source.path.resolve():
-        raise FrontError("the output is the input", got=str(target), hint=hint, request=True)
-    entries = [entry for tensor in source.proto.graph.initializer for entry in tensor.external_data]
-    used = {folder / entry.value for entry in entries if entry.key == "location"}
-    for path in (target, target.parent / (target.name + ".data")):
-        if path.resolve() in {data.resolve() for data in used}:
-            raise FrontError("the output would replace the input's data", got=str(path), hint=hint, request=True)
-
-
-def _refuse_too_large(proto: onnx.ModelProto, target: Path | None) -> None:
-    """Not even start on a result that fits nowhere."""
-    wanted = sum(
-        math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-        for tensor in proto.graph.initializer
-        if tensor.data_type not in (onnx.TensorProto.UNDEFINED, onnx.TensorProto.STRING)
-    )
-    if target is None:
-        free, where = onnx.checker.MAXIMUM_PROTOBUF, "a model in memory can hold"
-    elif target.parent.is_dir():
-        free, where = shutil.disk_usage(target.parent).free, f"are free in {target.parent}"
-    else:
-        return
-    if wanted > free:
-        raise FrontError(f"the resized model has {wanted:.3g} bytes of weights, and only {free:.3g} {where}")
-
-
-def _read(model: Any) -> ModelFile:
-    if isinstance(model, str | os.PathLike | onnx.ModelProto):
-        return read_model(model)
-    if type(model).__module__.startswith("onnx_graphsurgeon"):
-        import onnx_graphsurgeon as gs  # slow to import, and only its own users need it
-
-        return read_model(gs.export_onnx(model))
-    raise FrontError(
-        "a model is a path, an onnx.ModelProto or an onnx_graphsurgeon.Graph",
-        got=type(model).__name__,
-        request=True,
-    )
-
-
-def _to_graphsurgeon(proto: onnx.ModelProto) -> Any:
-    import onnx_graphsurgeon as gs
-
-    return gs.import_onnx(proto)
+    suffix = ".onnx" if is_gene(source) else source.suffix or ".onnx"
+    return source.with_name(name.replace("/", "_").replace(os.sep, "_") + suffix)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from front_onnx.commands.extract import extract_command
+from front_onnx.commands.init import init_command
 from front_onnx.commands.inspect import inspect_command
 from front_onnx.commands.resize import resize_command
 from front_onnx.commands.run import Group
@@ -20,10 +22,14 @@ def main() -> None:
     \b
     front-onnx inspect model.onnx                        what is in it, what can be resized
     front-onnx resize model.onnx --depth 6 --width 384   writes model-d6-w384.onnx
+    front-onnx extract model.onnx --ratio 0.5            writes the learngene model-r0.5.safetensors
+    front-onnx init model-r0.5.safetensors --depth 3     any size, from the learngene alone
     front-onnx validate model-d6-w384.onnx               does it load, run, stay finite
     """
 
 
+main.add_command(extract_command)
+main.add_command(init_command)
 main.add_command(inspect_command)
 main.add_command(resize_command)
 main.add_command(validate_command)

@@ -3,34 +3,68 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 
 from front_onnx.api import inspect
-from front_onnx.commands.tables import print_structure
+from front_onnx.commands.options import BY_HAND, options
+from front_onnx.commands.tables import console, print_gene, print_spectrum, print_structure
+from front_onnx.errors import FrontError
+from front_onnx.gene.describe import describe_gene
+from front_onnx.gene.file import is_gene, read_gene
+from front_onnx.gene.plot import plot_spectra
+from front_onnx.gene.spectrum import describe_spectrum
+from front_onnx.learngenes import DEFAULT_SPECTRUM, spectrum
 from front_onnx.summary import describe_structure
 
-__all__ = ["BLOCK", "RESIDUAL", "inspect_command"]
-
-BLOCK = "First and last node (or tensor) of one repeated unit, instead of what is found. Repeatable, one per chain."
-RESIDUAL = "Tensor whose axis is the residual width, instead of what is found (number AXIS of several). Repeatable."
+__all__ = ["inspect_command"]
 
 
 @click.command("inspect")
 @click.argument("model", type=click.Path())
-@click.option("--block", metavar="NODE..NODE", multiple=True, help=BLOCK)
-@click.option("--residual", metavar="TENSOR[:AXIS]", multiple=True, help=RESIDUAL)
+@options(BY_HAND)
+@click.option("--spectrum", "audit", is_flag=True, help="Is there low-frequency structure in the weights?")
+@click.option(
+    "--ratio",
+    default=DEFAULT_SPECTRUM,
+    show_default=True,
+    help="With --spectrum: the part of the frequencies called low.",
+)
+@click.option("--plot", type=click.Path(), metavar="FILE.png", help="With --spectrum: a picture (needs matplotlib).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
-def inspect_command(model: str, block: tuple[str, ...], residual: tuple[str, ...], as_json: bool) -> None:
-    """Show the blocks and named dims of MODEL, what can be resized, and why the rest cannot.
+def inspect_command(
+    model: str,
+    block: tuple[str, ...],
+    residual: tuple[str, ...],
+    audit: bool,
+    ratio: float,
+    plot: str | None,
+    as_json: bool,
+) -> None:
+    """Show the blocks and named dims of MODEL, what can be resized, and why the rest cannot; or what a learngene holds.
 
     \b
     front-onnx inspect model.onnx
     front-onnx inspect model.onnx --json | jq .dims
     front-onnx inspect model.onnx --block /blocks.0/norm1/LayerNormalization../blocks.0/Add_1
+    front-onnx inspect model.onnx --spectrum --ratio 0.5 --plot spectrum.png
+    front-onnx inspect model-r0.5.safetensors
     """
-    about = describe_structure(inspect(model, residual=residual, block=block))
+    if plot and not audit:
+        raise FrontError("--plot shows what --spectrum finds", hint="add --spectrum", request=True)
+    if audit:
+        found = spectrum(model, ratio=ratio, residual=residual, block=block)
+        about, show = describe_spectrum(found, ratio), print_spectrum
+        if plot:
+            plot_spectra(found, Path(plot))
+    elif is_gene(model):
+        about, show = describe_gene(read_gene(model)), print_gene
+    else:
+        about, show = describe_structure(inspect(model, residual=residual, block=block)), print_structure
     if as_json:
         click.echo(json.dumps(about, indent=2))
     else:
-        print_structure(about)
+        show(about)
+        if plot:
+            console.print(f"wrote [bold]{plot}[/]")

@@ -10,7 +10,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-__all__ = ["console", "plan_table", "print_inlined", "print_structure", "print_validation"]
+__all__ = [
+    "console",
+    "count",
+    "plan_table",
+    "print_gene",
+    "print_inlined",
+    "print_spectrum",
+    "print_structure",
+    "print_validation",
+]
 
 console = Console(highlight=False)
 
@@ -129,3 +138,42 @@ def print_validation(about: Mapping[str, Any]) -> None:
         console.print(f"{mark} {check['name']}: {escape(check['detail'])}")
     for difference in about["differences"]:
         console.print(f"[yellow]differs[/] {escape(difference)}")
+
+
+def print_gene(about: Mapping[str, Any]) -> None:
+    """What a learngene holds, stack by stack."""
+    source = about["source"]
+    share = about["kept"] / about["parameters"] if about["parameters"] else 1.0
+    console.print(
+        f"[bold]learngene[/] of {escape(str(source.get('model') or 'a model'))}: {about['kept'] / 1e6:.2f} M of "
+        f"{about['parameters'] / 1e6:.2f} M parameters ({share:.1%}), ratio {about['ratio']:g}, {about['band']} band, "
+        f"scale {about['scale']}"
+    )
+    for chain in source.get("chains", []):
+        console.print(f"  {escape(str(chain['name']))}: depth {chain['depth']}, width {chain['width'] or '?'}")
+    if about["stacks"]:
+        table = Table(title="stacks", title_justify="left", box=None, header_style="bold")
+        for header in ("first tensor", "weights", "kept", "parameters", "energy"):
+            table.add_column(header, justify="left" if header == "first tensor" else "right", overflow="fold")
+        for stack in about["stacks"]:
+            shape, kept = (" x ".join(map(str, stack[name])) for name in ("shape", "kept"))
+            table.add_row(
+                escape(stack["tensors"][0]), shape, kept, count(stack["parameters"]), f"{stack['energy']:.3f}"
+            )
+        console.print()
+        console.print(table)
+    if about["whole"]:
+        console.print(f"\n{len(about['whole'])} tensors are kept whole: nothing of them is cut at this ratio")
+
+
+def print_spectrum(about: Mapping[str, Any]) -> None:
+    """Energy in the low frequencies, beside white noise and permuted weights."""
+    table = Table(title=f"energy in the low {about['ratio']:g}", title_justify="left", box=None, header_style="bold")
+    for header in ("stack", "shape", "axis", "weights", "permuted", "white noise"):
+        table.add_column(header, justify="left" if header in ("stack", "axis") else "right", overflow="fold")
+    for row in about["axes"]:
+        shape = " x ".join(map(str, row["shape"]))
+        values = (f"{row[name]:.3f}" for name in ("energy", "permuted", "noise"))
+        table.add_row(escape(row["stack"]), shape, row["axis"], *values)
+    console.print(table)
+    console.print(f"\n{about['verdict']}")

@@ -188,6 +188,8 @@ class _Weights:
 
     def _equal(self, names: tuple[str, ...]) -> bool:
         """True if tensors with different names hold the same (masks, copies of a weight that all blocks share)."""
+        if self.graph.model.are_apart(names):
+            return False
         first, *others = (self.graph.array(name) for name in names)
         return all(first.flat[:1] == other.flat[:1] and np.array_equal(first, other) for other in others)
 
@@ -249,23 +251,27 @@ class _Weights:
     def _kept(self, size: int) -> int:
         return size if self.ratio == 1 else max(1, math.floor(self.ratio * size + 1e-9))
 
-    def _map(self, axis: Axis, matrix: bool, contracted: bool) -> AxisMap:
-        """The map of one axis: segments apart, factors apart, each atom by a truncated or padded DCT."""
+    def _map(self, axis: Axis, matrix: bool, contracted: bool, cut: bool = True) -> AxisMap:
+        """The map of one axis: segments apart, factors apart, each atom by a truncated or padded DCT.
+
+        With `cut`, no more than the low frequencies are kept: of each segment of a sum, and else of the whole axis.
+        """
         atoms = self.algebra.expand(axis)
         if atoms and atoms[0].parts is not None:
             rest = atoms[1:]
-            return _tidy(Blocks(tuple(self._map((*part, *rest), matrix, contracted) for part in atoms[0].parts)))
+            parts = (self._map((*part, *rest), matrix, contracted, cut) for part in atoms[0].parts)
+            return _tidy(Blocks(tuple(parts)))
         size = size_of(atoms)
         movable = any(self._movable(atom) for atom in self.algebra.free_atoms(atoms))
-        keep = self._kept(size) if movable else size
-        parts = tuple(self._factor(atom, matrix, contracted) for atom in atoms)
-        if len(parts) == 1 and isinstance(parts[0], Dct | Keep):
-            only = parts[0]
+        keep = self._kept(size) if movable and cut else size
+        factors = tuple(self._factor(atom, matrix, contracted) for atom in atoms)
+        if len(factors) == 1 and isinstance(factors[0], Dct | Keep):
+            only = factors[0]
             factor = only.gain if isinstance(only, Dct) else 1.0
             whole = Dct(size, only.target, keep, factor)
             return Keep(size) if keep == size == only.target else whole
-        product = _tidy(Kron(parts)) if len(parts) != 1 else parts[0]
-        if not parts:
+        product = _tidy(Kron(factors)) if len(factors) != 1 else factors[0]
+        if not factors:
             return Keep(1)
         return product if keep == size else Chain((Dct(size, size, keep), product))
 
@@ -275,7 +281,7 @@ class _Weights:
 
     def _factor(self, atom: Atom, matrix: bool, contracted: bool) -> AxisMap:
         if atom.parts is not None:
-            return self._map((atom,), matrix, contracted)
+            return self._map((atom,), matrix, contracted, cut=False)
         target = self.plan.sizes.get(atom, atom.size)
         if target == atom.size:
             return Keep(target)

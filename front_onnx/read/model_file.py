@@ -43,7 +43,7 @@ def read_model(source: str | os.PathLike[str] | onnx.ModelProto) -> ModelFile:
         model = _read_file(Path(os.fspath(source)))
     else:
         raise FrontError("a model is a path or an onnx.ModelProto", got=type(source).__name__, request=True)
-    model._check()
+    model.check()
     return model
 
 
@@ -165,7 +165,11 @@ class ModelFile:
         """Names of the initializers whose values are not in `proto` itself."""
         return {t.name for t in self.proto.graph.initializer if t.name in self._left or is_external(t)}
 
-    def _check(self) -> None:
+    def are_apart(self, names: Sequence[str]) -> bool:
+        """True if tensors are known to be different weights, however alike their values are."""
+        return False
+
+    def check(self) -> None:
         """Refuse what can be known to be wrong before any weight is read."""
         origin = self.path if self.path is not None else "the model"
         if not self.proto.HasField("graph"):
@@ -176,19 +180,22 @@ class ModelFile:
             if not isinstance(text, str):  # protobuf hands out bytes that are no UTF-8 as they are
                 raise FrontError(f"{origin} is damaged: a name is no text", got=repr(text)[:60], request=True)
         for tensor in self.proto.graph.initializer:
-            if is_external(tensor):
-                if self._files is not None:
-                    self._files.find(tensor)
-            elif tensor.name in self._left:
-                hole, wanted = self._left[tensor.name], raw_length(tensor)
-                if hole.length != wanted:
-                    raise FrontError(
-                        f"tensor {tensor.name!r} has another byte length than its shape",
-                        got=hole.length,
-                        wanted=wanted,
-                    )
-            else:
-                inside_array(tensor)
+            self._check_data(tensor)
+
+    def _check_data(self, tensor: TensorProto) -> None:
+        if is_external(tensor):
+            if self._files is not None:
+                self._files.find(tensor)
+        elif tensor.name in self._left:
+            hole, wanted = self._left[tensor.name], raw_length(tensor)
+            if hole.length != wanted:
+                raise FrontError(
+                    f"tensor {tensor.name!r} has another byte length than its shape",
+                    got=hole.length,
+                    wanted=wanted,
+                )
+        else:
+            inside_array(tensor)
 
 
 def _texts(graph: onnx.GraphProto) -> Iterator[str]:

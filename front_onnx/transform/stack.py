@@ -21,7 +21,7 @@ from front_onnx.errors import FrontError
 from front_onnx.transform.maps import AxisMap
 from front_onnx.transform.spectral import apply_map, dense_matrix, is_identity, multiply, selection
 
-__all__ = ["resize_stack"]
+__all__ = ["resize_stack", "working_type"]
 
 _SLAB = 4 << 20  # bytes of source per slab and thread: large enough for the transforms, small enough for caches
 _PARALLEL = 1 << 16  # numbers: a smaller stack is not worth starting threads for
@@ -62,7 +62,7 @@ def resize_stack(blocks: Sequence[np.ndarray], depth: AxisMap, axes: Sequence[Ax
         for place, block in enumerate(blocks):
             out[place] = block
         return out
-    work = _working_type(dtype)
+    work = working_type(dtype)
     if mixing is not None:
         mixing = mixing.astype(work)
     # Scalars and vectors get axes of one entry, so that there are always rows to cut into slabs.
@@ -75,7 +75,12 @@ def resize_stack(blocks: Sequence[np.ndarray], depth: AxisMap, axes: Sequence[Ax
     return out
 
 
-def _working_type(dtype: np.dtype) -> np.dtype:
+def working_type(dtype: np.dtype) -> np.dtype:
+    """The type in which weights of a type are computed: float64 as it is, everything shorter as float32.
+
+    Raises:
+        FrontError: no real floating-point type.
+    """
     if dtype == np.float64:
         return dtype
     try:

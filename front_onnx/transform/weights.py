@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from onnx import helper
@@ -20,7 +20,7 @@ _Key = tuple[tuple[str, ...], AxisMap, tuple[AxisMap, ...]]
 
 def fill(
     graph: Graph,
-    pending: dict[str, Original | Resampled | Filled | Repeated],
+    pending: Mapping[str, Original | Resampled | Filled | Repeated],
     put: Callable[[str, np.ndarray], None],
     progress: Callable[[int], None] = lambda done: None,
 ) -> None:

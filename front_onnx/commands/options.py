@@ -1,0 +1,97 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from front_onnx.errors import FrontError
+
+__all__ = ["BY_HAND", "CHECKS", "SIZES", "dims", "options"]
+
+BLOCK = "First and last node (or tensor) of one repeated unit, instead of what is found. Repeatable, one per chain."
+RESIDUAL = "Tensor whose axis is the residual width, instead of what is found (number AXIS of several). Repeatable."
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def options(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[_Command], _Command]:
+    """Add groups of options to a command, in their order in the help."""
+
+    def add(command: _Command) -> _Command:
+        for option in reversed([option for group in groups for option in group]):
+            command = option(command)
+        return command
+
+    return add
+
+
+SIZES = (
+    click.option(
+        "--depth", metavar="N[,N...]", help="Layers: one number, one per chain (3,4,6,3), or encoder=4,decoder=2."
+    ),
+    click.option(
+        "--width",
+        metavar="W[,W...]",
+        help="Residual width; other inner dims follow. One per stage where their widths differ.",
+    ),
+    click.option("--width-mult", metavar="F", help="A factor for all inner dims at once (0.5)."),
+    click.option("--heads", metavar="N", help="Attention heads; the inner width still follows the residual width."),
+    click.option("--head-dim", metavar="N", help="Size of each head (kept otherwise)."),
+    click.option(
+        "--set",
+        "sets",
+        metavar="DIM=SIZE",
+        multiple=True,
+        help="Size of any named dim, see `inspect`. Repeatable.",
+    ),
+    click.option(
+        "--freeze", metavar="DIM", multiple=True, help="Keep a named dim whatever the width does. Repeatable."
+    ),
+    click.option(
+        "--round-to",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Round widths that follow to multiples of N, heads to whole heads. Nothing is rounded otherwise.",
+    ),
+)
+
+BY_HAND = (
+    click.option("--residual", metavar="TENSOR[:AXIS]", multiple=True, help=RESIDUAL),
+    click.option("--block", metavar="NODE..NODE", multiple=True, help=BLOCK),
+)
+
+CHECKS = (
+    click.option(
+        "-o", "--output", type=click.Path(), help="Where to write; MODEL-dN-wW.onnx beside the model otherwise."
+    ),
+    click.option("--dry-run", is_flag=True, help="Print the plan, write nothing."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts."),
+    click.option("--no-validate", is_flag=True, help="Leave out the checks of the result."),
+    click.option(
+        "--seed",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        help="For the inputs of the checks; nothing else is random.",
+    ),
+)
+
+
+def dims(pairs: tuple[str, ...]) -> dict[str, int]:
+    """What `--set DIM=SIZE` says.
+
+    Raises:
+        FrontError: (exit code 2) not of this form, or two sizes for one dim.
+    """
+    out: dict[str, int] = {}
+    for pair in pairs:
+        name, _, size = pair.partition("=")
+        if not name or not size.isdecimal():
+            raise FrontError("--set takes DIM=SIZE", got=pair, request=True)
+        if out.get(name, int(size)) != int(size):
+            raise FrontError("--set gives one dim two sizes", dim=name, got=f"{out[name]} and {size}", request=True)
+        out[name] = int(size)
+    return out

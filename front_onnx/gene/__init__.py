@@ -1,0 +1,1 @@
+"""Learngenes: the low frequencies of a trained model, cut out once, from which models of any size are made."""
