@@ -2,16 +2,18 @@
 
 from front_onnx.api import Result, inspect, resize, validate
 from front_onnx.errors import FrontError
-from front_onnx.learngenes import Extracted, extract, init, spectrum
+from front_onnx.learngenes import Extracted, Moved, extract, init, init_into, spectrum
 from front_onnx.plan.request import Request
 
 __all__ = [
     "Extracted",
     "FrontError",
+    "Moved",
     "Request",
     "Result",
     "extract",
     "init",
+    "init_into",
     "inspect",
     "resize",
     "spectrum",

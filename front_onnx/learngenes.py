@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from front_onnx.api import Result, resize
+import numpy as np
+
+from front_onnx.api import Result, inspect, resize
+from front_onnx.check.validate import Validation
 from front_onnx.errors import FrontError
 from front_onnx.gene.basis import BANDS
 from front_onnx.gene.expand import GeneModel
@@ -15,13 +19,29 @@ from front_onnx.gene.extract import cut_out
 from front_onnx.gene.file import is_gene, read_gene, write_gene
 from front_onnx.gene.gene import Gene
 from front_onnx.gene.spectrum import StackSpectrum, spectra
+from front_onnx.match.describe import by_hand
+from front_onnx.match.into import moved_weights
+from front_onnx.match.matching import Match, match
+from front_onnx.match.roles import Piece
 from front_onnx.plan.request import Request
 from front_onnx.read.graph import Graph
-from front_onnx.steps import Progress, Some, plan_for, read_any, refuse_overwriting, several, silent, staged
+from front_onnx.read.model_file import ModelFile
+from front_onnx.steps import (
+    Progress,
+    Some,
+    check_result,
+    plan_for,
+    read_any,
+    refuse_overwriting,
+    several,
+    silent,
+    staged,
+)
+from front_onnx.write.replace import write_with
 from front_onnx.write.rewrite import rewrite
 from front_onnx.write.verify import verify
 
-__all__ = ["DEFAULT_RATIO", "DEFAULT_SPECTRUM", "Extracted", "extract", "init", "spectrum"]
+__all__ = ["DEFAULT_RATIO", "DEFAULT_SPECTRUM", "Extracted", "Moved", "extract", "init", "init_into", "spectrum"]
 
 DEFAULT_RATIO = 0.67  # the paper's Table 7: little is gained above, much is lost below
 DEFAULT_SPECTRUM = 0.5  # white noise has half of its energy in half of the frequencies
@@ -118,6 +138,89 @@ def init(
         block=block if block is not None else found.about.get("block"),
         **options,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Moved:
+    """What `init_into` did.
+
+    Attributes:
+        matches: one for each piece of the target's weights; those without a source keep the target's own values.
+        unused: pieces of the source that went nowhere.
+        arrays: the tensors of the target that changed.
+        output: the file written, or None.
+        validation: the checks of the result, or None if they were left out.
+    """
+
+    matches: list[Match]
+    unused: list[Piece]
+    arrays: dict[str, np.ndarray]
+    output: Path | None
+    validation: Validation | None
+
+
+def init_into(
+    source: Any,
+    target: Any,
+    *,
+    output: str | os.PathLike[str] | None = None,
+    mapping: str | os.PathLike[str] | Mapping[str, str | None] | None = None,
+    scale: str | None = None,
+    dry_run: bool = False,
+    validate: bool = True,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Moved:
+    """Initialise a model that was exported elsewhere from a learngene or a trained model.
+
+    Weights are matched by structure and role, not by name; what has no counterpart keeps the target's values.
+
+    Args:
+        source: the path of a learngene, or a model: a path, an onnx.ModelProto, an onnx_graphsurgeon.Graph.
+        target: the model to initialise.
+        output: where to write; TARGET-init.onnx beside a target given by path if this is None.
+        mapping: matches by hand: {"TARGET TENSOR[:ROLE]": "SOURCE TENSOR[:ROLE]" or None}, or a JSON file of it.
+        scale: scale convention; that of the learngene, or "auto", if this is None.
+        dry_run: match only.
+        validate: check the result.
+        seed: for the synthetic inputs of the validation.
+        progress: called with (stage, done, total).
+
+    Raises:
+        FrontError: a model cannot be read, nothing matches, or the source cannot have the target's sizes.
+    """
+    progress("understand", 0, 1)
+    wanted = by_hand(mapping)
+    if is_gene(source):
+        gene = read_gene(source)
+        model: ModelFile = GeneModel(gene, Path(os.fspath(source)))
+        scale = scale or gene.about["scale"]
+    else:
+        model = read_any(source)
+    goal = read_any(target)
+    structure, other = inspect(model), inspect(goal)
+    matching = match(structure, other, wanted)
+    if not any(entry.source is not None for entry in matching.matches):
+        reason = matching.matches[0].reason if matching.matches else "it has no weights"
+        raise FrontError(f"nothing of the source goes into this target: {reason}")
+    if dry_run:
+        return Moved(matching.matches, matching.unused, {}, None, None)
+    progress("transform", 0, 1)
+    arrays, done = moved_weights(model, structure, matching, other, {"scale": scale or "auto"})
+    place = Path(output) if output is not None else None
+    if place is None and goal.path is not None:
+        place = goal.path.with_name(f"{goal.path.stem}-init{goal.path.suffix or '.onnx'}")
+    if place is None:
+        return Moved(done, matching.unused, arrays, None, None)
+    for read in (model, goal):
+        refuse_overwriting(read, place)
+    checked = None
+    with staged(place) as temporary:
+        write_with(other.graph, arrays, temporary)
+        if validate:
+            progress("validate", 0, 1)
+            checked = check_result(goal, temporary, seed)
+    return Moved(done, matching.unused, arrays, place, checked)
 
 
 def spectrum(

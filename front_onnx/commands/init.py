@@ -2,33 +2,98 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import click
+from rich.markup import escape
 
 from front_onnx.commands.options import BY_HAND, CHECKS, SIZES, dims, options
 from front_onnx.commands.progress import shown
 from front_onnx.commands.resize import tell
-from front_onnx.learngenes import init
+from front_onnx.commands.tables import console, print_matches, print_validation
+from front_onnx.errors import FrontError
+from front_onnx.learngenes import Moved, init, init_into
+from front_onnx.match.describe import describe_matches
 from front_onnx.plan.scale import SCALES
+from front_onnx.summary import describe_validation
 
 __all__ = ["init_command"]
 
+_ONLY_SIZES = ("depth", "width", "width_mult", "heads", "head_dim", "freeze", "round_to", "block", "residual")
+
 
 @click.command("init")
-@click.argument("gene", type=click.Path())
+@click.argument("gene", type=click.Path(), required=False)
+@click.option(
+    "--into", type=click.Path(), metavar="TARGET.onnx", help="A model you exported: its weights are set by role."
+)
+@click.option(
+    "--from", "source", type=click.Path(), metavar="SOURCE.onnx", help="With --into: a model, not a learngene."
+)
+@click.option("--map", "mapping", type=click.Path(), metavar="FILE", help="With --into: JSON, target to source tensor.")
 @options(SIZES, BY_HAND)
 @click.option("--scale", type=click.Choice(SCALES), help="How values are scaled; as the learngene says otherwise.")
 @options(CHECKS)
-def init_command(gene: str, sets: tuple[str, ...], as_json: bool, no_validate: bool, **given: Any) -> None:
-    """Make a model of any size of the learngene GENE.
+def init_command(
+    gene: str | None,
+    into: str | None,
+    source: str | None,
+    mapping: str | None,
+    sets: tuple[str, ...],
+    as_json: bool,
+    no_validate: bool,
+    **given: Any,
+) -> None:
+    """Make a model of any size of the learngene GENE, or initialise a model that you exported.
 
     \b
     front-onnx extract model.onnx --ratio 0.5 -o model.safetensors
     front-onnx init model.safetensors --depth 6 --width 384 -o small.onnx
     front-onnx init model.safetensors --depth 12 -o deep.onnx
+    front-onnx init model.safetensors --into mine.onnx --dry-run
+    front-onnx init --from bert.onnx --into gpt2-small.onnx -o gpt2-init.onnx
+
+    With --into weights are matched by structure and role (query, key, value, norms ...), not by name. What has no
+    counterpart keeps the target's values and is listed; --map overrides: {"TARGET TENSOR": "SOURCE TENSOR" or null}.
     """
+    if (gene is None) == (source is None):
+        raise FrontError("name one source: a learngene, or --from SOURCE.onnx", request=True)
     given = {name: value or None if name in ("block", "residual") else value for name, value in given.items()}
+    if into is None:
+        if gene is None or mapping is not None:
+            wrong = "--from" if gene is None else "--map"
+            raise FrontError(f"{wrong} goes with --into", hint="front-onnx resize resizes a model", request=True)
+        with shown(quiet=as_json) as progress:
+            result = init(gene, dims=dims(sets), validate=not no_validate, progress=progress, **given)
+        tell(result, as_json)
+        return
+    asked = [name for name in _ONLY_SIZES if given.pop(name)] + ["set"] * bool(sets)
+    if asked:
+        wrong = f"--{asked[0].replace('_', '-')}"
+        raise FrontError(f"{wrong} says nothing with --into: the target has its sizes", request=True)
     with shown(quiet=as_json) as progress:
-        result = init(gene, dims=dims(sets), validate=not no_validate, progress=progress, **given)
-    tell(result, as_json)
+        moved = init_into(gene or source, into, mapping=mapping, validate=not no_validate, progress=progress, **given)
+    _tell(moved, as_json)
+
+
+def _tell(moved: Moved, as_json: bool) -> None:
+    rows = describe_matches(moved.matches)
+    unused = [{"where": piece.where, "role": piece.role, "source": piece.tensors[0]} for piece in moved.unused]
+    output = str(moved.output) if moved.output else None
+    about: dict[str, Any] = {
+        "output": output,
+        "matches": rows,
+        "unused": unused,
+        "validation": describe_validation(moved.validation),
+    }
+    if as_json:
+        click.echo(json.dumps(about, indent=2))
+        return
+    print_matches(rows, unused)
+    if output is None:
+        console.print("dry run: nothing was written")
+        return
+    if about["validation"]:
+        print_validation(about["validation"])
+    console.print(f"wrote [bold]{escape(output)}[/]")

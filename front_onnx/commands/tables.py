@@ -16,6 +16,7 @@ __all__ = [
     "plan_table",
     "print_gene",
     "print_inlined",
+    "print_matches",
     "print_spectrum",
     "print_structure",
     "print_validation",
@@ -177,3 +178,23 @@ def print_spectrum(about: Mapping[str, Any]) -> None:
         table.add_row(escape(row["stack"]), shape, row["axis"], *values)
     console.print(table)
     console.print(f"\n{about['verdict']}")
+
+
+def print_matches(rows: list[dict[str, Any]], unused: list[dict[str, Any]]) -> None:
+    """What goes where, what stays as it is and why."""
+    table = Table(title="weights by role", title_justify="left", box=None, header_style="bold")
+    for header in ("where", "role", "target", "source"):
+        table.add_column(header, overflow="fold")
+    for row in rows:
+        several = f" ({row['blocks']})" if row["blocks"] > 1 else ""
+        if row["source"] is None:
+            source = f"[yellow]keeps its own[/]: {escape(row['reason'] or '')}"
+        else:
+            behind = f" ({row['source_blocks']})" if row["source_blocks"] > 1 else ""
+            source = escape(row["source"]) + behind + (f", {escape(row['reason'])}" if row["reason"] else "")
+        table.add_row(row["where"], row["role"], escape(row["target"]) + several, source)
+    console.print(table)
+    made = sum(row["source"] is not None for row in rows)
+    console.print(f"\n{made} of {len(rows)} matched; {len(unused)} of the source's go nowhere")
+    for row in unused:
+        console.print(f"  not used: {row['where']}, {row['role']}: {escape(row['source'])}")

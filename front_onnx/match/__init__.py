@@ -1,0 +1,1 @@
+"""Matching two models by structure and role, whatever their exporters called things."""

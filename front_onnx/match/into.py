@@ -1,0 +1,78 @@
+"""Weights of one model in the graph of another: the source is resized to the target's sizes, then copied by role."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from front_onnx.api import inspect, resize
+from front_onnx.errors import FrontError
+from front_onnx.match.matching import Match, Matching
+from front_onnx.match.roles import find_pieces
+from front_onnx.read.model_file import ModelFile
+from front_onnx.understand.structure import Structure
+
+__all__ = ["moved_weights"]
+
+
+def moved_weights(
+    source: ModelFile, structure: Structure, matching: Matching, target: Structure, options: Mapping[str, Any]
+) -> tuple[dict[str, np.ndarray], list[Match]]:
+    """The tensors of the target that change, and the matches as they were made.
+
+    Args:
+        source: the model that weights come from.
+        structure: what it is.
+        matching: which of its weights go where.
+        target: the model they go to.
+        options: scale and the like, for `resize`.
+
+    Raises:
+        FrontError: the source cannot have the sizes of the target.
+    """
+    depth = [chain.depth for chain in structure.chains]
+    for number, units in matching.depth.items():
+        chain = structure.chains[number]
+        depth[number] = units * chain.layers + bool(chain.lead)
+    dims = {
+        dim.name: matching.sizes[dim.atom] * dim.times
+        for dim in structure.dims
+        if matching.sizes.get(dim.atom, dim.atom.size) != dim.atom.size and dim.named
+    }
+    asked: dict[str, Any] = {"dims": dims}
+    if depth != [chain.depth for chain in structure.chains]:
+        asked["depth"] = depth
+    with tempfile.TemporaryDirectory(prefix="front-onnx-") as folder:
+        place = Path(folder) / "resized.onnx"
+        resize(source, output=place, validate=False, **asked, **options)
+        resized = inspect(place)
+        return _copied(resized, matching, target)
+
+
+def _copied(resized: Structure, matching: Matching, target: Structure) -> tuple[dict[str, np.ndarray], list[Match]]:
+    pieces = {piece.key: piece for piece in find_pieces(resized)}
+    arrays: dict[str, np.ndarray] = {}
+    done = []
+    for entry in matching.matches:
+        if entry.source is None or entry.tied is not None:
+            if entry.tied in arrays:
+                arrays[entry.target.tensors[0]] = np.ascontiguousarray(arrays[entry.tied].T)
+            done.append(entry)
+            continue
+        piece = pieces.get(entry.source.key)
+        if piece is None or len(piece.tensors) != len(entry.target.tensors):
+            done.append(Match(entry.target, None, "the resized source has it elsewhere"))
+            continue
+        done.append(entry)
+        for mine, yours in zip(piece.tensors, entry.target.tensors, strict=True):
+            own = arrays.get(yours, target.graph.array(yours))
+            values = piece.read(resized.graph.array(mine)).astype(own.dtype)
+            try:
+                arrays[yours] = entry.target.write(own, values)
+            except ValueError as error:
+                raise FrontError(f"{mine} does not fit {yours}: {error}") from None
+    return arrays, done

@@ -1,0 +1,452 @@
+"""What every weight of a model is there for: its role, from how data flow, not from names.
+
+Query, key and value are what the two products of attention read, the output what reads their result; a feed-forward
+layer leads away from the residual stream and back; a norm is named after what it feeds; a bias after what it is added
+to. A fused weight has several roles, one for each of its pieces.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from front_onnx.match.trace import Arrival, Contraction, Pick, Trace
+from front_onnx.read.graph import Edge
+from front_onnx.read.tensor_data import is_float
+from front_onnx.understand.atoms import Axis, size_of
+from front_onnx.understand.flowing import fed_tensors
+from front_onnx.understand.structure import Structure
+
+__all__ = ["Piece", "find_pieces"]
+
+_NORMS = {
+    "LayerNormalization": ("gain", "bias"),
+    "SimplifiedLayerNormalization": ("gain",),
+    "RMSNormalization": ("gain",),
+    "BatchNormalization": ("gain", "bias", "mean", "variance"),
+    "InstanceNormalization": ("gain", "bias"),
+    "GroupNormalization": ("gain", "bias"),
+}
+_SHAPED = ("Expand", "Tile", "ConstantOfShape")
+_NORM_STEPS = 4
+_PLAIN = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Cast", "Identity", "Flatten", "Split", "Gather", "Slice")
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """A weight, or a part of one, in every block.
+
+    Attributes:
+        chain: the chain of blocks it is in, or None.
+        where: "blocks", or how many chains come before it outside.
+        role: what it is there for.
+        tensors: the tensor of each unit, in order; one outside of blocks.
+        order: the tensor's axes, those summed over first and those of the result last.
+        groups: how many of them are one axis of the piece each, in this order.
+        places: entries of the last axis that are this piece; None for all.
+        axes: what the axes of the piece are; None where the last is no product.
+    """
+
+    chain: int | None
+    where: str
+    role: str
+    tensors: tuple[str, ...]
+    order: tuple[int, ...]
+    groups: tuple[int, ...]
+    places: np.ndarray | None
+    axes: tuple[Axis, ...] | None
+
+    def read(self, array: np.ndarray) -> np.ndarray:
+        """The piece of a tensor: its axes in order, axes of one entry left out."""
+        return np.squeeze(self._joined(array) if self.places is None else self._joined(array)[..., self.places])
+
+    def write(self, array: np.ndarray, values: np.ndarray) -> np.ndarray:
+        """The tensor with other values in this piece, which have the shape that `read` gives.
+
+        Raises:
+            ValueError: they have another shape.
+        """
+        if values.shape != self.read(array).shape:
+            raise ValueError(f"{values.shape} is not {self.read(array).shape}")
+        joined = self._joined(array).copy()
+        chosen = slice(None) if self.places is None else self.places
+        joined[..., chosen] = values.reshape(joined[..., chosen].shape)
+        turned = joined.reshape([array.shape[axis] for axis in self.order])
+        return np.ascontiguousarray(turned.transpose(np.argsort(self.order)))
+
+    def _joined(self, array: np.ndarray) -> np.ndarray:
+        sizes = iter([array.shape[axis] for axis in self.order])
+        shape = [math.prod(next(sizes) for _ in range(count)) for count in self.groups]
+        return array.transpose(self.order).reshape(shape)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What has to be one in two models for their pieces to match."""
+        return self.where, self.role
+
+
+def find_pieces(structure: Structure) -> list[Piece]:
+    """All weights of a model by role; equal roles in one place are numbered."""
+    return _Roles(structure).run()
+
+
+class _Roles:
+    def __init__(self, structure: Structure) -> None:
+        self.structure, self.analysis, self.graph = structure, structure.analysis, structure.graph
+        self.algebra = self.analysis.algebra
+        self.trace = Trace(self.analysis)
+        self.fed = fed_tensors(self.graph)
+        self.behind_chains = [self._after(chain.end) for chain in structure.chains]
+        self.by_edge: dict[Edge, Contraction] = {c.edge: c for c in self.trace.contractions.values()}
+        self.roles: dict[int, dict[str, list[Arrival]]] = defaultdict(lambda: defaultdict(list))
+        self.first = {
+            edge: (n, there) for n, chain in enumerate(structure.chains) for edge, there in chain.places.items()
+        }
+        self.later = {e for _, there in self.first.values() for e in there[1:]} - set(self.first)
+        self.node_unit = {edge.node: n for edge, (n, _) in self.first.items()}
+
+    def run(self) -> list[Piece]:
+        """Roles of contractions first; what goes by them afterwards."""
+        for product in sorted(self.trace.products):
+            self._attention(product)
+        for index in self.trace.contractions:
+            if not self.roles[index]:
+                self.roles[index][self._way(index)].append(Arrival(index, (), False))
+        self._gates()
+        pieces = []
+        for edge, fact in sorted(self.analysis.uses.items()):
+            if edge in self.later or fact.value is not None or not fact.axes:
+                continue
+            if self.graph.nodes[edge.node].op_type == "Shape":
+                continue
+            if not is_float(np.dtype(self.graph.array(self.graph.read_by(edge)).dtype)):
+                continue
+            pieces += [piece for piece in self._pieces(edge) if piece is not None]
+        return _numbered(pieces)
+
+    # -- contractions -------------------------------------------------------------------------------------------------
+
+    def _attention(self, product: int) -> None:
+        """Roles of what a product of attention and values comes from and goes to."""
+        node = self.graph.nodes[product]
+        if len(node.input) < 2:
+            return
+        mixed = [self.trace.from_softmax(name) for name in node.input[:2]]
+        if mixed.count(True) != 1:
+            return
+        attention = mixed.index(True)
+        scores = self.trace.scores(node.input[attention])
+        if len(scores) != 1:
+            return
+        first, second = self.graph.nodes[scores[0]].input[:2]
+        sides = {"query": first, "key": second, "value": node.input[1 - attention]}
+        if node.op_type == "Einsum" or self.graph.nodes[scores[0]].op_type == "Einsum":
+            query = self._is_query(product, attention, scores[0])
+            if query is None:
+                return
+            sides["query"], sides["key"] = (first, second) if query == 0 else (second, first)
+        elif attention != 0:
+            return
+        found = {role: self.trace.arrivals(name) for role, name in sides.items()}
+        if any(len({a.node for a in arrivals}) != 1 for arrivals in found.values()):
+            return
+        for role, arrivals in found.items():
+            known = self.roles[arrivals[0].node][role]
+            known += [a for a in arrivals if a not in known]
+        readers = self.trace.readers(node.output[0])
+        if len(readers) == 1:
+            self.roles[readers[0]]["output"] = [Arrival(readers[0], (), False)]
+
+    def _is_query(self, product: int, attention: int, scores: int) -> int | None:
+        """Which operand of the scores has the places that the result has: the keys' places are summed over."""
+        summed = set(map(id, self.algebra.expand(self.analysis.products[product])))
+        node = self.graph.nodes[scores]
+        held = []
+        for name in node.input[:2]:
+            fact = self.analysis.facts.get(name)
+            atoms = {id(a) for axis in (fact.axes if fact and fact.axes else ()) for a in self.algebra.expand(axis)}
+            held.append(bool(summed & atoms))
+        if held.count(True) == 1:
+            return held.index(False)
+        return _query_by_letters(self.graph, product, attention, scores)
+
+    def _way(self, index: int) -> str:
+        """A contraction that is no part of attention, by what it leads from and to."""
+        contraction = self.trace.contractions[index]
+        axes = self.analysis.uses[contraction.edge].axes or ()
+        node = self.graph.nodes[index]
+        kernel = [
+            size_of(axis) for place, axis in enumerate(axes) if place not in (*contraction.into, *contraction.out)
+        ]
+        word = f"conv {'x'.join(map(str, kernel))} " if node.op_type in ("Conv", "ConvTranspose") else ""
+        residual = self.structure.residual_of(self._chain(contraction.edge))
+        if residual is None:
+            return f"{word}weight"
+        into, out = (
+            self.algebra.same(tuple(a for place in places for a in axes[place]), residual)
+            for places in (contraction.into, contraction.out)
+        )
+        return (
+            word + {(True, True): "mix", (True, False): "in", (False, True): "out", (False, False): "inner"}[into, out]
+        )
+
+    def _gates(self) -> None:
+        """Of two ways in whose results are multiplied, the one behind a nonlinearity is the gate."""
+        for node in self.graph.nodes:
+            if node.op_type != "Mul" or any(name in self.graph.constants for name in node.input):
+                continue
+            sides = [self.trace.arrivals(name) for name in node.input]
+            sources = [{(a.node, a.picks) for a in side} for side in sides]
+            if any(len(source) != 1 for source in sources) or sources[0] == sources[1]:
+                continue
+            bent = [any(a.bent for a in side) for side in sides]
+            ways = [set(self.roles[side[0].node]) for side in sides]
+            if bent.count(True) != 1 or any(way not in ({"in"}, {"in", "gate"}, {"gate"}) for way in ways):
+                continue
+            for side in sides:
+                self.roles[side[0].node].pop("in", None)
+            for side, curved in zip(sides, bent, strict=True):
+                self.roles[side[0].node]["gate" if curved else "up"] = list(side)
+
+    # -- pieces -------------------------------------------------------------------------------------------------------
+
+    def _pieces(self, edge: Edge) -> Iterator[Piece | None]:
+        contraction = self.by_edge.get(edge)
+        if contraction is not None:
+            for role, arrivals in self.roles[contraction.node].items():
+                yield self._cut(edge, role, arrivals, contraction)
+            return
+        node = self.graph.nodes[edge.node]
+        if edge in self.analysis.tables:
+            yield self._whole(edge, self._table(edge))
+            return
+        if node.op_type in _NORMS and edge.slot:
+            kind = _NORMS[node.op_type]
+            what = kind[edge.slot - 1] if edge.slot <= len(kind) else "state"
+            yield self._whole(edge, f"norm {what}{self._feeds(node.output[0])}")
+            return
+        if edge.node in self.trace.contractions and edge.slot == 2:
+            yield from self._biases(edge, Arrival(edge.node, (), False))
+            return
+        if node.op_type in ("Add", "Sub") and len(node.input) == 2:
+            other = node.input[1 - edge.slot]
+            straight = self._straight(other)
+            if straight is not None:
+                yield from self._biases(edge, straight)
+                return
+            if self._is_gained(other):
+                yield self._whole(edge, f"norm bias{self._feeds(node.output[0])}")
+                return
+        other = node.input[1 - edge.slot] if len(node.input) == 2 else ""
+        if node.op_type in ("Mul", "Div") and (self._is_normed(other) or self._is_root(other)):
+            yield self._whole(edge, f"norm gain{self._feeds(node.output[0])}")
+            return
+        yield self._whole(edge, f"{node.op_type.lower()} {edge.slot}")
+
+    def _biases(self, edge: Edge, behind: Arrival) -> Iterator[Piece | None]:
+        """A bias has a piece for each role of the weight before it."""
+        contraction = self.trace.contractions[behind.node]
+        for role, weights in self.roles[contraction.node].items():
+            if behind.picks and {a.picks[-len(behind.picks) :] for a in weights} != {behind.picks}:
+                continue
+            yield self._cut(edge, f"{role} bias", weights, contraction, bool(behind.picks))
+
+    def _cut(
+        self, edge: Edge, role: str, arrivals: list[Arrival], contraction: Contraction, picked: bool = False
+    ) -> Piece | None:
+        """A piece of a weight or of the bias behind it: what arrives where its role says."""
+        axes = self.analysis.uses[edge].axes or ()
+        found = [self.trace.places(arrival, contraction) for arrival in arrivals]
+        places: np.ndarray | None = None
+        if any(entries is None for entries, _ in found):
+            found = [(entries, axis) for entries, axis in found if entries is None]
+        else:
+            places = np.unique(np.concatenate([entries for entries, _ in found if entries is not None]))
+        kinds = {axis for _, axis in found}
+        known = next(iter(kinds)) if len(kinds) == 1 else None
+        weight = self.analysis.uses[contraction.edge].axes or ()
+        whole = self.algebra.expand(tuple(a for place in contraction.out for a in weight[place]))
+        if places is not None and len(places) == size_of(whole):
+            places, known = None, whole
+        if edge == contraction.edge:
+            others = [p for p in range(len(axes)) if p not in (*contraction.into, *contraction.out)]
+            order = (*contraction.into, *others, *contraction.out)
+            summed = self.algebra.expand(tuple(a for p in contraction.into for a in axes[p]))
+            lead = [summed, *(self.algebra.expand(axes[p]) for p in others)]
+            groups = (len(contraction.into), *(1 for _ in others), len(contraction.out))
+        else:
+            wide = [p for p, axis in enumerate(axes) if size_of(axis) > 1]
+            order = (*(p for p in range(len(axes)) if p not in wide), *wide)
+            lead = [() for p in range(len(axes)) if p not in wide]
+            groups = (*(1 for _ in lead), len(wide))
+            size = size_of(tuple(a for p in wide for a in axes[p]))
+            if picked or size != size_of(whole):
+                places = None
+            if size != size_of(known or whole) and places is None:
+                known = None
+        made = (*lead, known) if known is not None else None
+        return self._piece(edge, role, order, groups, places, made)
+
+    def _whole(self, edge: Edge, role: str) -> Piece:
+        axes = self.analysis.uses[edge].axes or ()
+        every = range(len(axes))
+        return self._piece(edge, role, tuple(every), (1,) * len(axes), None, tuple(map(self.algebra.expand, axes)))
+
+    def _piece(
+        self,
+        edge: Edge,
+        role: str,
+        order: tuple[int, ...],
+        groups: tuple[int, ...],
+        places: np.ndarray | None,
+        axes: tuple[Axis, ...] | None,
+    ) -> Piece:
+        number, edges = self.first.get(edge, (None, (edge,)))
+        where = f"outside {self._before(edge.node)}" if number is None else f"blocks {number + 1}"
+        tensors = tuple(self.graph.read_by(e) for e in edges)
+        return Piece(number, where, role, tensors, order, groups, places, axes)
+
+    def _table(self, edge: Edge) -> str:
+        """Tokens are what most entries are for; positions do not depend on what is fed."""
+        sizes = [self.graph.constants[self.graph.read_by(e)].dims[0] for e in self.analysis.tables]
+        index = self.graph.nodes[edge.node].input[1]
+        if index not in self.fed:
+            return "position table" if self._counts(index) else "type table"
+        return "token table" if self.graph.constants[self.graph.read_by(edge)].dims[0] == max(sizes) else "table"
+
+    def _counts(self, name: str) -> bool:
+        """True if an index that nothing is fed into is no one number everywhere."""
+        maker = self.graph.producer.get(name)
+        if name in self.graph.constants:
+            array = self.graph.array(name)
+            return array.size > 1 and bool((array != array.flat[0]).any())
+        if maker is None:
+            return False
+        node = self.graph.nodes[maker]
+        if node.op_type in ("Range", "CumSum", "Shape", "NonZero"):
+            return node.op_type != "Shape"
+        return any(
+            self._counts(source)
+            for source in node.input[: 1 if node.op_type in _PLAIN or node.op_type in _SHAPED else None]
+        )
+
+    # -- what a weight stands beside ----------------------------------------------------------------------------------
+
+    def _chain(self, edge: Edge) -> int | None:
+        return self.first[edge][0] if edge in self.first else None
+
+    def _before(self, node: int) -> int:
+        """How many chains end before a node."""
+        return sum(node in after for after in self.behind_chains)
+
+    def _after(self, name: str) -> set[int]:
+        found: set[int] = set()
+        waiting = [name]
+        while waiting:
+            for edge in self.graph.consumers.get(waiting.pop(), ()):
+                if edge.node not in found:
+                    found.add(edge.node)
+                    waiting += list(self.graph.nodes[edge.node].output)
+        return found
+
+    def _feeds(self, name: str) -> str:
+        """What a norm leads to, in words; nothing if that is nothing known."""
+        names = [self._normed_end(name)]
+        readers = self.trace.readers(names[0])
+        for _ in range(_NORM_STEPS):  # a gain may be multiplied with the deviation before the input is
+            if readers:
+                break
+            after = [self.graph.nodes[edge.node] for name in names for edge in self.graph.consumers.get(name, ())]
+            names = [node.output[0] for node in after if node.op_type in ("Mul", "Sub", "Add", *_PLAIN)]
+            readers = [index for name in names for index in self.trace.readers(name)]
+        roles = {role for index in readers for role in self.roles[index]}
+        parts = []
+        if roles & {"query", "key", "value"}:
+            parts.append("attention")
+        if roles & {"in", "gate", "up"}:
+            parts.append("feed-forward")
+        return f" before {' and '.join(parts)}" if parts else ""
+
+    def _normed_end(self, name: str) -> str:
+        """The result of a norm whose gain and bias are nodes of their own."""
+        for edge in self.graph.consumers.get(name, ()):
+            node = self.graph.nodes[edge.node]
+            if node.op_type in ("Add", "Sub") and self.trace.beside_constant(edge):
+                return node.output[0]
+        return name
+
+    def _straight(self, name: str) -> Arrival | None:
+        """The contraction whose output a tensor is, moved about but not changed."""
+        tensor = name
+        picks: list[Pick] = []
+        while tensor not in self.graph.constants and (maker := self.graph.producer.get(tensor)) is not None:
+            if maker in self.trace.contractions:
+                return Arrival(maker, tuple(picks), False)
+            node = self.graph.nodes[maker]
+            if node.op_type not in _PLAIN:
+                return None
+            pick = self.trace.pick(maker, tensor)
+            picks += [pick] if pick else []
+            tensor = node.input[0]
+        return None
+
+    def _is_normed(self, name: str) -> bool:
+        """True for what was divided by a root: a decomposed norm before its gain."""
+        maker = self.graph.producer.get(name)
+        if maker is None:
+            return False
+        node = self.graph.nodes[maker]
+        if node.op_type == "Cast":
+            return self._is_normed(node.input[0])
+        if node.op_type not in ("Div", "Mul") or len(node.input) != 2:
+            return False
+        return any(self._is_root(other) for other in node.input)
+
+    def _is_root(self, name: str) -> bool:
+        maker = self.graph.producer.get(name)
+        node = self.graph.nodes[maker] if maker is not None else None
+        if node is None or node.op_type not in ("Sqrt", "Reciprocal", "Rsqrt", "Pow", "Div"):
+            return False
+        return node.op_type in ("Sqrt", "Rsqrt") or any(self._is_root(other) for other in node.input)
+
+    def _is_gained(self, name: str) -> bool:
+        maker = self.graph.producer.get(name)
+        node = self.graph.nodes[maker] if maker is not None else None
+        return node is not None and node.op_type == "Mul" and any(self._is_normed(other) for other in node.input)
+
+
+def _query_by_letters(graph, product: int, attention: int, scores: int) -> int | None:  # type: ignore[no-untyped-def]
+    """Of an Einsum of scores whose result is attention: the operand with the letter that the next one sums over."""
+    from front_onnx.read.graph import attribute
+
+    first, second = (graph.nodes[index] for index in (scores, product))
+    if first.op_type != "Einsum" or second.op_type != "Einsum":
+        return None
+    one, other = (str(attribute(node, "equation")).replace(" ", "").replace("...", "") for node in (first, second))
+    terms, result = one.split("->")[0].split(","), one.split("->")[1]
+    reads, made = other.split("->")[0].split(",")[attention], other.split("->")[1]
+    if len(reads) != len(result):
+        return None
+    summed = {letter for letter, there in zip(result, reads, strict=True) if there not in made}
+    held = [bool(summed & set(term)) for term in terms]
+    return held.index(False) if held.count(True) == 1 else None
+
+
+def _numbered(pieces: list[Piece]) -> list[Piece]:
+    """Pieces whose roles say one thing in one place get numbers."""
+    counts: dict[tuple[str, str], int] = defaultdict(int)
+    for piece in pieces:
+        counts[piece.key] += 1
+    seen: dict[tuple[str, str], int] = defaultdict(int)
+    out = []
+    for piece in pieces:
+        if counts[piece.key] > 1:
+            seen[piece.key] += 1
+            out.append(replace(piece, role=f"{piece.role} {seen[piece.key]} of {counts[piece.key]}"))
+        else:
+            out.append(piece)
+    return out

@@ -1,0 +1,314 @@
+"""Following activations through a graph: which contractions with a weight does a node input come from?
+
+A contraction's output may be cut into pieces before it is used (query, key and value from one weight). What was
+picked on the way is noted, so that a piece is known by its places along the weight's output axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from front_onnx.read.graph import Edge, attribute
+from front_onnx.understand.analysis import Analysis
+from front_onnx.understand.atoms import Atom, Axis, size_of
+
+__all__ = ["Arrival", "Contraction", "Pick", "Trace"]
+
+_BENT = ("Sigmoid", "Tanh", "Relu", "Gelu", "Erf", "HardSigmoid", "HardSwish", "Swish", "Elu", "Softplus", "QuickGelu")
+
+
+@dataclass(frozen=True)
+class Pick:
+    """Entries start ... stop - 1 of an axis."""
+
+    axis: Axis
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Contraction:
+    """A node that sums over a weight.
+
+    Attributes:
+        node: its number.
+        edge: where the weight is read, perhaps by a Transpose before the node.
+        into: axes of the weight that are summed over.
+        out: axes of the weight that are in the result, in its order; kernel sides are neither.
+    """
+
+    node: int
+    edge: Edge
+    into: tuple[int, ...]
+    out: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A contraction that a tensor comes from.
+
+    Attributes:
+        node: the contraction.
+        picks: what was picked of its output, the pick next to the tensor first.
+        bent: True if a nonlinearity lies between.
+    """
+
+    node: int
+    picks: tuple[Pick, ...]
+    bent: bool
+
+
+class Trace:
+    """The contractions of a graph, and ways back to them."""
+
+    def __init__(self, analysis: Analysis) -> None:
+        self.analysis, self.graph, self.algebra = analysis, analysis.graph, analysis.algebra
+        self.contractions: dict[int, Contraction] = {}
+        for index in range(len(self.graph.nodes)):
+            for slot, summed in self._summed(index):
+                found = self._contraction(index, slot, summed)
+                if found is not None:
+                    self.contractions[index] = found
+                    break
+        self.products = {i for i in analysis.products if i not in self.contractions}
+        self._softmaxed: dict[str, bool] = {}
+
+    def _contraction(self, index: int, slot: int, summed: Sequence[int]) -> Contraction | None:
+        fact = self._fact(Edge(index, slot))
+        if fact is None or fact.axes is None or not fact.constant:
+            return None
+        places = [self.analysis.origin(Edge(index, slot), axis) for axis in range(len(fact.axes))]
+        found = [place for place in places if place is not None]
+        if len(found) != len(places) or len({edge for edge, _ in found}) != 1:
+            return self._reshaped(index, slot, [fact.axes[axis] for axis in summed])
+        if found[0][0] not in self.analysis.contractions:
+            return None
+        conv = self.graph.nodes[index].op_type in ("Conv", "ConvTranspose")
+        into = tuple(found[axis][1] for axis in summed)
+        out = tuple(p for a, (_, p) in enumerate(found) if a not in summed and not (conv and a > 1))
+        return Contraction(index, found[0][0], into, out)
+
+    def _reshaped(self, index: int, slot: int, summed: Sequence[Axis]) -> Contraction | None:
+        """A contraction with a constant that is reshaped before: its axes are known by what they are made of."""
+        edge = Edge(index, slot)
+        while edge not in self.analysis.uses:
+            maker = self.graph.producer.get(self.graph.nodes[edge.node].input[edge.slot])
+            if maker is None or self.graph.nodes[maker].op_type not in _MOVED:
+                return None
+            edge = Edge(maker, 0)
+        axes = [*map(self.algebra.expand, self.analysis.uses[edge].axes or ())]
+        atoms = [atom for axis in axes for atom in axis]
+        gone = {atom for axis in summed for atom in self.algebra.expand(axis)}
+        if len(set(atoms)) != len(atoms) or not gone:
+            return None
+        into = tuple(place for place, axis in enumerate(axes) if axis and gone.issuperset(axis))
+        out = tuple(place for place, axis in enumerate(axes) if axis and gone.isdisjoint(axis))
+        whole = len(into) + len(out) == sum(map(bool, axes))
+        return Contraction(index, edge, into, out) if into and whole else None
+
+    def _fact(self, edge: Edge):  # type: ignore[no-untyped-def]
+        name = self.graph.nodes[edge.node].input[edge.slot]
+        return self.analysis.uses.get(edge) or self.analysis.facts.get(name)
+
+    def _summed(self, index: int) -> Iterator[tuple[int, list[int]]]:
+        """(slot, axes summed over) of the operands that may be a weight."""
+        node = self.graph.nodes[index]
+        ranks = [len(f.axes) if (f := self._fact(Edge(index, s))) is not None and f.axes is not None else 0
+                 for s in range(len(node.input))]  # fmt: skip
+        if node.op_type in ("MatMul", "FusedMatMul"):
+            turned = bool(attribute(node, "transB", 0))
+            yield 1, [max(ranks[1] - (1 if turned else 2), 0)]
+            yield 0, [max(ranks[0] - 1, 0)]
+        elif node.op_type == "Gemm":
+            yield 1, [1 if attribute(node, "transB", 0) else 0]
+        elif node.op_type == "Conv":
+            yield 1, [1]
+        elif node.op_type == "ConvTranspose":
+            yield 1, [0]
+        elif node.op_type == "Einsum":
+            left, _, right = str(attribute(node, "equation")).replace(" ", "").partition("->")
+            if "..." in left:
+                left = left.replace("...", "")
+            for slot, term in enumerate(left.split(",")):
+                if len(term) == ranks[slot]:
+                    yield slot, [place for place, letter in enumerate(term) if letter not in right]
+
+    def arrivals(self, name: str) -> list[Arrival]:
+        """The contractions that a tensor comes from, nothing between but operators without weights that mix."""
+        found: dict[Arrival, None] = {}
+        seen = set()
+        waiting: list[tuple[str, tuple[Pick, ...], bool]] = [(name, (), False)]
+        while waiting:
+            item = waiting.pop()
+            tensor, picks, bent = item
+            maker = self.graph.producer.get(tensor)
+            if item in seen or maker is None or tensor in self.graph.constants:
+                continue
+            seen.add(item)
+            if maker in self.contractions:
+                found[Arrival(maker, picks, bent)] = None
+                continue
+            node = self.graph.nodes[maker]
+            if maker in self.products or node.op_type in ("Softmax", "Shape", "Range"):
+                continue
+            bent = bent or node.op_type in _BENT
+            pick = self.pick(maker, tensor)
+            inputs = node.input[:1] if node.op_type in _FIRST else node.input
+            waiting += [(source, (*picks, pick) if pick else picks, bent) for source in inputs if source]
+        return list(found)
+
+    def from_softmax(self, name: str) -> bool:
+        """True if a tensor is attention: a softmax, perhaps masked, scaled or dropped out, before any contraction."""
+        seen, waiting = set(), [name]
+        while waiting:
+            tensor = waiting.pop()
+            maker = self.graph.producer.get(tensor)
+            if tensor in seen or maker is None or maker in self.contractions or maker in self.products:
+                continue
+            seen.add(tensor)
+            node = self.graph.nodes[maker]
+            if node.op_type == "Softmax":
+                return True
+            waiting += list(node.input[:1] if node.op_type in _FIRST else node.input)
+        return False
+
+    def scores(self, name: str) -> list[int]:
+        """The products of two activations that a tensor comes from."""
+        seen, waiting, found = set(), [name], []
+        while waiting:
+            tensor = waiting.pop()
+            maker = self.graph.producer.get(tensor)
+            if tensor in seen or maker is None or maker in self.contractions:
+                continue
+            seen.add(tensor)
+            if maker in self.products:
+                found.append(maker)
+                continue
+            node = self.graph.nodes[maker]
+            waiting += list(node.input[:1] if node.op_type in _FIRST else node.input)
+        return found
+
+    def readers(self, name: str) -> list[int]:
+        """The contractions that read a tensor, no sum of two activations or other product between."""
+        seen, waiting, found = set(), [name], set()
+        while waiting:
+            tensor = waiting.pop()
+            if tensor in seen:
+                continue
+            seen.add(tensor)
+            for edge in self.graph.consumers.get(tensor, ()):
+                node = self.graph.nodes[edge.node]
+                if edge.node in self.contractions:
+                    found.add(edge.node)
+                elif edge.node in self.products or node.op_type in ("Shape", "Softmax", *_BENT):
+                    continue
+                elif node.op_type not in ("Add", "Sub", "Mul", "Div") or self.beside_constant(edge):
+                    waiting += list(node.output)
+        return sorted(found)
+
+    def beside_constant(self, edge: Edge) -> bool:
+        """True if a node's other operands do not depend on what is fed."""
+        node = self.graph.nodes[edge.node]
+        others = [name for slot, name in enumerate(node.input) if slot != edge.slot]
+        return all(not name or name in self.graph.constants or self._is_fixed(name) for name in others)
+
+    def _is_fixed(self, name: str) -> bool:
+        fact = self.analysis.facts.get(name)
+        return fact is not None and fact.constant
+
+    def pick(self, maker: int, tensor: str) -> Pick | None:
+        """What a Split, Gather or Slice takes of one axis."""
+        node = self.graph.nodes[maker]
+        if node.op_type not in ("Split", "Gather", "Slice"):
+            return None
+        before, after = (self.analysis.facts.get(name) for name in (node.input[0], tensor))
+        if before is None or after is None or before.axes is None or after.axes is None:
+            return None
+        if node.op_type == "Slice":
+            return self._slice(maker, before.axes, after.axes)
+        axis = int(attribute(node, "axis", 0)) % len(before.axes)  # type: ignore[call-overload]
+        whole = self.algebra.expand(before.axes[axis])
+        if node.op_type == "Gather":
+            index = self.graph.constants.get(node.input[1])
+            if index is None or index.dims:
+                return None
+            start = int(self.graph.array(node.input[1])) % size_of(whole)
+            return Pick(whole, start, start + 1)
+        start = 0
+        for name in node.output:
+            made = self.analysis.facts.get(name)
+            if made is None or made.axes is None:
+                return None
+            stop = start + size_of(made.axes[axis])
+            if name == tensor:
+                return Pick(whole, start, stop)
+            start = stop
+        return None
+
+    def _slice(self, maker: int, before: Sequence[Axis], after: Sequence[Axis]) -> Pick | None:
+        node = self.graph.nodes[maker]
+        given = [node.input[slot] if slot < len(node.input) else "" for slot in (1, 3)]
+        if not all(name in self.graph.constants for name in given):
+            return None
+        starts, axes = (self.graph.array(name).reshape(-1).tolist() for name in given)
+        if len(axes) != 1:
+            return None
+        axis = axes[0] % len(before)
+        whole = self.algebra.expand(before[axis])
+        start = starts[0] + (size_of(whole) if starts[0] < 0 else 0)
+        return Pick(whole, start, start + size_of(after[axis]))
+
+    def places(self, arrival: Arrival, contraction: Contraction) -> tuple[np.ndarray | None, Axis | None]:
+        """Which entries of a weight's joined output axes arrive, and what they are: (places or None for all, axis).
+
+        The axis is None where the entries make no product of dims.
+        """
+        axes = self.analysis.uses[contraction.edge].axes or ()
+        whole = self.algebra.expand(tuple(atom for place in contraction.out for atom in axes[place]))
+        found = np.arange(size_of(whole))
+        left: Axis | None = whole
+        for pick in reversed(arrival.picks):
+            at = _within(whole, pick.axis)
+            if at is None:
+                continue
+            before, after = size_of(whole[:at]), size_of(whole[at + len(pick.axis) :])
+            kept = np.zeros((before, size_of(pick.axis), after), bool)
+            kept[:, pick.start : pick.stop] = True
+            found = found[kept.reshape(-1)[found]]
+            part = self._part(pick)
+            left = None if part is None or left != whole else (*whole[:at], *part, *whole[at + len(pick.axis) :])
+        return (None if len(found) == size_of(whole) else found), left
+
+    def _part(self, pick: Pick) -> Axis | None:
+        """What is picked of an axis, as a product."""
+        if pick.stop - pick.start == 1:
+            return ()
+        first, *rest = pick.axis
+        row = size_of(rest)
+        start = 0
+        for part in self._segments(first):
+            size = size_of(part) * row
+            if (start, start + size) == (pick.start, pick.stop):
+                return self.algebra.expand((*part, *rest))
+            start += size
+        return None
+
+    def _segments(self, atom: Atom) -> Iterator[Axis]:
+        """The segments of a sum, those of sums among them opened."""
+        for part in map(self.algebra.expand, atom.parts or ()):
+            if len(part) == 1 and part[0].parts is not None:
+                yield from self._segments(part[0])
+            else:
+                yield part
+
+
+_MOVED = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Cast", "Identity")
+_FIRST = ("Reshape", "Expand", "Gather", "Slice", "Split", "Tile", "Unsqueeze", "Squeeze", "Pad", "Resize", "Clip")
+
+
+def _within(whole: Axis, part: Axis) -> int | None:
+    """Where a product is a stretch of another."""
+    return next((i for i in range(len(whole) - len(part) + 1) if whole[i : i + len(part)] == part), None)
