@@ -259,6 +259,34 @@ def test_a_first_block_of_other_operators_is_counted_by_its_module(tmp_path: Pat
     _check(source, native, depth="4,2", width_mult=1.5)
 
 
+class Mixing(nn.Module):
+    """A residual half of a layer, or without its shortcut what leads to another width."""
+
+    def __init__(self, before: int, width: int, kernel: int) -> None:
+        super().__init__()
+        self.one, self.other = nn.Conv2d(before, width, kernel, padding=kernel // 2), nn.Conv2d(width, width, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.other(torch.relu(self.one(x)))
+        return x + y if x.shape[1] == y.shape[1] else y
+
+
+def test_the_end_of_a_stage_is_no_first_block_of_the_next(tmp_path: Path) -> None:
+    """Layers of two halves, and behind each stage, in its own module, a layer that leads to the next one."""
+
+    def model(depths: tuple[int, int], width: int) -> nn.Module:
+        stages = []
+        for depth, before, after in zip(depths, (width, 2 * width), (2 * width, 3 * width), strict=True):
+            halves = [Mixing(before, before, kernel) for _ in range(depth) for kernel in (3, 1)]
+            stages.append(nn.Sequential(*halves, Mixing(before, after, 3), Mixing(after, after, 1)))
+        return Single(nn.Sequential(nn.Conv2d(3, width, 1), nn.Sequential(*stages), nn.Conv2d(3 * width, 5, 1)))
+
+    source = _export(model((2, 3), 8), tmp_path / "source.onnx", "torchscript", (2, 3, 6, 6))
+    assert [chain.depth for chain in front_onnx.inspect(source).chains] == [2, 3]
+    native = _export(model((4, 2), 12), tmp_path / "native.onnx", "torchscript", (2, 3, 6, 6))
+    _check(source, native, depth="4,2", width_mult=1.5)
+
+
 class Scanned(nn.Module):
     """What a selective scan does at one step: a state of four, whatever the width, that no weight sums over."""
 

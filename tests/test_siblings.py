@@ -174,3 +174,21 @@ def test_a_shape_taken_apart_by_one_split() -> None:
     assert resized.validation.passed
     feed = {"x": np.ones((2, 7, 5), np.float32)}
     assert run(resized.model, feed)[0].shape == (2, 7, 4)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("depth", ["3,3", "4,3", "3,2", "5,5"])
+def test_two_stages_in_one_sequence_of_names(step: int, depth: str) -> None:
+    """What both stages add would have one name: each tensor keeps a name of its own."""
+    b = Builder()
+    x, count = b.add("MatMul", "x", b.weight("stem", 5, 6)), 0
+    for width, wider in ((6, 8), (8, 4)):
+        for _ in range(2):
+            x = b.add("Relu", b.add("MatMul", x, b.weight(f"w_{count}.stored", width, width)))
+            count += step
+        x = b.add("MatMul", x, b.weight(f"w_{count}.stored", width, wider))
+        count += 1
+    source = b.model({"x": ["batch", 5]}, x)
+    resized = front_onnx.resize(source, depth=depth).model
+    names = [tensor.name for tensor in resized.graph.initializer]
+    assert len(set(names)) == len(names) == 1 + sum(map(int, depth.split(","))) + 2

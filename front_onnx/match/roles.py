@@ -245,7 +245,7 @@ class _Roles:
         if node.op_type in ("Mul", "Div") and (self._is_normed(other) or self._is_root(other)):
             yield self._whole(edge, f"norm gain{self._feeds(node.output[0])}")
             return
-        yield self._whole(edge, f"{node.op_type.lower()} {edge.slot}")
+        yield self._whole(edge, self._use(edge))
 
     def _biases(self, edge: Edge, behind: Arrival) -> Iterator[Piece | None]:
         """A bias has a piece for each role of the weight before it."""
@@ -309,6 +309,17 @@ class _Roles:
         where = f"outside {self._before(edge.node)}" if number is None else f"blocks {number + 1}"
         tensors = tuple(self.graph.read_by(e) for e in edges)
         return Piece(number, where, role, tensors, order, groups, places, axes)
+
+    def _use(self, edge: Edge) -> str:
+        """The operator that a tensor ends up in, and as which operand if their order matters."""
+        node = self.graph.nodes[edge.node]
+        while node.op_type in (*_PLAIN, *_SHAPED) and edge.slot == 0:
+            readers = self.graph.consumers.get(node.output[0], ())
+            if len(readers) != 1:
+                break
+            edge = readers[0]
+            node = self.graph.nodes[edge.node]
+        return node.op_type.lower() + ("" if node.op_type in ("Add", "Mul") else f" {edge.slot}")
 
     def _table(self, edge: Edge) -> str:
         """Tokens are what most entries are for; positions do not depend on what is fed."""

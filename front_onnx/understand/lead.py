@@ -58,14 +58,19 @@ def _most(flow: Flow, unit: Sequence[Segment], layers: int) -> int:
 def _module(flow: Flow, path: Path, run: Run, taken: set[int], weights: int) -> tuple[Segment, ...]:
     """All there is of a module whose name is that of the first unit with its number less one."""
     own = flow.module(path.segments[run.start : run.start + run.period])
+    parts = own.count("/") + 1
+
+    def is_before(place: int) -> bool:
+        """A segment of the block before, perhaps of a part of it: /stage/0/act."""
+        module = flow.module(path.segments[place : place + 1]).split("/")
+        return follows("/".join(module[:parts]), own)
+
     start = run.start
-    while start > 0 and start - 1 not in taken:
-        module = flow.module(path.segments[start - 1 : start]).split("/")  # perhaps a part of the block: /stage/0/act
-        if not follows("/".join(module[: own.count("/") + 1]), own):
-            break
+    while start > 0 and start - 1 not in taken and is_before(start - 1):
         start -= 1
     lead = tuple(path.segments[start : run.start])
-    return lead if len(_weighted(flow, lead)) >= weights else ()
+    whole = start == 0 or not is_before(start - 1)  # not the end of a stage whose blocks are a chain
+    return lead if whole and len(_weighted(flow, lead)) >= weights else ()
 
 
 def _rest(flow: Flow, path: Path, run: Run, taken: set[int]) -> tuple[Segment, ...]:

@@ -206,9 +206,13 @@ class _Constants:
 
     def rename(self, names: dict[str, str]) -> None:
         """Give initializers other names, all at once, unless one of them is taken; added ones get what becomes free."""
-        names = {**names, **{new: name for new, name in self.wanted.items() if name in names}}
+        free = set(names) - set(names.values())
+        for new, name in self.wanted.items():
+            if name in free:  # the first that wants it; another chain may want the same
+                free.discard(name)
+                names = {**names, new: name}
         kept = self.draft.tensors - set(names)
-        if not kept.isdisjoint(names.values()):
+        if not kept.isdisjoint(names.values()) or len(set(names.values())) < len(names):
             return
         self.draft.rename(names, self.draft.all_nodes())
         for named in (*self.proto.initializer, *self.proto.value_info, *self.proto.input):

@@ -27,7 +27,7 @@ class Entry:
         tables: contents of constants that the architecture computes at a size.
         twin: writes the native model of a size with other weights to the second path, unless what the first path
             holds shows that all its constants are weights; says whether it did.
-        tries: exports of a target to compare with, for an exporter that does not write the same graph twice.
+        alone: the exporter's graph depends on what its process did before: if it differs, a fresh process decides.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Entry:
     options: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     tables: Callable[[Size], Sequence[np.ndarray]] | None = None
     twin: Callable[[Size, Path, Path], bool] | None = None
-    tries: int = 1
+    alone: bool = False
 
     def request(self, label: str) -> dict[str, object]:
         """What is asked of the tool for a target."""

@@ -96,5 +96,5 @@ def keras_entries(
 
         return export
 
-    # tf2onnx pushes transposes about in an order that changes from one export to the next
-    return [Entry(name, kind, e, exporting(e), *sizes, tries=6, **options) for e in exporters]
+    # tf2onnx pushes transposes about in an order that depends on what was exported before
+    return [Entry(name, kind, e, exporting(e), *sizes, alone=True, **options) for e in exporters]
