@@ -116,6 +116,7 @@ class _Roles:
         for index in self.trace.contractions:
             if not self.roles[index]:
                 self.roles[index][self._way(index)].append(Arrival(index, (), False))
+        self._ways_in()
         self._gates()
         pieces = []
         for edge, fact in sorted(self.analysis.uses.items()):
@@ -182,7 +183,8 @@ class _Roles:
         kernel = [
             size_of(axis) for place, axis in enumerate(axes) if place not in (*contraction.into, *contraction.out)
         ]
-        word = f"conv {'x'.join(map(str, kernel))} " if node.op_type in ("Conv", "ConvTranspose") else ""
+        conv = node.op_type in ("Conv", "ConvTranspose")
+        word = f"conv {'x'.join(map(str, kernel))} " if conv else ""
         residual = self.structure.residual_of(self._chain(contraction.edge))
         if residual is None:
             return f"{word}weight"
@@ -190,9 +192,17 @@ class _Roles:
             self.algebra.same(tuple(a for place in places for a in axes[place]), residual)
             for places in (contraction.into, contraction.out)
         )
-        return (
-            word + {(True, True): "mix", (True, False): "in", (False, True): "out", (False, False): "inner"}[into, out]
-        )
+        if into == out:
+            return word + ("mix" if into else "inner")
+        return (word or "ffn ") + ("in" if into else "out")
+
+    def _ways_in(self) -> None:
+        """What leads to a way out may be a part of the weight that queries, keys and values are cut from, too."""
+        for index in [index for index, roles in self.roles.items() if "ffn out" in roles]:
+            for arrival in self.trace.arrivals(self.graph.nodes[index].input[0]):
+                roles = self.roles[arrival.node]
+                if arrival.picks and "query" in roles and arrival not in roles["ffn in"]:
+                    roles["ffn in"].append(arrival)
 
     def _gates(self) -> None:
         """Of two ways in whose results are multiplied, the one behind a nonlinearity is the gate."""
@@ -205,12 +215,12 @@ class _Roles:
                 continue
             bent = [any(a.bent for a in side) for side in sides]
             ways = [set(self.roles[side[0].node]) for side in sides]
-            if bent.count(True) != 1 or any(way not in ({"in"}, {"in", "gate"}, {"gate"}) for way in ways):
+            if bent.count(True) != 1 or any(not way <= {"ffn in", "ffn gate", "ffn up"} for way in ways):
                 continue
             for side in sides:
-                self.roles[side[0].node].pop("in", None)
+                self.roles[side[0].node].pop("ffn in", None)
             for side, curved in zip(sides, bent, strict=True):
-                self.roles[side[0].node]["gate" if curved else "up"] = list(side)
+                self.roles[side[0].node]["ffn gate" if curved else "ffn up"] = list(side)
 
     # -- pieces -------------------------------------------------------------------------------------------------------
 
@@ -340,10 +350,8 @@ class _Roles:
         node = self.graph.nodes[maker]
         if node.op_type in ("Range", "CumSum", "Shape", "NonZero"):
             return node.op_type != "Shape"
-        return any(
-            self._counts(source)
-            for source in node.input[: 1 if node.op_type in _PLAIN or node.op_type in _SHAPED else None]
-        )
+        picks = (*_PLAIN, *_SHAPED, "GatherElements", "GatherND")
+        return any(self._counts(source) for source in (node.input[:1] if node.op_type in picks else node.input))
 
     # -- what a weight stands beside ----------------------------------------------------------------------------------
 
@@ -378,7 +386,7 @@ class _Roles:
         parts = []
         if roles & {"query", "key", "value"}:
             parts.append("attention")
-        if roles & {"in", "gate", "up"}:
+        if roles & {"ffn in", "ffn gate", "ffn up"}:
             parts.append("feed-forward")
         return f" before {' and '.join(parts)}" if parts else ""
 

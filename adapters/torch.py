@@ -1,0 +1,202 @@
+"""Weights into a PyTorch module of any size: `initialize` from a model or learngene, `load_weights` from a file."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from front_onnx.adapters.fingerprint import Fingerprint
+from front_onnx.adapters.transfer import Report, Source, transfer
+
+from front_onnx.check.synthetic import synthetic_inputs
+from front_onnx.errors import FrontError
+from front_onnx.gene.file import is_gene, read_gene
+from front_onnx.read.graph import Graph
+from front_onnx.steps import read_any
+
+try:
+    import torch
+    from torch import nn
+except ImportError:
+    raise FrontError("this adapter needs PyTorch", hint="pip install torch", request=True) from None
+
+__all__ = ["Report", "initialize", "load_weights"]
+
+Inputs = torch.Tensor | Sequence[Any] | Mapping[str, Any]
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def initialize(
+    module: nn.Module,
+    example_inputs: Inputs,
+    source: Source,
+    *,
+    exporter: str = "torchscript",
+    **options: Any,
+) -> Report:
+    """Set the parameters of a module, at whatever size it was built, from a trained model or a learngene.
+
+    The module is exported with a value of its own for every element, so that each weight is found again whatever the
+    exporter did to it; weights are matched by role, and what has no counterpart keeps its values.
+
+    Args:
+        module: the model to initialise, in place.
+        example_inputs: what `forward` takes: a tensor, positional arguments, or arguments by name.
+        source: an ONNX file or a learngene (.safetensors).
+        exporter: "torchscript" or "dynamo".
+        options: `scale`, `mapping`, as for `front_onnx.init_into`.
+
+    Returns:
+        What was set and what was not, by parameter name.
+
+    Raises:
+        FrontError: the module cannot be exported, nothing matches, or the source cannot have the module's sizes.
+    """
+    if exporter not in ("torchscript", "dynamo"):
+        raise FrontError("no such exporter", got=exporter, wanted="torchscript or dynamo", request=True)
+    unfolded = _has_statistics(source)
+    held = _held(module)
+    if not held:
+        raise FrontError("the module has no floating-point parameters", request=True)
+    neutral = {} if unfolded else _neutral(module)
+    coded = {name: tuple(tensor.shape) for name, tensor in held.items() if name not in neutral}
+    fingerprint = Fingerprint(coded)
+    originals = {name: tensor.detach().cpu().to(torch.float64).numpy() for name, tensor in held.items()}
+    with tempfile.TemporaryDirectory(prefix="front-onnx-") as folder:
+        path = Path(folder) / "module.onnx"
+        values = {**neutral, **{name: fingerprint.codes(name) for name in coded}}
+        with _holding(module, held, values):
+            _export(module, example_inputs, path, exporter, unfolded)
+        found, report = transfer(source, path, fingerprint, {n: originals[n] for n in coded}, **options)
+    used = _folded(module, set(found)) if neutral else set()
+    with torch.no_grad():
+        for name, array in {**found, **{n: v for n, v in neutral.items() if n in used}}.items():
+            held[name].copy_(torch.from_numpy(np.ascontiguousarray(array)))
+    report.set += sorted(used)
+    report.kept |= {name: "its norm was not matched" for name in neutral if name not in used}
+    return report
+
+
+def load_weights(module: nn.Module, path: Source, example_inputs: Inputs | None = None, **options: Any) -> Report:
+    """Set the parameters of a module from an ONNX model of its size, as `front-onnx resize` writes it.
+
+    Args:
+        module: the model, built at the size of the file.
+        path: the ONNX file.
+        example_inputs: as for `initialize`; made up from the file's inputs if this is None.
+        options: as for `initialize`.
+
+    Raises:
+        FrontError: as `initialize`; or the module does not take the file's inputs.
+    """
+    if example_inputs is None:
+        example_inputs = _made_up(module, path)
+    return initialize(module, example_inputs, path, **options)
+
+
+def _made_up(module: nn.Module, path: Source) -> Inputs:
+    """Inputs for `forward`: by name where its arguments have the names of the file's inputs, else in their order."""
+    if is_gene(path):
+        raise FrontError("a learngene says nothing of inputs", hint="use initialize", request=True)
+    arrays = synthetic_inputs(Graph(read_any(path)), {})
+    tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
+    known = set(inspect.signature(module.forward).parameters)
+    return tensors if known.issuperset(tensors) else list(tensors.values())
+
+
+def _held(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and statistics by name, those that are shared once."""
+    found: dict[str, torch.Tensor] = {}
+    seen: set[int] = set()
+    statistics = {
+        f"{name}.{kind}" if name else kind
+        for name, part in module.named_modules()
+        for kind in ("running_mean", "running_var")
+        if isinstance(part, _NORMS)
+    }
+    buffers = ((name, tensor) for name, tensor in module.named_buffers() if name in statistics)
+    for name, tensor in (*module.named_parameters(), *buffers):
+        if tensor.is_floating_point() and id(tensor) not in seen:
+            seen.add(id(tensor))
+            found[name] = tensor
+    return found
+
+
+def _has_statistics(source: Source) -> bool:
+    proto = read_gene(source).template if is_gene(source) else read_any(source).proto
+    return any(node.op_type == "BatchNormalization" for node in proto.graph.node)
+
+
+def _neutral(module: nn.Module) -> dict[str, np.ndarray]:
+    """Values with which a batch norm adds its bias and does nothing else: the source has folded its own.
+
+    An exporter folds such a norm into the convolution before it, whose weight then stays as it is.
+    """
+    out: dict[str, np.ndarray] = {}
+    for name, part in module.named_modules():
+        if isinstance(part, _NORMS) and part.affine and part.running_mean is not None:
+            ones = np.ones(part.num_features, np.float32)
+            stem = f"{name}." if name else ""
+            out[f"{stem}weight"] = ones
+            out[f"{stem}running_mean"] = 0 * ones
+            out[f"{stem}running_var"] = ones - np.float32(part.eps)
+    return out
+
+
+def _folded(module: nn.Module, found: set[str]) -> set[str]:
+    """The neutral values of the norms whose bias was found."""
+    names = [name for name, part in module.named_modules() if isinstance(part, _NORMS)]
+    stems = [f"{name}." if name else "" for name in names]
+    kinds = ("weight", "running_mean", "running_var")
+    return {f"{stem}{kind}" for stem in stems if f"{stem}bias" in found for kind in kinds}
+
+
+@contextlib.contextmanager
+def _holding(module: nn.Module, held: Mapping[str, torch.Tensor], values: Mapping[str, np.ndarray]) -> Iterator[None]:
+    """The module in evaluation mode, float32, with other values; as it was afterwards."""
+    kept = {name: tensor.detach().clone() for name, tensor in held.items()}
+    types = {tensor.dtype for tensor in held.values()}
+    training = {part: part.training for part in module.modules()}
+    if types != {torch.float32}:
+        raise FrontError(
+            "the module's parameters are not float32", got=types, hint="module.float() first", request=True
+        )
+    try:
+        module.eval()
+        with torch.no_grad():
+            for name, array in values.items():
+                held[name].copy_(torch.from_numpy(np.array(array)))
+        yield
+    finally:
+        with torch.no_grad():
+            for name, tensor in kept.items():
+                held[name].copy_(tensor)
+        for part, mode in training.items():
+            part.training = mode
+
+
+def _export(module: nn.Module, inputs: Inputs, path: Path, exporter: str, unfolded: bool) -> None:
+    if isinstance(inputs, torch.Tensor):
+        inputs = (inputs,)
+    arguments: dict[str, Any] = (
+        {"args": (), "kwargs": dict(inputs)} if isinstance(inputs, Mapping) else {"args": tuple(inputs)}
+    )
+    if exporter == "torchscript" and unfolded:
+        arguments["training"] = torch.onnx.TrainingMode.PRESERVE
+    quiet = io.StringIO()
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(quiet), contextlib.redirect_stderr(quiet):
+            warnings.simplefilter("ignore")
+            torch.onnx.export(module, f=str(path), dynamo=exporter == "dynamo", **arguments)
+    except Exception as error:
+        line = " ".join(str(error).split())[:300]
+        raise FrontError(f"the module cannot be exported: {line}", hint="try the other exporter") from None
+    onnx.checker.check_model(str(path))

@@ -1,0 +1,106 @@
+"""From a source model or learngene, through an exported graph with fingerprints, to new values of parameters."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from front_onnx.adapters.fingerprint import Fingerprint
+
+from front_onnx.errors import FrontError
+from front_onnx.learngenes import init_into
+from front_onnx.read.graph import Graph
+from front_onnx.steps import read_any
+
+__all__ = ["Report", "transfer"]
+
+Source = str | os.PathLike[str]
+
+
+@dataclass(eq=False)
+class Report:
+    """What was set in a user's model and what was not.
+
+    Attributes:
+        set: parameters that hold new values.
+        partly: parameters of which only a part was found; the rest is as it was.
+        kept: parameters that are as they were, and why.
+        unused: weights of the source that went nowhere.
+    """
+
+    set: list[str] = field(default_factory=list)
+    partly: list[str] = field(default_factory=list)
+    kept: dict[str, str] = field(default_factory=dict)
+    unused: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.set)} parameters set, {len(self.partly)} partly, {len(self.kept)} kept"]
+        lines += [f"  partly set: {name}" for name in self.partly]
+        lines += [f"  kept {name}: {reason}" for name, reason in self.kept.items()]
+        lines += [f"  not used: {name}" for name in self.unused]
+        return "\n".join(lines)
+
+
+def transfer(
+    source: Source,
+    exported: Path,
+    fingerprint: Fingerprint,
+    originals: Mapping[str, np.ndarray],
+    **options: Any,
+) -> tuple[dict[str, np.ndarray], Report]:
+    """New values for parameters.
+
+    Args:
+        source: a learngene or an ONNX model, of any size.
+        exported: the user's model, exported with fingerprints for its parameters.
+        fingerprint: which element is which.
+        originals: the parameters' own values, by name.
+        options: `scale`, `mapping`, as for `front_onnx.init_into`.
+
+    Returns:
+        The parameters that change, in the types of their own values, and what was done.
+
+    Raises:
+        FrontError: nothing matches, or the source cannot have the sizes of the target.
+    """
+    graph = Graph(read_any(exported))
+    moved = init_into(source, exported, output=exported.with_name("moved.onnx"), validate=False, **options)
+    flat = np.zeros(fingerprint.total, np.float64)
+    known = np.zeros(fingerprint.total, bool)
+    strange = []
+    for name, values in moved.arrays.items():
+        own = graph.array(name)
+        changed = own != values
+        elements = fingerprint.decode(own)[changed]
+        if (elements < 0).any():
+            strange.append(name)
+            continue
+        flat[elements], known[elements] = values[changed], True
+    report = Report(unused=[piece.tensors[0] for piece in moved.unused])
+    reasons: dict[str, str] = {}
+    for entry in moved.matches:
+        for tensor in entry.target.tensors if entry.source is None else ():
+            for owner in fingerprint.owners(graph.array(tensor)):
+                reasons.setdefault(owner, entry.reason)
+    out = {}
+    for place, name in enumerate(fingerprint.names):
+        start, stop = fingerprint.starts[place : place + 2]
+        held = known[start:stop]
+        if not held.any():
+            report.kept[name] = reasons.get(name, "it is not in the exported graph as it is")
+            continue
+        own = np.array(originals[name])
+        own.reshape(-1)[held] = flat[start:stop][held].astype(own.dtype)
+        out[name] = own
+        (report.set if held.all() else report.partly).append(name)
+    if strange:
+        raise FrontError(
+            "the exporter computed weights of others, so their values cannot be put back",
+            got=", ".join(strange[:3]),
+            hint="export with constant folding off, or use init --into and train the ONNX model",
+        )
+    return out, report
