@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 import io
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-from front_onnx.adapters.fingerprint import Fingerprint
-from front_onnx.adapters.transfer import Report, Source, transfer
+from front_onnx.adapters.transfer import Neutral, Report, Source, has_statistics, transfer
 
 from front_onnx.check.synthetic import synthetic_inputs
 from front_onnx.errors import FrontError
-from front_onnx.gene.file import is_gene, read_gene
+from front_onnx.gene.file import is_gene
 from front_onnx.read.graph import Graph
 from front_onnx.steps import read_any
 
@@ -62,26 +60,19 @@ def initialize(
     """
     if exporter not in ("torchscript", "dynamo"):
         raise FrontError("no such exporter", got=exporter, wanted="torchscript or dynamo", request=True)
-    unfolded = _has_statistics(source)
     held = _held(module)
-    if not held:
-        raise FrontError("the module has no floating-point parameters", request=True)
-    neutral = {} if unfolded else _neutral(module)
-    coded = {name: tuple(tensor.shape) for name, tensor in held.items() if name not in neutral}
-    fingerprint = Fingerprint(coded)
-    originals = {name: tensor.detach().cpu().to(torch.float64).numpy() for name, tensor in held.items()}
-    with tempfile.TemporaryDirectory(prefix="front-onnx-") as folder:
-        path = Path(folder) / "module.onnx"
-        values = {**neutral, **{name: fingerprint.codes(name) for name in coded}}
+    folded = not has_statistics(source)
+
+    def export(values: Mapping[str, np.ndarray], path: Path) -> None:
         with _holding(module, held, values):
-            _export(module, example_inputs, path, exporter, unfolded)
-        found, report = transfer(source, path, fingerprint, {n: originals[n] for n in coded}, **options)
-    used = _folded(module, set(found)) if neutral else set()
+            _export(module, example_inputs, path, exporter, folded)
+
+    originals = {name: tensor.detach().cpu().numpy() for name, tensor in held.items()}
+    neutral = _neutral(module, example_inputs) if folded else {}
+    found, report = transfer(source, originals, export, neutral, **options)
     with torch.no_grad():
-        for name, array in {**found, **{n: v for n, v in neutral.items() if n in used}}.items():
+        for name, array in found.items():
             held[name].copy_(torch.from_numpy(np.ascontiguousarray(array)))
-    report.set += sorted(used)
-    report.kept |= {name: "its norm was not matched" for name in neutral if name not in used}
     return report
 
 
@@ -130,33 +121,72 @@ def _held(module: nn.Module) -> dict[str, torch.Tensor]:
     return found
 
 
-def _has_statistics(source: Source) -> bool:
-    proto = read_gene(source).template if is_gene(source) else read_any(source).proto
-    return any(node.op_type == "BatchNormalization" for node in proto.graph.node)
-
-
-def _neutral(module: nn.Module) -> dict[str, np.ndarray]:
-    """Values with which a batch norm adds its bias and does nothing else: the source has folded its own.
-
-    An exporter folds such a norm into the convolution before it, whose weight then stays as it is.
-    """
-    out: dict[str, np.ndarray] = {}
-    for name, part in module.named_modules():
-        if isinstance(part, _NORMS) and part.affine and part.running_mean is not None:
+def _neutral(module: nn.Module, inputs: Inputs) -> dict[str, Neutral]:
+    """Values with which a batch norm adds its bias and does nothing else: the source has folded its own."""
+    out: dict[str, Neutral] = {}
+    norms = {name: part for name, part in module.named_modules() if isinstance(part, _NORMS)}
+    for name, part in norms.items():
+        if part.affine and part.running_mean is not None:
             ones = np.ones(part.num_features, np.float32)
             stem = f"{name}." if name else ""
-            out[f"{stem}weight"] = ones
-            out[f"{stem}running_mean"] = 0 * ones
-            out[f"{stem}running_var"] = ones - np.float32(part.eps)
+            values = {"weight": ones, "running_mean": 0 * ones, "running_var": ones - np.float32(part.eps)}
+            out |= {stem + kind: Neutral(value, f"{stem}bias") for kind, value in values.items()}
+    for before, norm in _before_norms(module, inputs) if norms else ():
+        bias = f"{before}.bias"
+        if f"{norm}.weight" in out:  # both biases are one after folding: that of the norm
+            out[bias] = Neutral(np.zeros(module.get_parameter(bias).shape, np.float32), f"{norm}.bias")
     return out
 
 
-def _folded(module: nn.Module, found: set[str]) -> set[str]:
-    """The neutral values of the norms whose bias was found."""
-    names = [name for name, part in module.named_modules() if isinstance(part, _NORMS)]
-    stems = [f"{name}." if name else "" for name in names]
-    kinds = ("weight", "running_mean", "running_var")
-    return {f"{stem}{kind}" for stem in stems if f"{stem}bias" in found for kind in kinds}
+def _before_norms(module: nn.Module, inputs: Inputs) -> list[tuple[str, str]]:
+    """(layer with a bias, batch norm) where the norm reads what the layer makes, found by running the module once."""
+    made: dict[int, tuple[str, torch.Tensor]] = {}
+    found: list[tuple[str, str]] = []
+
+    def after(name: str) -> Any:
+        return lambda part, args, result: made.update({id(result): (name, result)})  # held, so that ids stay its own
+
+    def before(name: str) -> Any:
+        return lambda part, args: found.append((made[id(args[0])][0], name)) if id(args[0]) in made else None
+
+    handles = []
+    for name, part in module.named_modules():
+        if isinstance(part, _NORMS):
+            handles.append(part.register_forward_pre_hook(before(name)))
+        elif isinstance(getattr(part, "bias", None), nn.Parameter) and isinstance(
+            getattr(part, "weight", None), nn.Parameter
+        ):
+            handles.append(part.register_forward_hook(after(name)))
+    modes = {part: part.training for part in module.modules()}
+    try:
+        module.eval()
+        with torch.no_grad():
+            args, kwargs = _arguments(inputs)
+            module(*args, **kwargs)
+    finally:
+        for handle in handles:
+            handle.remove()
+        for part, mode in modes.items():
+            part.training = mode
+    return found
+
+
+def _arguments(inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(inputs, torch.Tensor):
+        return (inputs,), {}
+    return ((), dict(inputs)) if isinstance(inputs, Mapping) else (tuple(inputs), {})
+
+
+class _ByName(nn.Module):
+    """A module that takes in order what another one takes by name: exporters mix names up."""
+
+    def __init__(self, module: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.module, self.names = module, list(names)
+
+    def forward(self, *args: Any) -> Any:
+        """What the module makes of its arguments."""
+        return self.module(**dict(zip(self.names, args, strict=True)))
 
 
 @contextlib.contextmanager
@@ -183,13 +213,12 @@ def _holding(module: nn.Module, held: Mapping[str, torch.Tensor], values: Mappin
             part.training = mode
 
 
-def _export(module: nn.Module, inputs: Inputs, path: Path, exporter: str, unfolded: bool) -> None:
-    if isinstance(inputs, torch.Tensor):
-        inputs = (inputs,)
-    arguments: dict[str, Any] = (
-        {"args": (), "kwargs": dict(inputs)} if isinstance(inputs, Mapping) else {"args": tuple(inputs)}
-    )
-    if exporter == "torchscript" and unfolded:
+def _export(module: nn.Module, inputs: Inputs, path: Path, exporter: str, folded: bool) -> None:
+    args, kwargs = _arguments(inputs)
+    if kwargs:
+        module, args = _ByName(module, list(kwargs)).train(module.training), tuple(kwargs.values())
+    arguments: dict[str, Any] = {"args": args}
+    if exporter == "torchscript" and not folded:
         arguments["training"] = torch.onnx.TrainingMode.PRESERVE
     quiet = io.StringIO()
     try:

@@ -1,9 +1,10 @@
-"""From a source model or learngene, through an exported graph with fingerprints, to new values of parameters."""
+"""From a source model or learngene to new values of a user's parameters, by way of an export with fingerprints."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,27 @@ import numpy as np
 from front_onnx.adapters.fingerprint import Fingerprint
 
 from front_onnx.errors import FrontError
+from front_onnx.gene.file import is_gene, read_gene
 from front_onnx.learngenes import init_into
 from front_onnx.read.graph import Graph
 from front_onnx.steps import read_any
 
-__all__ = ["Report", "transfer"]
+__all__ = ["Neutral", "Report", "Source", "has_statistics", "transfer"]
 
 Source = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Neutral:
+    """A parameter of a norm that only adds its bias, so that exporters fold it away and weights stay as they are.
+
+    Attributes:
+        value: what it has to be for that.
+        bias: the parameter beside it that is added.
+    """
+
+    value: np.ndarray
+    bias: str
 
 
 @dataclass(eq=False)
@@ -45,28 +60,60 @@ class Report:
         return "\n".join(lines)
 
 
+def has_statistics(source: Source) -> bool:
+    """True if a source has batch norms of its own, and has not folded them into the weights before."""
+    proto = read_gene(source).template if is_gene(source) else read_any(source).proto
+    return any(node.op_type == "BatchNormalization" for node in proto.graph.node)
+
+
 def transfer(
     source: Source,
-    exported: Path,
-    fingerprint: Fingerprint,
     originals: Mapping[str, np.ndarray],
+    export: Callable[[Mapping[str, np.ndarray], Path], None],
+    neutral: Mapping[str, Neutral] | None = None,
     **options: Any,
 ) -> tuple[dict[str, np.ndarray], Report]:
-    """New values for parameters.
+    """New values for the parameters of a user's model.
 
     Args:
         source: a learngene or an ONNX model, of any size.
-        exported: the user's model, exported with fingerprints for its parameters.
-        fingerprint: which element is which.
         originals: the parameters' own values, by name.
+        export: writes the model, with other values for all its parameters (float32), to a path.
+        neutral: parameters of norms that the source has folded into its weights.
         options: `scale`, `mapping`, as for `front_onnx.init_into`.
 
     Returns:
         The parameters that change, in the types of their own values, and what was done.
 
     Raises:
-        FrontError: nothing matches, or the source cannot have the sizes of the target.
+        FrontError: the model cannot be exported, nothing matches, or the source cannot have the target's sizes.
     """
+    neutral = neutral or {}
+    coded = {name: array for name, array in originals.items() if name not in neutral}
+    if not coded:
+        raise FrontError("the model has no floating-point parameters", request=True)
+    fingerprint = Fingerprint({name: array.shape for name, array in coded.items()})
+    with tempfile.TemporaryDirectory(prefix="front-onnx-") as folder:
+        path = Path(folder) / "target.onnx"
+        values = {name: fingerprint.codes(name) for name in coded}
+        export(values | {name: entry.value for name, entry in neutral.items()}, path)
+        found, report = _found(source, path, fingerprint, coded, options)
+    for name, entry in neutral.items():
+        if entry.bias in found:
+            found[name] = entry.value.astype(originals[name].dtype)
+            report.set.append(name)
+        else:
+            report.kept[name] = "its norm was not matched"
+    return found, report
+
+
+def _found(
+    source: Source,
+    exported: Path,
+    fingerprint: Fingerprint,
+    originals: Mapping[str, np.ndarray],
+    options: Mapping[str, Any],
+) -> tuple[dict[str, np.ndarray], Report]:
     graph = Graph(read_any(exported))
     moved = init_into(source, exported, output=exported.with_name("moved.onnx"), validate=False, **options)
     flat = np.zeros(fingerprint.total, np.float64)

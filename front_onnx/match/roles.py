@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from front_onnx.match.trace import Arrival, Contraction, Pick, Trace
-from front_onnx.read.graph import Edge
+from front_onnx.read.graph import Edge, attribute
 from front_onnx.read.tensor_data import is_float
 from front_onnx.understand.atoms import Axis, size_of
 from front_onnx.understand.flowing import fed_tensors
@@ -231,7 +231,7 @@ class _Roles:
                 yield self._cut(edge, role, arrivals, contraction)
             return
         node = self.graph.nodes[edge.node]
-        if edge in self.analysis.tables:
+        if edge in self.analysis.tables or self._is_looked_up(edge):
             yield self._whole(edge, self._table(edge))
             return
         if node.op_type in _NORMS and edge.slot:
@@ -330,6 +330,18 @@ class _Roles:
             edge = readers[0]
             node = self.graph.nodes[edge.node]
         return node.op_type.lower() + ("" if node.op_type in ("Add", "Mul") else f" {edge.slot}")
+
+    def _is_looked_up(self, edge: Edge) -> bool:
+        """True for a table whose index does not depend on what is fed: with fixed sizes it is a list in the file."""
+        node = self.graph.nodes[edge.node]
+        if node.op_type != "Gather" or edge.slot != 0 or attribute(node, "axis", 0) != 0:
+            return False
+        index = self.graph.constants.get(node.input[1])
+        if index is not None:
+            return math.prod(index.dims) > 1
+        fact = self.analysis.facts.get(node.input[1])
+        axes = fact.axes if fact is not None and fact.axes is not None else ()
+        return node.input[1] not in self.fed and any(size_of(axis) > 1 for axis in axes)
 
     def _table(self, edge: Edge) -> str:
         """Tokens are what most entries are for; positions do not depend on what is fed."""
@@ -440,8 +452,6 @@ class _Roles:
 
 def _query_by_letters(graph, product: int, attention: int, scores: int) -> int | None:  # type: ignore[no-untyped-def]
     """Of an Einsum of scores whose result is attention: the operand with the letter that the next one sums over."""
-    from front_onnx.read.graph import attribute
-
     first, second = (graph.nodes[index] for index in (scores, product))
     if first.op_type != "Einsum" or second.op_type != "Einsum":
         return None
