@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 LOCK := requirements/lock.txt
 JOBS ?= auto
 
-.PHONY: demo test check matrix benchmark
+.PHONY: demo test check matrix frameworks benchmark
 
 demo: $(VENV)/.demo
 	$(BIN)/front-onnx inspect models/digits/digits.onnx
@@ -22,6 +22,9 @@ check: $(VENV)/.test
 
 matrix: $(VENV)/.matrix
 	$(BIN)/python tests/matrix/run.py $(MATRIX)
+
+frameworks: $(VENV)/.matrix
+	$(BIN)/python -m pytest tests/test_keras_home.py tests/test_flax_home.py
 
 benchmark: $(VENV)/.demo
 	$(BIN)/python benchmarks/speed.py
