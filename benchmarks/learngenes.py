@@ -32,9 +32,8 @@ def randomised(path: Path) -> onnx.ModelProto:
 
 def main() -> None:
     for path in [*map(Path, sys.argv[1:])] or [DIGITS]:
-        print(
-            f"\n{path.name}\n\n| ratio | parameters | of all | file | energy, trained | energy, random |\n|---|---|---|---|---|---|"
-        )
+        print(f"\n{path.name}\n\n| ratio | parameters | of all | file | energy, trained | energy, random |")
+        print("|---|---|---|---|---|---|")
         other = randomised(path)
         for ratio in RATIOS:
             with tempfile.TemporaryDirectory() as folder:
@@ -43,7 +42,7 @@ def main() -> None:
             about, random = (describe_gene(extracted.gene) for extracted in found)
             energies = (f"{entry['energy']:.3f}" if entry["energy"] is not None else "1" for entry in (about, random))
             share, size = about["kept"] / about["parameters"], found[0].size
-            row = [f"{ratio:g}", f"{about['kept'] / 1e6:.2f} M", f"{share:.1%}", f"{size / 1e6:.2f} MB", *energies]
+            row = [f"{ratio:g}", f"{about['kept'] / 1e6:.3f} M", f"{share:.1%}", f"{size / 1e6:.2f} MB", *energies]
             print("| " + " | ".join(row) + " |")
 
 
