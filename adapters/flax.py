@@ -1,4 +1,4 @@
-"""Weights into a Flax model of any size, linen or nnx: `initialize`."""
+"""Weights into a Flax model of any size, linen or nnx: `initialize`, `load_weights`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 from front_onnx.adapters.transfer import Report, Source, transfer
 
+from front_onnx.check.synthetic import synthetic_inputs
 from front_onnx.errors import FrontError
+from front_onnx.read.graph import Graph
+from front_onnx.steps import read_any
 
 try:
     import jax
@@ -18,7 +21,7 @@ try:
 except ImportError as error:
     raise FrontError(f"this adapter needs {error.name}", hint="pip install flax jax jax2onnx", request=True) from None
 
-__all__ = ["Report", "initialize"]
+__all__ = ["Report", "initialize", "load_weights"]
 
 
 def initialize(
@@ -54,6 +57,15 @@ def initialize(
     found, report = _initialized(lambda tree: nnx.merge(definition, tree), state, inputs, source, options)
     nnx.update(module, found)
     return found, report
+
+
+def load_weights(
+    module: Any, path: Source, example_inputs: Any = None, *, variables: Any = None, **options: Any
+) -> tuple[Any, Report]:
+    """Weights for a Flax model from an ONNX model of its size; inputs are made up from the file's if none are given."""
+    if example_inputs is None:
+        example_inputs = list(synthetic_inputs(Graph(read_any(path)), {}).values())
+    return initialize(module, example_inputs, path, variables=variables, **options)
 
 
 def _initialized(

@@ -1,4 +1,4 @@
-"""Weights into a Keras model of any size, with TensorFlow behind it: `initialize`."""
+"""Weights into a Keras model of any size, with TensorFlow behind it: `initialize`, `load_weights`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ except ImportError as error:
     hint = "pip install keras tensorflow tf2onnx"
     raise FrontError(f"this adapter needs {error.name}", hint=hint, request=True) from None
 
-__all__ = ["Report", "initialize"]
+__all__ = ["Report", "initialize", "load_weights"]
 
 
 def initialize(model: keras.Model, source: Source, **options: Any) -> Report:
@@ -62,6 +62,11 @@ def initialize(model: keras.Model, source: Source, **options: Any) -> Report:
     for name, value in found.items():
         held[name].assign(value)
     return report
+
+
+def load_weights(model: keras.Model, path: Source, **options: Any) -> Report:
+    """Set the weights of a Keras model from an ONNX model of its size, as `front-onnx resize` writes it."""
+    return initialize(model, path, **options)
 
 
 def _neutral(model: keras.Model) -> dict[str, Neutral]:

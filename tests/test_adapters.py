@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -231,6 +232,14 @@ def test_a_missing_framework_says_what_to_install(framework: str) -> None:
 def test_the_core_never_imports_torch() -> None:
     code = "import sys, front_onnx, front_onnx.commands; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_every_folder_is_installed() -> None:
+    """The list of packages is written by hand, for `adapters` is not where it is installed."""
+    root = Path(front_onnx.__file__).parents[1]
+    listed = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    folders = {path.parent.relative_to(root) for path in (root / "front_onnx").rglob("__init__.py")}
+    assert sorted(listed) == sorted([".".join(folder.parts) for folder in folders] + ["front_onnx.adapters"])
 
 
 @given(st.lists(st.lists(st.integers(1, 4), max_size=3), min_size=1, max_size=5), st.integers(0, 99))

@@ -13,7 +13,7 @@ pytest.importorskip("jax2onnx", reason="`make frameworks` installs it")
 
 import jax
 import onnx
-from front_onnx.adapters.flax import initialize
+from front_onnx.adapters.flax import initialize, load_weights
 from jax2onnx import to_onnx
 from matrix import jax_linen, jax_nnx
 from matrix.jax_entry import randomised
@@ -56,6 +56,8 @@ def test_linen(tmp_path: Path, kind: type, inputs: np.ndarray) -> None:
     assert not report.partly and not report.kept, str(report)
     assert jax.tree_util.tree_all(jax.tree_util.tree_map(np.array_equal, before, own))
     _compare(source, np.asarray(large.apply(made, inputs)), inputs)
+    again, _ = load_weights(large, source.with_name("resized.onnx"), variables=own)
+    assert jax.tree_util.tree_all(jax.tree_util.tree_map(np.array_equal, made, again))
 
 
 @pytest.mark.parametrize(

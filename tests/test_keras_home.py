@@ -14,7 +14,7 @@ pytest.importorskip("keras", reason="`make frameworks` installs it")
 pytest.importorskip("tf2onnx", reason="`make frameworks` installs it")
 
 import onnx
-from front_onnx.adapters.keras import initialize
+from front_onnx.adapters.keras import initialize, load_weights
 from matrix import keras_models
 from matrix.keras_entry import randomise
 
@@ -48,6 +48,9 @@ def test_a_model_computes_what_the_resized_one_does(tmp_path: Path, name: str) -
     ours = np.array(model(given[0] if len(given) == 1 else given, training=False))
     (theirs,) = run(resized, arrays)
     assert np.abs(ours - theirs).max() < 1e-4 * max(1, np.abs(theirs).max())
+    other = make(entry.targets[label])
+    assert load_weights(other, resized).set == report.set
+    assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), other.get_weights(), strict=True))
 
 
 def test_a_model_that_is_not_built_says_so() -> None:

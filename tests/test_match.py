@@ -302,3 +302,53 @@ def test_wrong_requests_say_so(pair, monkeypatch: pytest.MonkeyPatch, words: tup
 def test_models_with_nothing_in_common(pair: tuple[Path, Path]) -> None:
     with pytest.raises(FrontError, match="nothing of the source goes into this target"):
         front_onnx.init_into(pair[0], DIGITS, dry_run=True)
+
+
+# -- what nothing tells apart ------------------------------------------------------------------------------------------
+
+
+class Twins(torch.nn.Module):
+    """Two convolutions side by side between blocks, which nothing but their names tells apart, and a shortcut."""
+
+    def __init__(self, depth: int, width: int, swapped: bool) -> None:
+        super().__init__()
+        conv, self.swapped = torch.nn.Conv2d, swapped
+        self.stem = conv(3, width, 1)
+        self.left, self.right = (conv(width, width, 1) for _ in range(2))
+        self.one, self.two, self.short = (conv(width, width, 1) for _ in range(3))
+        self.blocks = torch.nn.ModuleList([conv(width, width, 3, padding=1) for _ in range(depth)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.tanh(self.stem(x))
+        sides = [torch.relu(part(x)) for part in ((self.right, self.left) if self.swapped else (self.left, self.right))]
+        x = torch.tanh(sides[0] + sides[1])
+        short = self.short(x) if self.swapped else None
+        y = self.two(torch.relu(self.one(x)))
+        x = torch.tanh(y + (self.short(x) if short is None else short))
+        for block in self.blocks:
+            x = x + torch.relu(block(x))
+        return x
+
+
+def test_the_order_of_the_file_matches_nothing(tmp_path: Path) -> None:
+    """What data flow tells apart is found in whatever order it stands; what it does not is left alone, but by hand."""
+    paths = []
+    for name, depth, width, swapped in (("source", 3, 8, False), ("target", 4, 12, True)):
+        module = Twins(depth, width, swapped)
+        randomise(module, seed=width)
+        image = {"x": torch.randn(2, 3, 4, 4)}
+        paths.append(tmp_path / f"{name}.onnx")
+        write(module.eval(), image, paths[-1], exporter="torchscript", opset=None, outputs=("y",), axes={0: "batch"})
+    moved = front_onnx.init_into(*paths, dry_run=True)
+    found = {e.target.tensors[0]: e.source.tensors[0] if e.source else e.reason for e in moved.matches}
+    apart = "nothing tells it from others of its role"
+    assert {name for name, source in found.items() if source == apart} == {
+        f"{side}.{kind}" for side in ("left", "right") for kind in ("weight", "bias")
+    }
+    assert all(source in (name, apart) for name, source in found.items())
+    chosen = {"left.weight": "left.weight", "right.weight": "right.weight"}
+    moved = front_onnx.init_into(*paths, output=tmp_path / "moved.onnx", mapping=chosen)
+    resized = front_onnx.resize(paths[0], depth=4, width_mult=1.5, output=tmp_path / "resized.onnx").output
+    ours, theirs = weights(onnx.load(moved.output)), weights(onnx.load(resized))
+    for name in found.keys() - {"left.bias", "right.bias"}:
+        assert np.array_equal(ours[name], theirs[name]), name

@@ -130,11 +130,13 @@ class _Matcher:
                 f"{len(self.source.chains)} chains of blocks in the source, {len(self.target.chains)} in the target"
             )
             return Match(piece, None, f"{counts}, and none of them is this one")
+        if " alike " in piece.role:
+            return Match(piece, None, "nothing tells it from others of its role")
         source = known.get((where, piece.role))
         if source is None:
             stem = _stem(piece.role)
             alike = [p.role for p in self.ours if p.where == where and _stem(p.role) == stem]
-            several = f"the source has {len(alike)} of the role {stem}, here it is {piece.role}"
+            several = f"the source has {len(alike)} of the role {stem}, and not this one"
             return Match(piece, None, several if alike else "the source has nothing of this role here")
         return self._fitting(piece, source)
 
@@ -244,5 +246,4 @@ class _Matcher:
 
 def _stem(role: str) -> str:
     """A role without its number."""
-    words = role.split(" ")
-    return " ".join(words[:-3]) if len(words) > 3 and words[-2] == "of" else role
+    return role.partition(",")[0]

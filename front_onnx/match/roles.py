@@ -8,7 +8,7 @@ to. A fused weight has several roles, one for each of its pieces.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -32,6 +32,7 @@ _NORMS = {
     "GroupNormalization": ("gain", "bias"),
 }
 _SHAPED = ("Expand", "Tile", "ConstantOfShape")
+_PICKS = ("GatherElements", "GatherND")
 _NORM_STEPS = 4
 _PLAIN = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Cast", "Identity", "Flatten", "Split", "Gather", "Slice")
 
@@ -107,7 +108,8 @@ class _Roles:
             edge: (n, there) for n, chain in enumerate(structure.chains) for edge, there in chain.places.items()
         }
         self.later = {e for _, there in self.first.values() for e in there[1:]} - set(self.first)
-        self.node_unit = {edge.node: n for edge, (n, _) in self.first.items()}
+        self.sides: dict[tuple[int, int], str] = {}  # (product of two activations, operand): query, key or value
+        self.ups, self.downs = self._heights()
 
     def run(self) -> list[Piece]:
         """Roles of contractions first; what goes by them afterwards."""
@@ -118,7 +120,7 @@ class _Roles:
                 self.roles[index][self._way(index)].append(Arrival(index, (), False))
         self._ways_in()
         self._gates()
-        pieces = []
+        found: list[tuple[tuple[int, ...], Piece]] = []
         for edge, fact in sorted(self.analysis.uses.items()):
             if edge in self.later or fact.value is not None or not fact.axes:
                 continue
@@ -126,8 +128,37 @@ class _Roles:
                 continue
             if not is_float(np.dtype(self.graph.array(self.graph.read_by(edge)).dtype)):
                 continue
-            pieces += [piece for piece in self._pieces(edge) if piece is not None]
-        return _numbered(pieces)
+            place = (self.ups[edge.node], -self.downs[edge.node], self._token(edge.node))
+            found += [(place, piece) for piece in self._pieces(edge)]
+        return _numbered(found)
+
+    def _token(self, index: int) -> int:
+        """Which place of a sequence a node reads, where a number says so: two heads may read two tokens."""
+        name = self.graph.nodes[index].input[0]
+        while name not in self.graph.constants and (maker := self.graph.producer.get(name)) is not None:
+            node = self.graph.nodes[maker]
+            if node.op_type not in (*_PLAIN, "Add") and maker not in self.trace.contractions:
+                break
+            pick = self.trace.pick(maker, name)
+            if pick is not None:
+                return pick.start
+            name = node.input[0]
+        return 0
+
+    def _heights(self) -> tuple[list[int], list[int]]:
+        """How many contractions lie before and behind each node, along the longest way: no exporter's order matters."""
+        count = len(self.graph.nodes)
+        ups, downs = [0] * count, [0] * count
+        for index, node in enumerate(self.graph.nodes):
+            before = [self.graph.producer[name] for name in node.input if name in self.graph.producer]
+            ups[index] = max((ups[maker] for maker in before), default=0) + (index in self.trace.contractions)
+        for index in reversed(range(count)):
+            step = index in self.trace.contractions
+            for name in self.graph.nodes[index].input:
+                if name in self.graph.producer:
+                    maker = self.graph.producer[name]
+                    downs[maker] = max(downs[maker], downs[index] + step)
+        return ups, downs
 
     # -- contractions -------------------------------------------------------------------------------------------------
 
@@ -152,6 +183,9 @@ class _Roles:
             sides["query"], sides["key"] = (first, second) if query == 0 else (second, first)
         elif attention != 0:
             return
+        for role, name in sides.items():
+            reader = product if role == "value" else scores[0]
+            self.sides[reader, list(self.graph.nodes[reader].input).index(name)] = role
         found = {role: self.trace.arrivals(name) for role, name in sides.items()}
         if any(len({a.node for a in arrivals}) != 1 for arrivals in found.values()):
             return
@@ -224,7 +258,7 @@ class _Roles:
 
     # -- pieces -------------------------------------------------------------------------------------------------------
 
-    def _pieces(self, edge: Edge) -> Iterator[Piece | None]:
+    def _pieces(self, edge: Edge) -> Iterator[Piece]:
         contraction = self.by_edge.get(edge)
         if contraction is not None:
             for role, arrivals in self.roles[contraction.node].items():
@@ -257,7 +291,7 @@ class _Roles:
             return
         yield self._whole(edge, self._use(edge))
 
-    def _biases(self, edge: Edge, behind: Arrival) -> Iterator[Piece | None]:
+    def _biases(self, edge: Edge, behind: Arrival) -> Iterator[Piece]:
         """A bias has a piece for each role of the weight before it."""
         contraction = self.trace.contractions[behind.node]
         for role, weights in self.roles[contraction.node].items():
@@ -267,7 +301,7 @@ class _Roles:
 
     def _cut(
         self, edge: Edge, role: str, arrivals: list[Arrival], contraction: Contraction, picked: bool = False
-    ) -> Piece | None:
+    ) -> Piece:
         """A piece of a weight or of the bias behind it: what arrives where its role says."""
         axes = self.analysis.uses[edge].axes or ()
         found = [self.trace.places(arrival, contraction) for arrival in arrivals]
@@ -344,26 +378,38 @@ class _Roles:
         return node.input[1] not in self.fed and any(size_of(axis) > 1 for axis in axes)
 
     def _table(self, edge: Edge) -> str:
-        """Tokens are what most entries are for; positions do not depend on what is fed."""
+        """Positions count on; tokens are fed, and what most entries are for; types are one number unless fed."""
         sizes = [self.graph.constants[self.graph.read_by(e)].dims[0] for e in self.analysis.tables]
         index = self.graph.nodes[edge.node].input[1]
-        if index not in self.fed:
-            return "position table" if self._counts(index) else "type table"
+        kinds = self._made_of(index)
+        if "counted" in kinds:
+            return "position table"
+        if "fed" not in kinds:
+            return "type table"
         return "token table" if self.graph.constants[self.graph.read_by(edge)].dims[0] == max(sizes) else "table"
 
-    def _counts(self, name: str) -> bool:
-        """True if an index that nothing is fed into is no one number everywhere."""
-        maker = self.graph.producer.get(name)
-        if name in self.graph.constants:
-            array = self.graph.array(name)
-            return array.size > 1 and bool((array != array.flat[0]).any())
-        if maker is None:
-            return False
-        node = self.graph.nodes[maker]
-        if node.op_type in ("Range", "CumSum", "Shape", "NonZero"):
-            return node.op_type != "Shape"
-        picks = (*_PLAIN, *_SHAPED, "GatherElements", "GatherND")
-        return any(self._counts(source) for source in (node.input[:1] if node.op_type in picks else node.input))
+    def _made_of(self, name: str) -> set[str]:
+        """What an index is made of: numbers that are fed, numbers that count on, or one number everywhere."""
+        found: set[str] = set()
+        seen: set[str] = set()
+        waiting = [name]
+        while waiting:
+            tensor = waiting.pop()
+            maker = self.graph.producer.get(tensor)
+            if tensor in seen or not tensor:
+                continue
+            seen.add(tensor)
+            if tensor in self.graph.constants:
+                array = self.graph.array(tensor)
+                varied = array.size > 1 and bool((array != array.flat[0]).any())
+                found.add("counted" if varied else "filled")
+            elif maker is None:
+                found.add("fed")
+            elif (node := self.graph.nodes[maker]).op_type in ("Range", "CumSum", "NonZero"):
+                found.add("counted")
+            elif node.op_type != "Shape":
+                waiting += list(node.input[:1] if node.op_type in (*_PLAIN, *_SHAPED, *_PICKS) else node.input)
+        return found
 
     # -- what a weight stands beside ----------------------------------------------------------------------------------
 
@@ -400,7 +446,25 @@ class _Roles:
             parts.append("attention")
         if roles & {"ffn in", "ffn gate", "ffn up"}:
             parts.append("feed-forward")
+        if not parts and len(sides := self._toward(name)) == 1:
+            return f" of {sides.pop()}"
         return f" before {' and '.join(parts)}" if parts else ""
+
+    def _toward(self, name: str) -> set[str]:
+        """The sides of attention that a tensor leads to, nothing with a weight between."""
+        seen: set[str] = set()
+        found, waiting = set(), [name]
+        while waiting:
+            tensor = waiting.pop()
+            if tensor in seen:
+                continue
+            seen.add(tensor)
+            for edge in self.graph.consumers.get(tensor, ()):
+                if edge.node in self.trace.products:
+                    found.add(self.sides.get((edge.node, edge.slot), ""))
+                elif edge.node not in self.trace.contractions:
+                    waiting += list(self.graph.nodes[edge.node].output)
+        return found - {""}
 
     def _normed_end(self, name: str) -> str:
         """The result of a norm whose gain and bias are nodes of their own."""
@@ -465,17 +529,20 @@ def _query_by_letters(graph, product: int, attention: int, scores: int) -> int |
     return held.index(False) if held.count(True) == 1 else None
 
 
-def _numbered(pieces: list[Piece]) -> list[Piece]:
-    """Pieces whose roles say one thing in one place get numbers."""
-    counts: dict[tuple[str, str], int] = defaultdict(int)
-    for piece in pieces:
-        counts[piece.key] += 1
-    seen: dict[tuple[str, str], int] = defaultdict(int)
+def _numbered(found: list[tuple[tuple[int, ...], Piece]]) -> list[Piece]:
+    """Pieces whose roles say one thing are numbered in the order of data; those that it does not tell apart say so."""
+    groups: dict[tuple[str, str], list[tuple[int, ...]]] = defaultdict(list)
+    for place, piece in found:
+        groups[piece.key].append(place)
     out = []
-    for piece in pieces:
-        if counts[piece.key] > 1:
-            seen[piece.key] += 1
-            out.append(replace(piece, role=f"{piece.role} {seen[piece.key]} of {counts[piece.key]}"))
-        else:
-            out.append(piece)
+    seen: Counter[tuple] = Counter()
+    for place, piece in found:
+        places = sorted(groups[piece.key])
+        if len(places) > 1:
+            number, alike = places.index(place) + 1, places.count(place)
+            seen[piece.key, place] += 1  # in the order of the file, which means nothing but in this model
+            one = f"{seen[piece.key, place]} of {alike} alike in {len(places)}"
+            word = one if alike > 1 else f"{number} of {len(places)}"
+            piece = replace(piece, role=f"{piece.role}, {word}")
+        out.append(piece)
     return out
