@@ -39,6 +39,7 @@ from front_onnx.steps import (
 )
 from front_onnx.write.replace import write_with
 from front_onnx.write.rewrite import rewrite
+from front_onnx.write.unshare import unshared
 from front_onnx.write.verify import verify
 
 __all__ = ["DEFAULT_RATIO", "DEFAULT_SPECTRUM", "Extracted", "Moved", "extract", "init", "init_into", "spectrum"]
@@ -198,7 +199,8 @@ def init_into(
     else:
         model = read_any(source)
     goal = read_any(target)
-    structure, other = inspect(model), inspect(goal)
+    own, before = unshared(Graph(goal))
+    structure, other = inspect(model), inspect(own)
     matching = match(structure, other, wanted)
     if not any(entry.source is not None for entry in matching.matches):
         reason = matching.matches[0].reason if matching.matches else "it has no weights"
@@ -216,7 +218,7 @@ def init_into(
         refuse_overwriting(read, place)
     checked = None
     with staged(place) as temporary:
-        write_with(other.graph, arrays, temporary)
+        write_with(other.graph, arrays, temporary, before)
         if validate:
             progress("validate", 0, 1)
             checked = check_result(goal, temporary, seed)

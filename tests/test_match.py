@@ -65,9 +65,39 @@ def test_into_another_exporters_graph(tmp_path: Path, zoo_cache: Path, name: str
         assert np.abs(ours - theirs).max() < 1e-4 * max(1, np.abs(theirs).max())
 
 
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+@pytest.mark.parametrize("name", ["bert", "vit"])
+def test_into_a_model_that_was_never_trained(tmp_path: Path, zoo_cache: Path, name: str, exporter: str) -> None:
+    """Exporters store its zeros and ones once for all layers: trained weights need tensors of their own."""
+    trained, fresh = ARCHITECTURES[name], ARCHITECTURES[f"{name}-fresh"]
+    size = fresh.targets["mixed"]
+    source = export(trained, trained.source, exporter="torchscript", cache_dir=zoo_cache)
+    target = export(fresh, size, exporter=exporter, cache_dir=zoo_cache)
+    moved = front_onnx.init_into(source, target, output=tmp_path / "moved.onnx")
+    kept = {e.target.role for e in moved.matches if e.source is None}
+    unread = {piece.role for piece in moved.unused}
+    resized = front_onnx.resize(source, output=tmp_path / "resized.onnx", **trained.request(size)).output
+    given = feed(onnx.load(resized))
+    ours, theirs = run(tmp_path / "moved.onnx", given), run(resized, given)
+    if exporter == "torchscript":
+        assert not kept and not unread
+        for one, other in zip(ours, theirs, strict=True):
+            assert np.abs(one - other).max() < 1e-4 * max(1, np.abs(other).max())
+    biases = [e.target.tensors for e in moved.matches if e.target.role.endswith("bias") and e.source is not None]
+    held = [tensor for tensors in biases for tensor in tensors]
+    assert len(held) > 10 and len(set(held)) >= len(held) - 4  # those of one fused tensor
+
+
 def test_a_model_into_itself_changes_nothing(tmp_path: Path) -> None:
     front_onnx.init_into(DIGITS, DIGITS, output=tmp_path / "same.onnx")
     assert (tmp_path / "same.onnx").read_bytes() == DIGITS.read_bytes()
+
+
+def test_a_model_that_was_never_trained_into_itself_changes_nothing(tmp_path: Path, zoo_cache: Path) -> None:
+    architecture = ARCHITECTURES["bert-fresh"]
+    source = export(architecture, architecture.source, exporter="torchscript", cache_dir=zoo_cache)
+    front_onnx.init_into(source, source, output=tmp_path / "same.onnx")
+    assert onnx.load(tmp_path / "same.onnx") == onnx.load(source)
 
 
 def test_pieces_are_what_they_were_read_as() -> None:

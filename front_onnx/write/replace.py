@@ -13,17 +13,21 @@ from front_onnx.read.bodies import all_graphs
 from front_onnx.read.graph import Graph
 from front_onnx.read.tensor_data import array_bytes
 from front_onnx.write.model_writer import ModelWriter
+from front_onnx.write.unshare import share_again
 
 __all__ = ["write_with"]
 
 
-def write_with(graph: Graph, arrays: Mapping[str, np.ndarray], path: Path) -> None:
+def write_with(
+    graph: Graph, arrays: Mapping[str, np.ndarray], path: Path, before: Mapping[str, str] | None = None
+) -> None:
     """Write a graph's model with new values for constants, in their shapes and types.
 
     Args:
         graph: the model.
         arrays: values by the name of an initializer, or of what a Constant node makes.
         path: where to write.
+        before: initializers that go again where they hold what they held: see `write/unshare.py`.
 
     Raises:
         FrontError: another shape or type.
@@ -36,6 +40,8 @@ def write_with(graph: Graph, arrays: Mapping[str, np.ndarray], path: Path) -> No
             raw = array_bytes(tensor, arrays[name]).tobytes()
             kept = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims, raw_data=raw)
             tensor.CopyFrom(kept)
+    share_again(proto, before or {}, arrays, graph)
+    outer = {tensor.name for tensor in proto.graph.initializer}
     changed = [name for name in arrays if name in outer]
     pending = {*changed, *graph.model.missing()}
     with ModelWriter(proto, path, external=graph.model.external, pending=pending) as writer:
