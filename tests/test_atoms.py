@@ -329,3 +329,13 @@ def test_a_size_of_one_carries_no_dim():
     axis = algebra.new(8)
     assert algebra.divide(axis, 1) == (axis, ())
     assert algebra.divide(axis, 8) == ((), axis)
+
+
+def test_sizes_known_at_run_time_are_told_by_name():
+    """They are primes inside, which nobody has ever seen."""
+    algebra = Algebra()
+    width, batch, other = algebra.new(8), algebra.new(1009), algebra.new(1013)
+    batch[0].roles.add("symbol:batch")
+    other[0].roles.add("unknown")
+    with pytest.raises(Conflict, match=r"^8 x batch is not a size known only at run time$"):
+        algebra.unify((*width, *batch), other)

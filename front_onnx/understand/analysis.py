@@ -213,10 +213,10 @@ class Analysis:
             return self._symbols[name]
         prime = next(self._primes)
         axis = self.algebra.new(self.baked.get(name or "", prime), fixed=reason)
+        for atom in axis:
+            atom.roles.add(f"symbol:{name}" if name else "unknown")
         if name:
             self._symbols[name] = axis
-            for atom in axis:
-                atom.roles.add(f"symbol:{name}")
         return axis
 
     @property

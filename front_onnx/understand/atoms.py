@@ -58,6 +58,18 @@ def size_of(axis: Iterable[Atom]) -> int:
     return math.prod(atom.size for atom in axis)
 
 
+def _shown(axis: Iterable[Atom]) -> str:
+    """A size in words: that of symbolic dims is a prime which means nothing to anybody."""
+    sized, words = 1, []
+    for atom in axis:
+        names = [role.removeprefix("symbol:") for role in atom.roles if role.startswith("symbol:")]
+        if names or "unknown" in atom.roles:
+            words.append(names[0] if names else "a size known only at run time")
+        else:
+            sized *= atom.size
+    return " x ".join([*([str(sized)] if sized > 1 or not words else []), *words])
+
+
 def _ends(atom: Atom) -> set[int]:
     """Where the segments of a sum end."""
     return set(accumulate(map(size_of, atom.parts or ())))
@@ -285,7 +297,7 @@ class Algebra:
         a, b = list(self.expand(left)), list(self.expand(right))
         if size_of(a) != size_of(b):
             ratio = Fraction(size_of(b), size_of(a)) if size_of(a) else None
-            raise Conflict(f"{size_of(a)} is not {size_of(b)}", ratio)
+            raise Conflict(f"{_shown(a)} is not {_shown(b)}", ratio)
         try:
             self._unify(a[::-1], b[::-1])
         except Conflict:
