@@ -27,7 +27,8 @@ class Entry:
         tables: contents of constants that the architecture computes at a size.
         twin: writes the native model of a size with other weights to the second path, unless what the first path
             holds shows that all its constants are weights; says whether it did.
-        alone: the exporter's graph depends on what its process did before: if it differs, a fresh process decides.
+        alone: the exporter does not write the same graph twice: if a row is wrong, exports in fresh processes decide.
+        tries: how many of them a target is compared with.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Entry:
     tables: Callable[[Size], Sequence[np.ndarray]] | None = None
     twin: Callable[[Size, Path, Path], bool] | None = None
     alone: bool = False
+    tries: int = 1
 
     def request(self, label: str) -> dict[str, object]:
         """What is asked of the tool for a target."""

@@ -96,5 +96,5 @@ def keras_entries(
 
         return export
 
-    # tf2onnx pushes transposes about in an order that depends on what was exported before
+    # tf2onnx pushes transposes about in an order that changes
     return [Entry(name, kind, e, exporting(e), *sizes, alone=True, **options) for e in exporters]
