@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 from small import DIGIT_INPUTS, DIGITS, mlp, run, weights
 
-from front_onnx import api
+from front_onnx import api, steps
 from front_onnx.commands import main
 from front_onnx.errors import FrontError
 from front_onnx.plan.scale import SCALES
@@ -155,7 +155,7 @@ def test_json_of_a_dry_run(folder: Path) -> None:
 
 
 def test_no_validate_leaves_the_checks_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(api, "validate_model", lambda *a, **k: pytest.fail("validated"))
+    monkeypatch.setattr(steps, "validate_model", lambda *a, **k: pytest.fail("validated"))
     result = front("resize digits.onnx --depth 3 --no-validate --json")
     assert result.exit_code == 0
     assert json.loads(result.stdout)["validation"] is None
@@ -164,8 +164,8 @@ def test_no_validate_leaves_the_checks_out(folder: Path, monkeypatch: pytest.Mon
 
 def test_seed_changes_the_checks_and_not_the_result(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seeds = []
-    original = api.validate_model
-    monkeypatch.setattr(api, "validate_model", lambda *a, **k: seeds.append(k["seed"]) or original(*a, **k))
+    original = steps.validate_model
+    monkeypatch.setattr(steps, "validate_model", lambda *a, **k: seeds.append(k["seed"]) or original(*a, **k))
     for seed in (1, 2):
         assert front(f"resize digits.onnx --depth 3 -o {seed}.onnx --seed {seed}").exit_code == 0
     assert seeds == [1, 2]
@@ -534,7 +534,7 @@ def test_an_output_folder_that_cannot_be_written(folder: Path, monkeypatch: pyte
     def deny(*args: object, **kwargs: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(api.tempfile, "TemporaryDirectory", deny)
+    monkeypatch.setattr(steps.tempfile, "TemporaryDirectory", deny)
     assert "Permission denied" in refused(folder, "resize digits.onnx --depth 3", code=1)
 
 
@@ -565,7 +565,7 @@ def test_moving_into_place_fails(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     def deny(source: object, target: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(api.os, "replace", deny)
+    monkeypatch.setattr(steps.os, "replace", deny)
     assert "Permission denied" in refused(folder, "resize digits.onnx --depth 3", code=1)
 
 
@@ -598,7 +598,7 @@ def test_bugs_are_told_in_one_line_unless_debugging(folder: Path, monkeypatch: p
     def crash(*args: object) -> None:
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr(api, "make_plan", crash)
+    monkeypatch.setattr(steps, "make_plan", crash)
     result = front("resize digits.onnx --depth 3")
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: RuntimeError: two lines") and result.stderr.count("\n") == 1
