@@ -279,7 +279,7 @@ class _Roles:
         if node.op_type in ("Add", "Sub") and len(node.input) == 2:
             other = node.input[1 - edge.slot]
             straight = self._straight(other)
-            if straight is not None:
+            if straight is not None and self._is_bias(edge, straight):
                 yield from self._biases(edge, straight)
                 return
             if self._is_gained(other):
@@ -290,6 +290,14 @@ class _Roles:
             yield self._whole(edge, f"norm gain{self._feeds(node.output[0])}")
             return
         yield self._whole(edge, self._use(edge))
+
+    def _is_bias(self, edge: Edge, behind: Arrival) -> bool:
+        """False for what differs from place to place (positions that are added to patches)."""
+        contraction = self.trace.contractions[behind.node]
+        weight = self.analysis.uses[contraction.edge].axes or ()
+        out = size_of(tuple(atom for place in contraction.out for atom in weight[place]))
+        held = size_of(tuple(atom for axis in self.analysis.uses[edge].axes or () for atom in axis))
+        return held == out or (bool(behind.picks) and held < out)
 
     def _biases(self, edge: Edge, behind: Arrival) -> Iterator[Piece]:
         """A bias has a piece for each role of the weight before it."""
