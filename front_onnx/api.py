@@ -12,7 +12,6 @@ import numpy as np
 import onnx
 
 from front_onnx.check.validate import Validation, validate_model
-from front_onnx.errors import FrontError
 from front_onnx.gene.file import is_gene
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.request import Request
@@ -126,8 +125,6 @@ def resize(
     """
     started = time.perf_counter()
     request = Request(depth, width, width_mult, heads, head_dim, dims or {}, ratio, scale, several(freeze), round_to)
-    if is_gene(model):
-        raise FrontError("this is a learngene", got=str(model), hint="front-onnx init makes models of it", request=True)
     source = read_any(model)
     progress("understand", 0, 1)
     plan = plan_for(Graph(source), several(block), several(residual), request)

@@ -22,7 +22,7 @@ from front_onnx.gene.spectrum import StackSpectrum, spectra
 from front_onnx.match.describe import by_hand
 from front_onnx.match.into import moved_weights
 from front_onnx.match.matching import Match, match
-from front_onnx.match.roles import Piece
+from front_onnx.match.piece import Piece
 from front_onnx.plan.request import Request
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import ModelFile
@@ -87,8 +87,6 @@ def extract(
         raise FrontError("no such band", got=band, wanted=" or ".join(BANDS), request=True)
     request = Request(ratio=ratio, scale=scale)
     source = read_any(model)
-    if isinstance(source, GeneModel):
-        raise FrontError("this is a learngene already", got=str(source.path), request=True)
     if output is None and source.path is None:
         raise FrontError("a model in memory has no place to write beside", hint="name the output", request=True)
     if output is None:

@@ -15,6 +15,7 @@ import onnx
 
 from front_onnx.check.validate import Validation, validate_model
 from front_onnx.errors import FrontError
+from front_onnx.gene.file import is_gene
 from front_onnx.plan.numbers import Parted
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.planning import make_plan
@@ -143,6 +144,8 @@ def read_any(model: Any) -> ModelFile:
     """
     if isinstance(model, ModelFile):
         return model
+    if is_gene(model):
+        raise FrontError("this is a learngene", got=str(model), hint="front-onnx init makes models of it", request=True)
     if isinstance(model, str | os.PathLike | onnx.ModelProto):
         return read_model(model)
     if type(model).__module__.startswith("onnx_graphsurgeon"):

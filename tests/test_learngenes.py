@@ -348,8 +348,9 @@ def test_wrong_requests_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert told.exit_code in (1, 2) and message in told.stderr and not [*tmp_path.iterdir()]
 
 
-def test_resize_says_what_a_learngene_is_for(tmp_path: Path) -> None:
-    told = _front("resize", _gene(tmp_path, ratio=0.5), "--depth", 3)
+@pytest.mark.parametrize("words", [("resize", "--depth", 3), ("extract",), ("inspect", "--spectrum")])
+def test_commands_for_models_say_what_a_learngene_is_for(tmp_path: Path, words: tuple) -> None:
+    told = _front(words[0], _gene(tmp_path, ratio=0.5), *words[1:])
     assert told.exit_code == 2 and "front-onnx init" in told.stderr
 
 

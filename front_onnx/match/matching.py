@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from front_onnx.match.roles import Piece, find_pieces
+from front_onnx.match.piece import Piece
+from front_onnx.match.roles import find_pieces
 from front_onnx.understand.atoms import Atom, Axis, size_of
 from front_onnx.understand.structure import Structure
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from front_onnx.read.graph import Edge, attribute
 from front_onnx.understand.analysis import Analysis
-from front_onnx.understand.atoms import Atom, Axis, size_of
+from front_onnx.understand.atoms import Axis, size_of
 
 __all__ = ["Arrival", "Contraction", "Pick", "Trace"]
 
@@ -289,20 +289,12 @@ class Trace:
         first, *rest = pick.axis
         row = size_of(rest)
         start = 0
-        for part in self._segments(first):
+        for part in self.algebra.segments(first):
             size = size_of(part) * row
             if (start, start + size) == (pick.start, pick.stop):
                 return self.algebra.expand((*part, *rest))
             start += size
         return None
-
-    def _segments(self, atom: Atom) -> Iterator[Axis]:
-        """The segments of a sum, those of sums among them opened."""
-        for part in map(self.algebra.expand, atom.parts or ()):
-            if len(part) == 1 and part[0].parts is not None:
-                yield from self._segments(part[0])
-            else:
-                yield part
 
 
 _MOVED = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Cast", "Identity")

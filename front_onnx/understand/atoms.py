@@ -142,6 +142,14 @@ class Algebra:
                 for part in atom.parts:
                     yield from self.free_atoms(part)
 
+    def segments(self, atom: Atom) -> Iterator[Axis]:
+        """The segments of a sum, those of sums among them opened."""
+        for part in map(self.expand, atom.parts or ()):
+            if len(part) == 1 and part[0].parts is not None:
+                yield from self.segments(part[0])
+            else:
+                yield part
+
     def evaluate(self, axis: Iterable[Atom], size: Callable[[Atom], int]) -> int:
         """Size of an axis when each free atom has the size that `size` gives it."""
         total = 1

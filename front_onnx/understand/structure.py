@@ -225,7 +225,7 @@ class _Namer:
             if atom.parts is not None:
                 for part in atom.parts:
                     self._note(part, edge, others, whole)
-                segments = list(self._segments(atom))
+                segments = list(self.algebra.segments(atom))
                 if len(set(map(size_of, segments))) > 1:
                     self.uneven.update(a for segment in segments for a in segment)
                 self._note_halves(atom)
@@ -234,14 +234,6 @@ class _Namer:
                 self.wholes[atom].add(whole)
                 self.partners[atom].update(others)
                 self.outer[atom].update((*outer, *atoms[:place]))
-
-    def _segments(self, atom: Atom) -> Iterator[Axis]:
-        """The segments of a sum, those of sums among them opened."""
-        for part in map(self.algebra.expand, atom.parts or ()):
-            if len(part) == 1 and part[0].parts is not None:
-                yield from self._segments(part[0])
-            else:
-                yield part
 
     def _note_halves(self, atom: Atom) -> None:
         parts = [self.algebra.expand(part) for part in atom.parts or ()]
