@@ -12,7 +12,7 @@ from front_onnx.errors import FrontError
 from front_onnx.read.graph import Graph
 from front_onnx.understand.analysis import understand
 
-__all__ = ["synthetic_inputs"]
+__all__ = ["index_limits", "synthetic_inputs"]
 
 _BATCH, _LENGTH = 2, 7
 
@@ -27,7 +27,7 @@ def synthetic_inputs(graph: Graph, given: Mapping[str, np.ndarray], seed: int = 
     for name in given:
         if name not in known and not known.keys() <= given.keys():  # labels beside all inputs do no harm
             raise FrontError(f"the model has no input {name!r}", wanted=", ".join(known), request=True)
-    limits = _limits(graph)
+    limits = index_limits(graph)
     sizes = _symbol_sizes(graph, given, limits)
     rng = np.random.default_rng(seed)
     feed: dict[str, np.ndarray] = {}
@@ -115,7 +115,7 @@ def _parts(graph: Graph, dim: str, limits: Mapping[str, int]) -> list[str]:
     return [*new, *cached] if len(new) == len(cached) == 1 else []
 
 
-def _limits(graph: Graph) -> dict[str, int]:
+def index_limits(graph: Graph) -> dict[str, int]:
     """For each integer input that indexes tables: the smallest table, as far as only simple operators lie between."""
     passing = {
         "Cast",

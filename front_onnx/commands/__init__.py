@@ -7,6 +7,7 @@ import click
 from front_onnx.commands.extract import extract_command
 from front_onnx.commands.init import init_command
 from front_onnx.commands.inspect import inspect_command
+from front_onnx.commands.refine import refine_command
 from front_onnx.commands.resize import resize_command
 from front_onnx.commands.run import Group
 from front_onnx.commands.validate import validate_command
@@ -24,6 +25,7 @@ def main() -> None:
     front-onnx resize model.onnx --depth 6 --width 384   writes model-d6-w384.onnx
     front-onnx extract model.onnx --ratio 0.5            writes the learngene model-r0.5.safetensors
     front-onnx init model-r0.5.safetensors --depth 3     any size, from the learngene alone
+    front-onnx refine model.onnx --data train.npz        train it so that its learngene is worth more
     front-onnx validate model-d6-w384.onnx               does it load, run, stay finite
     """
 
@@ -31,5 +33,6 @@ def main() -> None:
 main.add_command(extract_command)
 main.add_command(init_command)
 main.add_command(inspect_command)
+main.add_command(refine_command)
 main.add_command(resize_command)
 main.add_command(validate_command)

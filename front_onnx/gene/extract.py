@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Callable
 
@@ -13,8 +12,6 @@ from front_onnx.gene.basis import basis_of
 from front_onnx.gene.gene import Gene, Member, Stack
 from front_onnx.plan.contents import Resampled
 from front_onnx.plan.plan import Plan
-from front_onnx.read.graph import Graph
-from front_onnx.read.tensor_data import has_data
 from front_onnx.summary import describe_structure
 from front_onnx.transform.weights import fill
 from front_onnx.write.rewrite import Rewritten
@@ -74,7 +71,7 @@ def cut_out(plan: Plan, rewritten: Rewritten, band: str, progress: Callable[[int
         "scale": plan.request.scale,
         "external": graph.model.external,
         "source": source
-        | {"model": graph.model.path.name if graph.model.path else None, "sha256": _fingerprint(graph)},
+        | {"model": graph.model.path.name if graph.model.path else None, "sha256": graph.model.digest()},
     }
     return Gene(template, tuple(sorted(stacks, key=lambda s: s.key)), tuple(sorted(values)), arrays, about)
 
@@ -89,12 +86,3 @@ def _strip(template: onnx.ModelProto, names: set[str]) -> None:
                 kept.ClearField("doc_string")
             kept.metadata_props.extend(tensor.metadata_props)
             tensor.CopyFrom(kept)
-
-
-def _fingerprint(graph: Graph) -> str:
-    """A hash of the source's graph and weights."""
-    found = hashlib.sha256(graph.model.proto.SerializeToString(deterministic=True))
-    for tensor in graph.proto.initializer:
-        if not has_data(tensor):
-            found.update(np.ascontiguousarray(graph.model.array(tensor)).reshape(-1).view(np.uint8).data)
-    return found.hexdigest()

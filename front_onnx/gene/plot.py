@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from front_onnx.errors import FrontError
 from front_onnx.gene.spectrum import BINS, StackSpectrum
+from front_onnx.pictures import new_figure, save_figure
 
 __all__ = ["plot_spectra"]
 
@@ -18,13 +18,7 @@ def plot_spectra(found: list[StackSpectrum], path: Path) -> None:
     Raises:
         FrontError: matplotlib is not installed, or cannot write such a file.
     """
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise FrontError("--plot needs matplotlib", hint="pip install 'front-onnx[plot]'", request=True) from None
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(9, 3.6)
     panels = figure.subplots(1, 2, sharey=True)
     for panel, title, depth in zip(panels, ("along depth", "along width"), (True, False), strict=True):
         curves = [a.density for s in found for a in s.axes if (a.axis == "depth") is depth]
@@ -38,10 +32,7 @@ def plot_spectra(found: list[StackSpectrum], path: Path) -> None:
         panel.set(title=title, xlabel="frequency / n", yscale="log")
         panel.legend(frameon=False)
     panels[0].set_ylabel("energy per frequency")
-    try:
-        figure.savefig(path)
-    except ValueError as error:
-        raise FrontError(f"--plot cannot write {path}: {error}", request=True) from None
+    save_figure(figure, path)
 
 
 def _places(bins: int) -> np.ndarray:

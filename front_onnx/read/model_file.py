@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 from collections import Counter
@@ -164,6 +165,14 @@ class ModelFile:
     def missing(self) -> set[str]:
         """Names of the initializers whose values are not in `proto` itself."""
         return {t.name for t in self.proto.graph.initializer if t.name in self._left or is_external(t)}
+
+    def digest(self) -> str:
+        """A hash of the graph and the weights."""
+        found = hashlib.sha256(self.proto.SerializeToString(deterministic=True))
+        for tensor in self.proto.graph.initializer:
+            if not has_data(tensor):
+                found.update(np.ascontiguousarray(self.array(tensor)).reshape(-1).view(np.uint8).data)
+        return found.hexdigest()
 
     def are_apart(self, names: Sequence[str]) -> bool:
         """True if tensors are known to be different weights, however alike their values are."""

@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from front_onnx.read.graph import Edge
     from front_onnx.understand.analysis import Analysis
 
-__all__ = ["tie_copies"]
+__all__ = ["copies", "tie_copies"]
 
 _SMALLEST = 16  # elements from which equal contents are no accident
 
 
 def tie_copies(analysis: Analysis) -> None:
     """Make the axes of weights one that hold the same in another order, where one of them is summed over by no node."""
-    for plain, other, order in _copies(analysis):
+    for plain, other, order in copies(analysis):
         axes, others = analysis.uses[plain].axes or (), analysis.uses[other].axes or ()
         wide = [axis for axis in axes if size_of(axis) > 1]
         for axis, place in zip((a for a in others if size_of(a) > 1), order, strict=True):
@@ -35,7 +35,8 @@ def tie_copies(analysis: Analysis) -> None:
                 return
 
 
-def _copies(analysis: Analysis) -> Iterator[tuple[Edge, Edge, tuple[int, ...]]]:
+def copies(analysis: Analysis) -> Iterator[tuple[Edge, Edge, tuple[int, ...]]]:
+    """(a reading, another, order): what the first one reads, its axes in the order, is what the other one reads."""
     graph = analysis.graph
     groups: dict[tuple[int, ...], dict[str, Edge]] = {}
     for edge, fact in analysis.uses.items():

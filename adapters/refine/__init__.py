@@ -1,0 +1,233 @@
+"""FRONT+ and FRONT++: refine a model so that its learngene is worth more (Eq. 5 to 7).
+
+from front_onnx.adapters.refine import refine
+
+refine("model.onnx", "train.npz", output="refined.onnx", epochs=20)
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from front_onnx.adapters.executor.module import OnnxModule
+from front_onnx.adapters.refine.data import LABELS, imported, load_data
+from front_onnx.adapters.refine.history import plot_history, write_log
+from front_onnx.adapters.refine.losses import LOSSES, Task
+from front_onnx.adapters.refine.processes import Processes, joined
+from front_onnx.adapters.refine.scratch import forget
+from front_onnx.adapters.refine.settings import Settings
+from front_onnx.adapters.refine.teacher import Teacher, inputs_of
+from front_onnx.adapters.refine.train import Loop, Tell
+from front_onnx.adapters.spectral.regularizer import SpectralRegularizer
+from front_onnx.adapters.spectral.stacks import stacks_of_plan
+
+from front_onnx.check.synthetic import index_limits
+from front_onnx.errors import FrontError
+from front_onnx.learngenes import Extracted, extract
+from front_onnx.plan.request import Request
+from front_onnx.steps import check_result, plan_for, refuse_overwriting, staged
+
+__all__ = ["LOSSES", "Refined", "Settings", "Task", "refine"]
+
+_ANY_RATIO = 0.5  # below 1, so that a plan says which axes have frequencies
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """What `refine` did.
+
+    Attributes:
+        output: the refined model.
+        history: one record for each epoch; epoch 0 is the start.
+        log, checkpoint: the files of the run.
+        gene: the learngene, if a ratio was given.
+        about: settings, source and data.
+        learned: names of the weights that were trained.
+        kept: other float constants, with the reason.
+    """
+
+    output: Path
+    history: list[dict[str, Any]]
+    log: Path
+    checkpoint: Path
+    gene: Extracted | None
+    about: dict[str, Any]
+    learned: list[str]
+    kept: dict[str, str]
+
+
+def refine(
+    model: str | os.PathLike[str],
+    data: Any,
+    *,
+    output: str | os.PathLike[str] | None = None,
+    validation: Any = None,
+    teacher: str | os.PathLike[str] | None = None,
+    ratio: float | None = None,
+    run_dir: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    plot: str | os.PathLike[str] | None = None,
+    tell: Tell | None = None,
+    **settings: Any,
+) -> Refined:
+    """Train a model on (1 - lambda) L_task + lambda L_reg and write it with its new weights (FRONT++).
+
+    Args:
+        model: the ONNX file.
+        data: an .npz file with arrays named as the graph's inputs, and `labels`; such arrays by name; a callable that
+            yields batches; or the import path of one, "package.module:function".
+        output: where to write; MODEL-refined.onnx beside the model if this is None.
+        validation: data to measure on after each epoch.
+        teacher: an ONNX file whose outputs are imitated (distillation): on logits where there are labels, on the output
+            itself where there are none.
+        ratio: cut a learngene of this ratio out of the result as well.
+        run_dir: where checkpoint and log go; OUTPUT's name without .onnx, with -run, beside it, if this is None.
+        resume: go on from the checkpoint in `run_dir`.
+        plot: a picture of the log.
+        tell: told of every step and epoch as plain data.
+        settings: see `Settings`.
+
+    Raises:
+        FrontError: the model or the data cannot be used (exit code 2), or the training failed: see `Loop.run`.
+    """
+    try:
+        chosen = Settings(**settings)
+    except TypeError as error:
+        raise FrontError(f"no such setting: {error}", request=True) from None
+    chosen.check()
+    source = Path(model)
+    target = (
+        Path(output) if output is not None else source.with_name(f"{source.stem}-refined{source.suffix or '.onnx'}")
+    )
+    folder = Path(run_dir) if run_dir is not None else target.with_name(f"{target.stem}-run")
+    with joined(chosen.device) as processes:
+        module = OnnxModule(source, train=chosen.train, freeze=chosen.freeze)
+        refuse_overwriting(module.source, target)
+        loop = _prepared(module, source, data, validation, teacher, chosen, processes, folder, tell)
+        if processes.leads:
+            _make(folder, target)
+        processes.wait()
+        try:
+            history = loop.run(resume)
+        except KeyboardInterrupt:
+            raise _interrupted(loop) from None
+        log = folder / "log.jsonl"
+        gene = None
+        if processes.leads:
+            write_log(log, loop.about, history)
+            with staged(target) as place:
+                module.write(place)
+                check_result(module.source, place, chosen.seed)
+            gene = extract(target, ratio=ratio) if ratio is not None else None
+            if plot is not None:
+                plot_history(history, Path(plot))
+        processes.wait()
+    kept = dict(sorted(module.learned.others.items()))
+    return Refined(target, history, log, loop.checkpoint, gene, loop.about, sorted(module.weights()), kept)
+
+
+def _prepared(
+    module: OnnxModule,
+    source: Path,
+    data: Any,
+    validation: Any,
+    teacher: str | os.PathLike[str] | None,
+    settings: Settings,
+    processes: Processes,
+    folder: Path,
+    tell: Tell | None,
+) -> Loop:
+    """All parts of the loop, with whatever is wrong told before the first step."""
+    if not module.weights():
+        raise FrontError("no weights to train were found", hint="--train PATTERN names them", request=True)
+    read = {"batch_size": settings.batch_size, "seed": settings.seed}
+    extra = frozenset(inputs_of(Path(teacher))) if teacher is not None else frozenset()
+    samples = load_data(data, module.graph, extra=extra, **read)
+    measured = None if validation is None else load_data(validation, module.graph, train=False, extra=extra, **read)
+    first = samples.first()
+    output = settings.output_name or module.output_names[0]
+    if output not in module.output_names:
+        wanted = ", ".join(module.output_names)
+        raise FrontError("the graph has no such output", got=output, wanted=wanted, request=True)
+    task = _task(module, settings, output, LABELS in first, teacher is not None)
+    taught = None
+    if teacher is not None:
+        taught = Teacher(Path(teacher), first.keys() - {LABELS}, output, processes.device)
+    if settings.from_scratch:
+        forget(module, settings.seed)
+    regularizer = _regularizer(module, settings)
+    module.to(processes.device)
+    regularizer.to(processes.device)
+    about = {
+        "settings": settings.as_data(),
+        "source": module.source.digest(),
+        "data": samples.about,
+        "validation": None if measured is None else measured.about,
+        "teacher": None if teacher is None else Path(teacher).name,
+        "processes": processes.size,
+    }
+    say = tell or (lambda event: None)
+    checkpoint = folder / "checkpoint.pt"
+    return Loop(
+        module, samples, measured, settings, task, output, taught, regularizer, processes, about, checkpoint, say
+    )
+
+
+def _task(module: OnnxModule, settings: Settings, output: str, labelled: bool, taught: bool) -> Task | None:
+    """The loss on the data, or None if a teacher says all there is to say.
+
+    Raises:
+        FrontError: (exit code 2) the loss needs what is not there.
+    """
+    kind = settings.loss if settings.loss in LOSSES else "callable"
+    if kind in ("cross-entropy", "mse") and not labelled:
+        if taught:
+            return None
+        raise FrontError("the data has no labels", got=settings.loss, wanted="an array called labels", request=True)
+    ids = None
+    if kind in ("next-token", "masked-token"):
+        tables = sorted(index_limits(module.graph), key=lambda name: (name != "input_ids", name))
+        if not tables:
+            raise FrontError(f"{kind} needs an input of tokens, and no input indexes a table", request=True)
+        ids = tables[0]
+    if kind == "masked-token" and not labelled and settings.mask_token is None:
+        hint = "--mask-token ID, or labels in the data (-100 where nothing is asked)"
+        raise FrontError("masked-token needs the id of the mask", hint=hint, request=True)
+    function = imported(settings.loss) if kind == "callable" else None
+    return Task(kind, output, ids, settings.label_smoothing, function, settings.mask_token, settings.mask_share)
+
+
+def _regularizer(module: OnnxModule, settings: Settings) -> SpectralRegularizer:
+    """L_reg on the stacks that `extract` would cut."""
+    plan = plan_for(module.graph, (), (), Request(ratio=_ANY_RATIO))
+    stacks = stacks_of_plan(plan, module.weights())
+    return SpectralRegularizer(
+        module,
+        lam=settings.lam,
+        gamma=settings.gamma,
+        gamma_depth=settings.gamma_depth,
+        reduction=settings.reduction,
+        stacks=stacks,
+        every=settings.every,
+    )
+
+
+def _make(folder: Path, target: Path) -> None:
+    if not target.parent.is_dir():
+        raise FrontError(f"the output folder {target.parent} does not exist", request=True)
+    try:
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise FrontError(f"the folder {folder} cannot be made: {error.strerror}", request=True) from None
+
+
+def _interrupted(loop: Loop) -> KeyboardInterrupt:
+    where = (
+        f"{loop.checkpoint} holds the last epoch; --resume goes on"
+        if loop.checkpoint.exists()
+        else "no epoch was finished"
+    )
+    return KeyboardInterrupt(where)

@@ -1,0 +1,73 @@
+"""Checkpoints: everything that the next epoch depends on, so that a run goes on as if it had never stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from front_onnx.errors import FrontError
+
+__all__ = ["load_checkpoint", "save_checkpoint"]
+
+_VERSION = 1
+_FREE = frozenset(("device",))  # settings that a run may be resumed with others of
+
+
+def save_checkpoint(path: Path, tensors: dict[str, Any], about: dict[str, Any]) -> None:
+    """Write a checkpoint in one move: what stood there before is complete until the new one is.
+
+    Args:
+        path: the file.
+        tensors: state of the module, the optimizer, random numbers: whatever torch.load reads without running code.
+        about: plain data: settings, epoch, history.
+
+    Raises:
+        FrontError: it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        torch.save({"version": _VERSION, "about": json.dumps(about), **tensors}, temporary)
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        raise FrontError(f"the checkpoint {path} cannot be written: {error}") from None
+
+
+def load_checkpoint(path: Path, about: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read a checkpoint of the same run.
+
+    Args:
+        path: the file.
+        about: what the run is now: its settings, its source, its data.
+
+    Returns:
+        tensors and plain data, as they were saved.
+
+    Raises:
+        FrontError: (exit code 2) there is none, it is damaged, or it belongs to a run with other settings.
+    """
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+        saved = json.loads(found.pop("about"))
+        version = found.pop("version")
+    except FileNotFoundError:
+        raise FrontError(f"there is no checkpoint {path} to resume from", request=True) from None
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, pickle.UnpicklingError) as error:
+        line = " ".join(str(error).split())[:120]
+        raise FrontError(f"the checkpoint {path} is damaged: {line}", request=True) from None
+    if version != _VERSION:
+        raise FrontError("the checkpoint is of another version", got=version, wanted=_VERSION, request=True)
+    now, before = json.loads(json.dumps(about)), saved["run"]
+    settings = {**before["settings"], **{key: now["settings"].get(key) for key in _FREE}}
+    for name, old, new in [
+        *((key, settings.get(key), value) for key, value in now["settings"].items()),
+        *((key, before.get(key), value) for key, value in now.items() if key != "settings"),
+    ]:
+        if old != new:
+            raise FrontError(f"the checkpoint's run had another {name}", got=new, wanted=old, request=True)
+    return found, saved

@@ -1,0 +1,251 @@
+"""Training data: arrays in a file, or batches from a callable; checked against the graph before the first step."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from onnx import helper
+
+from front_onnx.check.synthetic import index_limits
+from front_onnx.errors import FrontError
+from front_onnx.read.graph import Graph
+
+__all__ = ["LABELS", "Batch", "Data", "imported", "load_data"]
+
+LABELS = "labels"
+Batch = dict[str, np.ndarray]
+
+
+class Data(Protocol):
+    """Batches of samples."""
+
+    @property
+    def steps(self) -> int:
+        """How many batches an epoch has."""
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch: the same for the same number."""
+
+    def first(self) -> Batch:
+        """A few samples, to try the model on."""
+
+    @property
+    def about(self) -> str:
+        """What it is, for the log and to compare when a run is resumed."""
+
+
+@dataclass
+class Arrays:
+    """Samples in arrays of one length, shuffled anew in each epoch by a seed."""
+
+    arrays: Batch
+    batch_size: int
+    seed: int
+    shuffle: bool
+    drop_last: bool
+    name: str
+
+    @property
+    def count(self) -> int:
+        """How many samples there are."""
+        return len(next(iter(self.arrays.values())))
+
+    @property
+    def steps(self) -> int:
+        """Batches of an epoch."""
+        whole, rest = divmod(self.count, self.batch_size)
+        return whole + bool(rest and not self.drop_last)
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """All samples once."""
+        order = np.arange(self.count)
+        if self.shuffle:
+            np.random.default_rng((self.seed, epoch)).shuffle(order)
+        for step in range(self.steps):
+            picked = order[step * self.batch_size : (step + 1) * self.batch_size]
+            yield {name: array[picked] for name, array in self.arrays.items()}
+
+    def first(self) -> Batch:
+        """The first samples, in their order."""
+        return {name: array[: self.batch_size] for name, array in self.arrays.items()}
+
+    @property
+    def about(self) -> str:
+        """File, samples, arrays."""
+        shapes = ", ".join(f"{name}{list(array.shape[1:])}" for name, array in sorted(self.arrays.items()))
+        return f"{self.name}: {self.count} samples of {shapes}"
+
+
+@dataclass
+class Called:
+    """Batches that a callable yields: `function(epoch)` or `function()`."""
+
+    function: Callable[..., Any]
+    name: str
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        self._takes_epoch = bool(inspect.signature(self.function).parameters)
+        made = self._call(0)
+        self.steps = len(made) if hasattr(made, "__len__") else sum(1 for _ in made)
+        if not self.steps:
+            raise FrontError("the data has no batches", got=self.name, request=True)
+
+    def _call(self, epoch: int) -> Any:
+        return self.function(epoch) if self._takes_epoch else self.function()
+
+    def batches(self, epoch: int) -> Iterator[Batch]:
+        """What the callable yields."""
+        for batch in self._call(epoch):
+            yield _as_arrays(batch, self.name)
+
+    def first(self) -> Batch:
+        """The first batch."""
+        return _as_arrays(next(iter(self._call(0))), self.name)
+
+    @property
+    def about(self) -> str:
+        """The callable, and its batches."""
+        return f"{self.name}: {self.steps} batches"
+
+
+def _as_arrays(batch: Any, name: str) -> Batch:
+    if not isinstance(batch, Mapping):
+        raise FrontError("a batch is a mapping of arrays by name", got=type(batch).__name__, node=name)
+    return {key: np.asarray(value) for key, value in batch.items()}
+
+
+def load_data(
+    source: Any,
+    graph: Graph,
+    *,
+    batch_size: int,
+    seed: int = 0,
+    train: bool = True,
+    extra: frozenset[str] = frozenset(),
+) -> Data:
+    """Data from an .npz file, arrays by name, a callable, or the import path of one.
+
+    Args:
+        source: where it is.
+        graph: whose inputs it has to have.
+        batch_size: samples in a batch; a callable decides for itself.
+        seed: of the shuffling.
+        train: shuffle.
+        extra: names besides the graph's inputs and `labels`.
+
+    Raises:
+        FrontError: (exit code 2) it cannot be read; names, types, shapes or lengths do not fit the graph.
+    """
+    fixed = _fixed_batch(graph)
+    if callable(source):
+        return _checked(Called(source, getattr(source, "__name__", "callable")), graph, extra)
+    if isinstance(source, str) and ":" in source and not os.path.exists(source):
+        return _checked(Called(imported(source), source), graph, extra)
+    arrays, name = (dict(source), "arrays") if isinstance(source, Mapping) else (_read(Path(source)), Path(source).name)
+    lengths = {key: array.shape[0] if array.ndim else 0 for key, array in arrays.items()}
+    if len(set(lengths.values())) != 1:
+        listed = ", ".join(f"{key} {n}" for key, n in lengths.items())
+        raise FrontError("arrays of the data have several lengths", got=listed or "no arrays", request=True)
+    if min(lengths.values()) == 0:
+        raise FrontError("the data has no samples", got=name, request=True)
+    if fixed is not None and batch_size != fixed:
+        hint = f"--batch-size {fixed}, or export with a dynamic batch"
+        raise FrontError("the graph has a fixed batch", got=batch_size, wanted=fixed, hint=hint, request=True)
+    held = Arrays(arrays, batch_size, seed, train, fixed is not None, name)
+    _checked(held, graph, extra)
+    return _check_indices(held, graph)
+
+
+def _read(path: Path) -> Batch:
+    try:
+        with np.load(path) as archive:
+            return {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise FrontError(f"there is no file {path}", request=True) from None
+    except (OSError, ValueError, AttributeError, EOFError) as error:
+        raise FrontError(f"{path} is no .npz file of arrays: {error}", request=True) from None
+
+
+def _checked(data: Data, graph: Graph, extra: frozenset[str]) -> Data:
+    """Compare the first samples with what the graph declares.
+
+    Raises:
+        FrontError: (exit code 2) a name is missing or unknown, another type, rank or size.
+    """
+    batch = data.first()
+    known = {info.name: info for info in graph.inputs}
+    missing = sorted(known.keys() - batch.keys())
+    unknown = sorted(batch.keys() - known.keys() - extra - {LABELS})
+    if missing or unknown:
+        what = f"lacks {', '.join(missing)}" if missing else f"has {', '.join(unknown)}, which is no input"
+        wanted = ", ".join(known)
+        raise FrontError(f"the data {what}", got=", ".join(sorted(batch)), wanted=wanted, request=True)
+    sizes: dict[str, int] = {}
+    for name, info in known.items():
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type))
+        array = batch[name]
+        if array.dtype != dtype:
+            hint = f"array.astype(numpy.{dtype.name})"
+            raise FrontError(f"input {name} has another type", got=array.dtype, wanted=dtype, hint=hint, request=True)
+        declared = graph.declared_shape(name)
+        if declared is None:
+            continue
+        fits = len(declared) == array.ndim
+        for size, got in zip(declared, array.shape, strict=False):
+            if isinstance(size, int):
+                fits = fits and size == got
+            elif size:
+                fits = fits and sizes.setdefault(size, got) == got
+        if not fits:
+            raise FrontError(f"input {name} has another shape", got=list(array.shape), wanted=declared, request=True)
+    return data
+
+
+def _check_indices(data: Arrays, graph: Graph) -> Arrays:
+    """Whole numbers that index tables have to lie within them.
+
+    Raises:
+        FrontError: (exit code 2) one does not.
+    """
+    for name, limit in index_limits(graph).items():
+        array = data.arrays[name]
+        if array.size and (array.max() >= limit or array.min() < -limit):
+            got = f"{array.min()} to {array.max()}"
+            raise FrontError(
+                f"input {name} indexes beyond its table", got=got, wanted=f"0 to {limit - 1}", request=True
+            )
+    return data
+
+
+def _fixed_batch(graph: Graph) -> int | None:
+    """The first size of all inputs, if it is a number."""
+    found = {shape[0] for info in graph.inputs if (shape := graph.declared_shape(info.name))}
+    only = found.pop() if len(found) == 1 else None
+    return only if isinstance(only, int) else None
+
+
+def imported(path: str) -> Callable[..., Any]:
+    """A callable by its import path, "package.module:function"; modules of the current folder are found too.
+
+    Raises:
+        FrontError: (exit code 2) there is no such module or function.
+    """
+    module, _, name = path.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise FrontError(f"{path} cannot be imported: {error}", request=True) from None
+    if not callable(found):
+        raise FrontError(f"{path} is not callable", got=type(found).__name__, request=True)
+    return found

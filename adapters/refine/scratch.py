@@ -1,0 +1,64 @@
+"""Forgetting: random weights in the place of trained ones, for FRONT+ (`--from-scratch`)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from front_onnx.adapters.executor.module import OnnxModule
+
+from front_onnx.read.graph import Edge
+from front_onnx.understand.analysis import understand
+
+__all__ = ["forget"]
+
+_NORMS = frozenset(
+    "LayerNormalization BatchNormalization InstanceNormalization GroupNormalization RMSNormalization "
+    "SimplifiedLayerNormalization".split()
+)
+_EMBEDDING = 0.02  # deviation of embeddings and learned tokens
+
+
+@torch.no_grad()
+def forget(module: OnnxModule, seed: int) -> None:
+    """Initialise all learned weights anew.
+
+    What is summed over is normal with variance 1 / fan-in (2 / fan-in for convolutions), recurrent weights are uniform
+    in 1 / sqrt(hidden), embeddings and learned tokens normal with deviation 0.02; vectors that multiply are 1, those
+    that add 0. Running statistics start at mean 0 and variance 1.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    graph = module.graph
+    summed = {graph.read_by(edge): axis for edge, axis in understand(graph).contractions.items()}
+    for name, parameter in module.weights().items():
+        edge = graph.consumers[name][0] if graph.consumers.get(name) else None
+        made = _made(module, name, parameter.shape, edge, summed.get(name), generator)
+        parameter.copy_(made.to(parameter.device, parameter.dtype))
+    for name in module.statistics():
+        edge = next(e for e in graph.consumers[name] if graph.nodes[e.node].op_type == "BatchNormalization")
+        module.tensor(name).fill_(1.0 if edge.slot == 4 else 0.0)
+
+
+def _made(
+    module: OnnxModule,
+    name: str,
+    shape: torch.Size,
+    edge: Edge | None,
+    axis: int | None,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    op_type = module.graph.nodes[edge.node].op_type if edge is not None else ""
+    slot = edge.slot if edge is not None else 0
+    if op_type in ("LSTM", "GRU", "RNN"):
+        hidden = int(module.graph.constants[module.graph.nodes[edge.node].input[2]].dims[-1]) if edge else shape[-1]
+        return (2 * torch.rand(shape, generator=generator) - 1) / math.sqrt(hidden)
+    if op_type in ("Conv", "FusedConv") and slot == 1:
+        return torch.randn(shape, generator=generator) * math.sqrt(2 / math.prod(shape[1:]))
+    if axis is not None and len(shape) > 1:
+        return torch.randn(shape, generator=generator) / math.sqrt(shape[axis])
+    if sum(n > 1 for n in shape) <= 1:
+        gain = (op_type in _NORMS and slot == 1) or op_type in ("Mul", "Div", "PRelu")
+        return torch.full(shape, 0.25 if op_type == "PRelu" else float(gain))
+    if op_type == "ConvTranspose":
+        return torch.randn(shape, generator=generator) / math.sqrt(math.prod(shape) / shape[1])
+    return torch.randn(shape, generator=generator) * _EMBEDDING

@@ -1,0 +1,367 @@
+"""The loop of a refinement: (1 - lambda) L_task + lambda L_reg, epoch by epoch (Eq. 7)."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from front_onnx.adapters.executor.module import OnnxModule
+from front_onnx.adapters.executor.types import from_numpy
+from front_onnx.adapters.refine.checkpoint import load_checkpoint, save_checkpoint
+from front_onnx.adapters.refine.data import Arrays, Batch, Data
+from front_onnx.adapters.refine.losses import Task, distillation
+from front_onnx.adapters.refine.processes import Processes
+from front_onnx.adapters.refine.settings import Settings
+from front_onnx.adapters.refine.teacher import Teacher
+from front_onnx.adapters.spectral.regularizer import SpectralRegularizer
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from front_onnx.errors import FrontError
+
+__all__ = ["LOW", "Loop", "Tell"]
+
+Tell = Callable[[dict[str, Any]], None]
+LOW = 0.5  # the low band of the log: half of the frequencies along every axis
+_FIRST_LR = 1e-6  # where the warm-up begins
+_DIVERGED = 10.0  # times the first loss, or this much where that is below 1
+
+
+class _Objective(nn.Module):
+    """Batch to loss, in one module, so that data-parallel training sees all of it."""
+
+    def __init__(
+        self,
+        module: OnnxModule,
+        task: Task | None,
+        teacher: Teacher | None,
+        regularizer: SpectralRegularizer | None,
+        settings: Settings,
+        output: str,
+        processes: Processes,
+    ) -> None:
+        super().__init__()
+        self.module = module
+        self.task, self.settings, self.output, self.processes = task, settings, output, processes
+        self.others = (teacher, regularizer)  # in a tuple: no submodules
+
+    def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(the loss to go back from, L_task, L_reg, sums of metric and its count) of this process' samples."""
+        teacher, regularizer = self.others
+        device = self.processes.device
+        reduced = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.settings.amp)
+        with torch.autocast(device.type, reduced) if reduced and self.training else nullcontext():
+            outputs = self.module({name: batch[name] for name in self.module.input_names})
+        task, metric = self._task(outputs, batch, teacher)
+        penalty = task.new_zeros(())
+        total = task
+        if regularizer is not None and self.training:
+            total = regularizer.total(task)
+            penalty = penalty if regularizer.last is None else regularizer.last
+        return total, task.detach(), penalty.detach(), metric
+
+    def _task(
+        self, outputs: Mapping[str, Tensor], batch: Mapping[str, Tensor], teacher: Teacher | None
+    ) -> tuple[Tensor, Tensor]:
+        """The mean over the samples of all processes, times their number: data-parallel training takes the mean."""
+        total = torch.zeros((), device=self.processes.device)
+        metric = torch.zeros(2, device=self.processes.device)
+        if self.task is not None:
+            loss = self.task(outputs, batch)
+            count = self.processes.total(loss.count).clamp(min=1)
+            total = total + loss.total * self.processes.size / count
+            if loss.metric is not None and loss.metric_count is not None:
+                metric = torch.stack([loss.metric.float(), loss.metric_count.float()])
+        if teacher is not None:
+            taught = teacher(batch)
+            added, number = distillation(
+                outputs[self.output], taught, self.settings.temperature, classes=self.task is not None
+            )
+            part = added * self.processes.size / self.processes.total(number)
+            total = total + self.settings.distill_weight * part
+            if self.task is None:
+                metric = torch.stack([added.detach().float(), number.float()])
+        return total, metric
+
+
+@dataclass
+class Loop:
+    """A refinement, ready to run.
+
+    Attributes:
+        module: the model, changed in place.
+        data, validation: batches to learn from and to measure on.
+        settings: how.
+        task: the loss on labels, or None where a teacher says all.
+        output: the output that the losses read.
+        teacher: or None.
+        regularizer: or None, for a run without L_reg.
+        processes: who takes part.
+        about: what the run is, to be compared when it is resumed.
+        checkpoint: the file.
+        tell: told of every step and epoch.
+    """
+
+    module: OnnxModule
+    data: Data
+    validation: Data | None
+    settings: Settings
+    task: Task | None
+    output: str
+    teacher: Teacher | None
+    regularizer: SpectralRegularizer | None
+    processes: Processes
+    about: dict[str, Any]
+    checkpoint: Path
+    tell: Tell
+
+    def __post_init__(self) -> None:
+        s = self.settings
+        self.objective: nn.Module = _Objective(
+            self.module, self.task, self.teacher, self.regularizer, s, self.output, self.processes
+        )
+        weights = self.module.weights().values()
+        groups = [
+            {"params": [p for p in weights if p.dim() > 1], "weight_decay": s.weight_decay},
+            {"params": [p for p in weights if p.dim() <= 1], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=s.lr)
+        total, warm = s.epochs * self.data.steps, s.warmup * self.data.steps
+        first = min(1.0, _FIRST_LR / s.lr)
+
+        def factor(step: int) -> float:
+            if step < warm:
+                return first + (1 - first) * (step + 1) / (warm + 1)
+            return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1.0, total - warm)))
+
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
+        self.scaler = torch.amp.GradScaler(self.processes.device.type, enabled=s.amp == "fp16")
+        self.history: list[dict[str, Any]] = []
+        self.first_loss: float | None = None
+
+    def run(self, resume: bool) -> list[dict[str, Any]]:
+        """All epochs that are left; one record for each, epoch 0 being the start.
+
+        Raises:
+            FrontError: the loss is no number or has run away (the message names the step and the last good
+                checkpoint), memory does not suffice, a checkpoint cannot be read or written.
+        """
+        torch.manual_seed(self.settings.seed)
+        if resume:
+            self._load()
+        self._try()
+        wrapped = self.objective
+        if self.processes.size > 1:
+            devices = [self.processes.device] if self.processes.device.type == "cuda" else None
+            wrapped = DistributedDataParallel(self.objective, devices, find_unused_parameters=True)
+        if not self.history:
+            self._record({"epoch": 0, "steps": 0, **self._measured()})
+        for epoch in range(len(self.history), self.settings.epochs + 1):
+            record = self._epoch(wrapped, epoch)
+            self._record({**record, **self._measured()})
+            if self.processes.leads:
+                self._save()
+            self.processes.wait()
+        return self.history
+
+    def _record(self, record: dict[str, Any]) -> None:
+        self.history.append(record)
+        if self.processes.leads:
+            self.tell({"event": "epoch", **record})
+
+    # -- one epoch --------------------------------------------------------------------------------------------
+
+    def _epoch(self, wrapped: nn.Module, epoch: int) -> dict[str, Any]:
+        self.objective.train()
+        started = time.perf_counter()
+        sums = torch.zeros(5, dtype=torch.float64)
+        norms: dict[str, float] = {}
+        samples = 0
+        generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + epoch)
+        for number, batch in enumerate(islice(self.data.batches(epoch - 1), self.data.steps)):
+            step = (epoch - 1) * self.data.steps + number + 1
+            samples += len(next(iter(batch.values())))
+            try:
+                total, task, penalty, metric = wrapped(self._given(batch, generator))
+                self._stop_if_lost(float(self.processes.total(total)) / self.processes.size, step)
+                self.optimizer.zero_grad(set_to_none=True)
+                self.scaler.scale(total).backward()
+            except (torch.OutOfMemoryError, MemoryError) as error:
+                raise self._too_large(error) from None
+            self.scaler.unscale_(self.optimizer)
+            if number == 0:
+                norms = self._norms()
+            if self.settings.clip:
+                nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.clip)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.schedule.step()
+            shared = self.processes.total(torch.cat([torch.stack([task, penalty]), metric]).double().cpu())
+            sums += torch.cat([shared, torch.ones(1, dtype=torch.float64)])
+            if self.processes.leads:
+                passed = time.perf_counter() - started
+                self.tell(
+                    {
+                        "event": "step",
+                        "epoch": epoch,
+                        "step": number + 1,
+                        "steps": self.data.steps,
+                        "task": float(sums[0] / sums[4] / self.processes.size),
+                        "reg": float(sums[1] / sums[4] / self.processes.size),
+                        "metric": float(sums[2] / sums[3].clamp(min=1)),
+                        "samples_per_second": samples / passed,
+                        "seconds_left": passed / (number + 1) * (self.data.steps - number - 1)
+                        + passed / (number + 1) * self.data.steps * (self.settings.epochs - epoch),
+                    }
+                )
+        seconds = time.perf_counter() - started
+        task_mean, reg_mean = (float(sums[i] / sums[4]) / self.processes.size for i in range(2))
+        lam = self.settings.lam if self.regularizer is not None else 0.0
+        return {
+            "epoch": epoch,
+            "steps": epoch * self.data.steps,
+            "loss": (1 - lam) * task_mean + lam * reg_mean,
+            "task": task_mean,
+            "reg": reg_mean,
+            "metric": float(sums[2] / sums[3].clamp(min=1)),
+            "lr": self.schedule.get_last_lr()[0],
+            **norms,
+            "seconds": round(seconds, 3),
+            "samples_per_second": round(samples / seconds, 1),
+        }
+
+    def _given(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
+        """This process' samples of a batch as tensors, tokens masked where the loss wants that."""
+        if self.task is not None and self.task.kind == "masked-token" and "labels" not in batch:
+            whole = {name: from_numpy(array, name) for name, array in batch.items()}
+            batch = {name: tensor.numpy() for name, tensor in self.task.prepare(whole, generator).items()}
+        part = self.processes.part(batch)
+        return {name: from_numpy(array, name).to(self.processes.device) for name, array in part.items()}
+
+    def _norms(self) -> dict[str, float]:
+        """Norms of the gradients of both terms, as they stand in Eq. 7, at the first step of an epoch."""
+        total = {n: p.grad.detach().clone() for n, p in self.module.weights().items() if p.grad is not None}
+        if self.regularizer is None or self.settings.lam == 0:
+            return {"task_gradient": _norm(total.values()), "reg_gradient": 0.0}
+        weights = self.module.weights()
+        names = [name for stack in self.regularizer.stacks for name in stack.names]
+        gradients = torch.autograd.grad(self.regularizer(), [weights[name] for name in names])
+        added = {name: self.settings.lam * g for name, g in zip(names, gradients, strict=True)}
+        strength = self.regularizer.every if self.regularizer.is_due else 0
+        task = [g - strength * added[n] if n in added else g for n, g in total.items()]
+        return {"task_gradient": _norm(task), "reg_gradient": _norm(added.values())}
+
+    def _stop_if_lost(self, loss: float, step: int) -> None:
+        """Stop before the step that would spoil the weights."""
+        if math.isfinite(loss):
+            self.first_loss = loss if self.first_loss is None else self.first_loss
+            if loss <= _DIVERGED * max(1.0, self.first_loss):
+                return
+        elif self.scaler.is_enabled() and self.scaler.get_scale() > 1:
+            return  # half precision: the scaler leaves the step out and scales down
+        what = "is no number" if not math.isfinite(loss) else "has run away"
+        good = f"the last good checkpoint is {self.checkpoint}" if self.checkpoint.exists() else "no epoch was finished"
+        raise FrontError(f"the loss {what} at step {step}, and {good}", got=f"{loss:.4g}", hint="try a lower --lr")
+
+    def _too_large(self, error: Exception) -> FrontError:
+        half = max(1, self.settings.batch_size // 2)
+        line = " ".join(str(error).split())[:120]
+        hint = f"try --batch-size {half}" if half < self.settings.batch_size else "the model itself is too large"
+        return FrontError(f"out of memory: {line}", hint=hint)
+
+    # -- measuring --------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def _measured(self) -> dict[str, Any]:
+        """Validation loss and metric, L_reg and the energy in the low band."""
+        found: dict[str, Any] = {}
+        if self.regularizer is not None:
+            energy = self.regularizer.energy(LOW)
+            sizes = [math.prod(s.shape) * len(s.names) for s in self.regularizer.stacks]
+            found["low_energy"] = float(np.average(list(energy.values()), weights=sizes))
+            found["reg_now"] = float(self.regularizer())
+        if self.validation is not None:
+            found |= self._validated()
+        return found
+
+    def _validated(self) -> dict[str, float]:
+        assert self.validation is not None
+        self.objective.eval()
+        sums = torch.zeros(4, dtype=torch.float64)
+        generator = torch.Generator().manual_seed(self.settings.seed)
+        for batch in islice(self.validation.batches(0), self.validation.steps):
+            try:
+                _, task, _, metric = self.objective(self._given(batch, generator))
+            except (torch.OutOfMemoryError, MemoryError) as error:
+                raise self._too_large(error) from None
+            size = len(next(iter(batch.values())))
+            mine = torch.tensor([float(task) * size, size], dtype=torch.float64)
+            sums += self.processes.total(torch.cat([mine, metric.double().cpu()]))
+        return {
+            "validation_loss": float(sums[0] / sums[1].clamp(min=1)),
+            "validation_metric": float(sums[2] / sums[3].clamp(min=1)),
+        }
+
+    def _try(self) -> None:
+        """Run the first samples once, so that what does not fit is told before the first step."""
+        self.objective.eval()
+        batch = self.data.first()
+        few = {name: array[: max(self._least(), self.processes.size)] for name, array in batch.items()}
+        try:
+            with torch.no_grad():
+                given = self._given(few, torch.Generator().manual_seed(0))
+                made = self.module({name: given[name] for name in self.module.input_names})[self.output]
+                for data in (self.data, self.validation):
+                    if self.task is not None and isinstance(data, Arrays) and "labels" in data.arrays:
+                        self.task.check(made, given["labels"], data.arrays["labels"])
+                self.objective(given)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise self._too_large(error) from None
+
+    def _least(self) -> int:
+        """As few samples as the graph takes."""
+        sizes = [self.module.graph.declared_shape(info.name) for info in self.module.graph.inputs]
+        fixed = [shape[0] for shape in sizes if shape and isinstance(shape[0], int)]
+        return max([2, *fixed])
+
+    # -- checkpoints ------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        tensors = {
+            "module": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "random": torch.get_rng_state(),
+            "calls": self.regularizer.calls if self.regularizer is not None else 0,
+        }
+        if self.processes.device.type == "cuda":
+            tensors["cuda"] = torch.cuda.get_rng_state(self.processes.device)
+        about = {"run": self.about, "history": self.history, "first_loss": self.first_loss}
+        save_checkpoint(self.checkpoint, tensors, about)
+
+    def _load(self) -> None:
+        tensors, about = load_checkpoint(self.checkpoint, self.about)
+        self.module.load_state_dict(tensors["module"])
+        self.optimizer.load_state_dict(tensors["optimizer"])
+        self.schedule.load_state_dict(tensors["schedule"])
+        self.scaler.load_state_dict(tensors["scaler"])
+        self.history, self.first_loss = about["history"], about["first_loss"]
+        if self.regularizer is not None:
+            self.regularizer.calls = tensors["calls"]
+        torch.set_rng_state(tensors["random"])
+        if "cuda" in tensors and self.processes.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["cuda"], self.processes.device)
+
+
+def _norm(gradients: Iterable[Tensor]) -> float:
+    squares = [float(g.double().square().sum()) for g in gradients]
+    return math.sqrt(sum(squares))

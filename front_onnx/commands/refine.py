@@ -1,0 +1,244 @@
+"""front-onnx refine"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from front_onnx.commands.options import options
+from front_onnx.commands.tables import console, count
+from front_onnx.errors import FrontError
+
+__all__ = ["refine_command"]
+
+TASK = (
+    click.option(
+        "--loss",
+        default="cross-entropy",
+        show_default=True,
+        metavar="LOSS",
+        help="cross-entropy, next-token, masked-token, mse, or package.module:function(outputs, batch).",
+    ),
+    click.option(
+        "--output-name",
+        "output_name",
+        metavar="NAME",
+        help="The graph's output that the loss reads; its first otherwise.",
+    ),
+    click.option("--label-smoothing", type=float, default=0.0, show_default=True, help="Of cross-entropies."),
+    click.option(
+        "--mask-token", type=int, metavar="ID", help="masked-token without labels: the token that masks 15 %."
+    ),
+    click.option(
+        "--teacher",
+        type=click.Path(),
+        metavar="TEACHER.onnx",
+        help="Imitate its outputs as well: KL on logits, or squared error where there are no labels.",
+    ),
+    click.option("--temperature", type=float, default=1.0, show_default=True, help="Of the teacher's logits."),
+    click.option("--distill-weight", type=float, default=1.0, show_default=True, help="Of the teacher's term."),
+)
+SPECTRAL = (
+    click.option(
+        "--lambda",
+        "lam",
+        type=float,
+        default=2e-3,
+        show_default=True,
+        help="Weight of the spectral penalty (Eq. 7); 0 trains without it.",
+    ),
+    click.option(
+        "--gamma", type=float, default=0.25, show_default=True, help="Decay of its mask along widths (Eq. 6)."
+    ),
+    click.option("--gamma-depth", type=float, help="Along the depth; two layers otherwise, as in the paper."),
+    click.option(
+        "--reduction",
+        type=click.Choice(("mean", "sum")),
+        help="Of the penalty over coefficients: mean as in Eq. 5, or sum.",
+    ),
+    click.option(
+        "--every",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Evaluate the penalty in one of N steps.",
+    ),
+    click.option("--from-scratch", is_flag=True, help="FRONT+: start from random weights instead of the given ones."),
+    click.option("--ratio", type=float, help="Also extract a learngene of this ratio from the result."),
+)
+TRAINING = (
+    click.option("--epochs", type=int, default=20, show_default=True),
+    click.option("--batch-size", type=int, default=128, show_default=True, help="Over all processes."),
+    click.option("--lr", type=float, default=5e-4, show_default=True, help="Of AdamW, after the warm-up."),
+    click.option("--weight-decay", type=float, default=0.05, show_default=True),
+    click.option(
+        "--warmup", type=float, default=0.5, show_default=True, help="Epochs of warm-up before the cosine decay."
+    ),
+    click.option(
+        "--clip", type=float, default=1.0, show_default=True, help="Largest norm of the gradients; 0 for none."
+    ),
+    click.option(
+        "--train",
+        multiple=True,
+        metavar="PATTERN",
+        help="Train constants of such names whatever they look like. Repeatable.",
+    ),
+    click.option(
+        "--freeze", multiple=True, metavar="PATTERN", help="Leave weights of such names as they are. Repeatable."
+    ),
+    click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1."),
+    click.option(
+        "--amp", type=click.Choice(("off", "bf16", "fp16")), default="off", show_default=True, help="Mixed precision."
+    ),
+    click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
+)
+FILES = (
+    click.option(
+        "--data",
+        required=True,
+        metavar="TRAIN",
+        help="An .npz with arrays named as the graph's inputs, and labels; or package.module:function for batches.",
+    ),
+    click.option("--validation", metavar="DATA", help="Measured before the first epoch and after each."),
+    click.option(
+        "-o", "--output", type=click.Path(), help="Where to write; MODEL-refined.onnx beside the model otherwise."
+    ),
+    click.option(
+        "--run-dir",
+        type=click.Path(),
+        metavar="DIR",
+        help="For checkpoint.pt and log.jsonl; OUTPUT-run beside the output otherwise.",
+    ),
+    click.option("--resume", is_flag=True, help="Go on from the checkpoint in the run's folder."),
+    click.option("--plot", type=click.Path(), metavar="FILE", help="A picture of losses, gradients and energies."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts."),
+)
+
+
+@click.command("refine")
+@click.argument("model", type=click.Path())
+@options(FILES, TASK, SPECTRAL, TRAINING)
+def refine_command(model: str, as_json: bool, output_name: str | None, **given: Any) -> None:
+    """Train MODEL so that its learngene is worth more: (1 - lambda) L_task + lambda L_reg (FRONT++).
+
+    \b
+    front-onnx refine model.onnx --data train.npz --validation test.npz -o refined.onnx
+    front-onnx refine model.onnx --data train.npz -o refined.onnx --resume
+    front-onnx refine bert.onnx --data tokens.npz --loss masked-token --mask-token 103
+    front-onnx refine model.onnx --data inputs.npz --teacher model.onnx      no labels needed
+    torchrun --nproc-per-node 2 -m front_onnx refine model.onnx --data train.npz
+
+    What is written differs from MODEL in its weights only. After each epoch a checkpoint is written; Ctrl-C keeps the
+    last one. Needs PyTorch: pip install 'front-onnx[torch]'.
+    """
+    try:
+        from front_onnx.adapters.refine import refine
+    except FrontError as error:
+        raise error.with_hint("pip install 'front-onnx[torch]'") from None
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise FrontError("refine needs PyTorch", hint="pip install 'front-onnx[torch]'", request=True) from None
+    if given["reduction"] is None:
+        del given["reduction"]
+    leads = os.environ.get("RANK", "0") == "0"
+    with _told(quiet=as_json or not leads) as tell:
+        refined = refine(model, tell=tell, output_name=output_name, **given)
+    if not leads:
+        return
+    about = {
+        "output": str(refined.output),
+        "log": str(refined.log),
+        "checkpoint": str(refined.checkpoint),
+        "learngene": str(refined.gene.output) if refined.gene else None,
+        "trained": len(refined.learned),
+        "kept": refined.kept,
+        "run": refined.about,
+        "history": refined.history,
+    }
+    if as_json:
+        click.echo(json.dumps(about, indent=2))
+        return
+    _summary(about)
+
+
+@contextlib.contextmanager
+def _told(quiet: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """What shows steps as a bar on stderr, and epochs as lines."""
+    errors = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[said]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=errors, transient=True, disable=quiet or not errors.is_terminal) as bar:
+        shown = bar.add_task("prepare", total=None, said="")
+
+        def tell(event: dict[str, Any]) -> None:
+            if event["event"] == "step":
+                said = (
+                    f"loss {event['task']:.4f}  L_reg {event['reg']:.3g}  metric {event['metric']:.4f}  "
+                    f"{event['samples_per_second']:.0f}/s  {event['seconds_left']:.0f} s left"
+                )
+                title = f"epoch {event['epoch']}"
+                bar.update(shown, description=title, completed=event["step"], total=event["steps"], said=said)
+            elif not quiet:
+                errors.print(_line(event), highlight=False)
+
+        yield tell
+
+
+def _line(record: dict[str, Any]) -> str:
+    """One epoch in one line."""
+    parts = [f"epoch {record['epoch']}"]
+    for key, name, form in (
+        ("task", "loss", ".4f"),
+        ("reg", "L_reg", ".3g"),
+        ("metric", "metric", ".4f"),
+        ("validation_loss", "validation loss", ".4f"),
+        ("validation_metric", "metric", ".4f"),
+        ("low_energy", "low band", ".4f"),
+        ("task_gradient", "|task gradient|", ".2g"),
+        ("reg_gradient", "|L_reg gradient|", ".2g"),
+        ("samples_per_second", "samples/s", ".0f"),
+    ):
+        if record.get(key) is not None:
+            parts.append(f"{name} {record[key]:{form}}")
+    return "  ".join(parts)
+
+
+def _summary(about: dict[str, Any]) -> None:
+    first, last = about["history"][0], about["history"][-1]
+    table = Table(title=f"{about['trained']} weights trained", title_justify="left", box=None, header_style="bold")
+    for header in ("", "before", "after"):
+        table.add_column(header, justify="right" if header else "left")
+    for key, name in (
+        ("validation_loss", "validation loss"),
+        ("validation_metric", "validation metric"),
+        ("low_energy", "energy in the low band"),
+        ("reg_now", "L_reg"),
+    ):
+        if last.get(key) is not None:
+            table.add_row(name, f"{first[key]:.4g}", f"{last[key]:.4g}")
+    console.print(table)
+    numbers = sum(1 for why in about["kept"].values() if why == "a single number")
+    others = {name: why for name, why in about["kept"].items() if why != "a single number"}
+    if numbers:
+        console.print(f"{count(numbers)} single numbers were left as they are (--train PATTERN trains them)")
+    for name, why in list(others.items())[:8]:
+        console.print(f"left as it is: {escape(name)}: {escape(why)}", soft_wrap=True)
+    if len(others) > 8:
+        console.print(f"and {len(others) - 8} more")
+    console.print(f"wrote [bold]{escape(about['output'])}[/], log {escape(about['log'])}", soft_wrap=True)
+    if about["learngene"]:
+        console.print(f"wrote the learngene [bold]{escape(about['learngene'])}[/]", soft_wrap=True)

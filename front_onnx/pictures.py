@@ -1,0 +1,38 @@
+"""Figures that are drawn without a screen (matplotlib, an extra)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from front_onnx.errors import FrontError
+
+__all__ = ["new_figure", "save_figure"]
+
+
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure, sizes in inches.
+
+    Raises:
+        FrontError: (exit code 2) matplotlib is not installed.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise FrontError("--plot needs matplotlib", hint="pip install 'front-onnx[plot]'", request=True) from None
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a figure in the format that the name ends in.
+
+    Raises:
+        FrontError: (exit code 2) matplotlib cannot write such a file, or not there.
+    """
+    try:
+        figure.savefig(path)
+    except (ValueError, OSError) as error:
+        raise FrontError(f"--plot cannot write {path}: {error}", request=True) from None

@@ -1,0 +1,449 @@
+"""ONNX graphs as torch modules: operator by operator against onnxruntime and onnx's own tests, then whole models."""
+
+import functools
+import warnings
+from pathlib import Path
+
+import fused_cases  # noqa: F401 - fills the table
+import numpy as np
+import onnx
+import pytest
+import torch
+from front_onnx.adapters.executor import types
+from front_onnx.adapters.executor.module import OnnxModule
+from front_onnx.adapters.executor.operators import shaping
+from front_onnx.adapters.executor.table import OPERATORS
+from onnx import TensorProto, helper, numpy_helper
+from rule_cases import CASES, key
+from small import DIGIT_INPUTS, DIGITS, constants, mlp, run, weights
+from small_graphs import feeds_for, run_all
+from test_rules import builds
+from zoo.architectures import ARCHITECTURES
+from zoo.export import EXPORTERS, export
+
+from front_onnx.check.synthetic import synthetic_inputs
+from front_onnx.errors import FrontError
+
+both = pytest.mark.parametrize("exporter", EXPORTERS)
+RANDOM = {"Bernoulli", "RandomNormalLike", "RandomUniformLike"}
+COVERED = sorted(key(*name) for name in OPERATORS if key(*name) in CASES and key(*name) not in RANDOM)
+
+# onnx's tests of operators in the table that are not run, and why.
+LEFT_OUT = {
+    "test_reduce_max_empty_set": "nothing to take the largest of",
+    "test_reduce_max_empty_set_bool": "nothing to take the largest of",
+    "test_reduce_min_empty_set": "nothing to take the smallest of",
+    "test_resize_downsample_scales_linear_align_corners": "corners of the rounded size, as in onnxruntime and torch",
+    "test_resize_downsample_scales_cubic_align_corners": "corners of the rounded size, as in onnxruntime and torch",
+    "test_scan_sum": "Scan as it was before version 9",
+}
+_TORCH = {np.dtype(t) for t in "float32 float64 float16 int64 int32 int16 int8 uint8 bool".split()}
+
+
+def tensors(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    return {name: types.from_numpy(array, name) for name, array in arrays.items()}
+
+
+def close(made: torch.Tensor, wanted: np.ndarray, rtol: float, atol: float, what: str = "") -> None:
+    array = made.detach().numpy()
+    assert array.shape == wanted.shape, what
+    kind = bool if wanted.dtype == bool else np.float64
+    np.testing.assert_allclose(array.astype(kind), wanted.astype(kind), rtol=rtol, atol=atol, err_msg=what)
+
+
+# -- operators ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("op_type", COVERED)
+def test_operators_compute_what_onnxruntime_computes(op_type: str) -> None:
+    for seed, proto in builds(op_type):
+        feeds = feeds_for(proto)
+        wanted = run_all(proto, feeds)
+        made: dict[str, torch.Tensor] = {}
+        module = OnnxModule(proto).eval()
+        module.run(tensors(feeds), lambda step, results, to=made: to.update(zip(step.outputs, results, strict=False)))
+        compared = made.keys() & wanted.keys() - {""}
+        assert compared
+        for name in compared:
+            if made[name] is not None:
+                close(made[name], wanted[name], 2e-4, 2e-5, f"seed {seed}, {name}")
+
+
+@functools.cache
+def node_tests() -> dict[str, list]:
+    """onnx's own tests whose nodes are all in the table and whose types torch has, by the first operator."""
+    from onnx.backend.test.case.node import collect_testcases
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found: dict[str, list] = {}
+        for case in collect_testcases(None):
+            nodes = [*case.model.graph.node, *(node for f in case.model.functions for node in f.node)]
+            arrays = [x for inputs, outputs in case.data_sets for x in (*inputs, *outputs)]
+            if any(not isinstance(x, np.ndarray | np.generic) or np.asarray(x).dtype not in _TORCH for x in arrays):
+                continue
+            known = {node.output[0] for node in case.model.graph.node if node.op_type == "Cast" and _exotic(node)}
+            if known or not {(n.domain or "ai.onnx", n.op_type) for n in nodes} <= set(OPERATORS):
+                continue
+            if any(n.op_type in RANDOM for n in nodes) or case.name in LEFT_OUT or "training_dropout" in case.name:
+                continue
+            found.setdefault(case.model.graph.node[0].op_type, []).append(case)
+        return found
+
+
+def _exotic(node: onnx.NodeProto) -> bool:
+    return next(a.i for a in node.attribute if a.name == "to") not in types._TYPES
+
+
+@pytest.mark.parametrize("op_type", sorted(name for domain, name in OPERATORS if domain == "ai.onnx"))
+def test_operators_pass_the_tests_of_the_specification(op_type: str) -> None:
+    for case in node_tests().get(op_type, []):
+        module = OnnxModule(case.model).train("batchnorm" in case.name and "training" in case.name)
+        for inputs, outputs in case.data_sets:
+            names = [info.name for info in case.model.graph.input]
+            given = {name: np.asarray(x) for name, x in zip(names, inputs, strict=False)}
+            for made, wanted in zip(module.run(tensors(given)), outputs, strict=True):
+                half = np.asarray(wanted).dtype == np.float16
+                rtol, atol = (1e-2, 2e-2) if half else (case.rtol, max(case.atol, 1e-5))
+                close(made, np.asarray(wanted), rtol, atol, case.name)
+
+
+def test_the_specification_has_tests_of_most_operators() -> None:
+    assert sum(map(len, node_tests().values())) > 1000
+
+
+def test_missing_operators_are_named_before_anything_runs() -> None:
+    with pytest.raises(FrontError, match=r"com.example.Riddle \(1\)") as caught:
+        OnnxModule(mlp(odd="Riddle"))
+    assert caught.value.node == "/middle/odd_one"
+
+
+def test_a_step_that_fails_names_its_node() -> None:
+    module = OnnxModule(mlp())
+    with pytest.raises(FrontError, match="/embed/MatMul"):
+        module(x=torch.zeros(2, 9))
+
+
+# -- whole models ---------------------------------------------------------------------------------------------
+
+
+@both
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_models_compute_what_onnxruntime_computes(zoo_cache: Path, name: str, exporter: str) -> None:
+    path = export(ARCHITECTURES[name], ARCHITECTURES[name].source, exporter, cache_dir=zoo_cache)
+    module = OnnxModule(path).eval()
+    feeds = synthetic_inputs(module.graph, {})
+    made = module(tensors(feeds))
+    for (output, tensor), wanted in zip(made.items(), run(path, feeds), strict=True):
+        scale = max(1.0, float(np.abs(wanted).max()))
+        assert float(np.abs(tensor.detach().numpy() - wanted).max()) < 1e-4 * scale, output
+    sum(tensor.double().square().sum() for tensor in made.values()).backward()
+    assert [n for n, p in module.weights().items() if p.grad is None] == []
+
+
+@pytest.fixture
+def doubled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Floats of graphs are double: differences of losses then say what gradients are."""
+    monkeypatch.setitem(types._TYPES, TensorProto.FLOAT, torch.float64)
+
+    def from_numpy(array: np.ndarray, where: str) -> torch.Tensor:
+        tensor = types.from_numpy(array, where)
+        return tensor.double() if tensor.is_floating_point() else tensor
+
+    monkeypatch.setattr(shaping, "from_numpy", from_numpy)
+
+
+@both
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_gradients_are_differences_of_the_loss(zoo_cache: Path, doubled: None, name: str, exporter: str) -> None:
+    path = export(ARCHITECTURES[name], ARCHITECTURES[name].source, exporter, cache_dir=zoo_cache)
+    module = OnnxModule(path).eval().double()
+    given = {
+        n: t.double() if t.is_floating_point() else t for n, t in tensors(synthetic_inputs(module.graph, {})).items()
+    }
+    generator = torch.Generator().manual_seed(0)
+
+    def loss() -> torch.Tensor:
+        return sum(
+            (torch.sin(t) * torch.linspace(0.5, 1.5, t.numel()).reshape(t.shape)).sum() for t in module(given).values()
+        )
+
+    loss().backward()
+    for parameter_name, parameter in module.weights().items():
+        direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+        step = 1e-6 * direction / direction.norm()
+        with torch.no_grad():
+            parameter += step
+            above = loss()
+            parameter -= 2 * step
+            below = loss()
+            parameter += step
+        difference, slope = float(above - below) / 2, float((parameter.grad * step).sum())
+        scale = max(abs(slope), 1e-6 * float(parameter.grad.norm()))
+        assert abs(difference - slope) <= 2e-3 * scale + 1e-12 * abs(float(above)), parameter_name
+
+
+# -- what is learned ------------------------------------------------------------------------------------------
+
+# Architectures whose exporters keep every parameter whole (no folded batch norm, no fused or cut weight).
+WHOLE = ["bert", "gpt2", "llama", "vit", "deit", "t5-encoder", "mlp"]
+
+
+@both
+@pytest.mark.parametrize("name", [n for n in WHOLE if n in ARCHITECTURES])
+def test_what_is_learned_are_the_parameters_of_the_native_module(zoo_cache: Path, name: str, exporter: str) -> None:
+    architecture = ARCHITECTURES[name]
+    native, _ = architecture.build(architecture.source)
+    module = OnnxModule(export(architecture, architecture.source, exporter, cache_dir=zoo_cache))
+
+    def contents(arrays) -> set[bytes]:
+        return {np.sort(a, axis=None).tobytes() for a in arrays if a.size > 1}
+
+    kept = contents(p.detach().numpy() for p in native.parameters())
+    found = contents(p.detach().numpy() for p in module.weights().values())
+    assert found <= kept
+    unused = kept - contents(module.graph.array(n) for n in module.graph.constants)  # heads that no output reads
+    assert kept - found == unused
+
+
+@both
+def test_rotary_frequencies_are_not_learned(zoo_cache: Path, exporter: str) -> None:
+    path = export(ARCHITECTURES["llama"], ARCHITECTURES["llama"].source, exporter, cache_dir=zoo_cache)
+    others = OnnxModule(path).learned.others.items()
+    assert any(why.startswith("computed") for _, why in others)
+
+
+def test_masks_coordinates_and_settings_are_not_learned() -> None:
+    rng = np.random.default_rng(0)
+
+    def weight(name: str, *shape: int) -> TensorProto:
+        return numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name)
+
+    mask = np.where(np.tril(np.ones((4, 4))), 0, -1e4).astype(np.float32)
+    grid = np.stack(np.meshgrid([-1.0, 0.3, 2], [1, 5.0, 7]), -1).reshape(9, 2).astype(np.float32)
+    mean = np.array([0.4, 0.5, 0.6], np.float32)
+    nodes = [
+        helper.make_node("Sub", ["x", "mean"], ["centred"]),
+        helper.make_node("MatMul", ["centred", "w"], ["h0"]),
+        helper.make_node("Add", ["h0", "positions"], ["h"]),
+        helper.make_node("Transpose", ["h"], ["ht"], perm=[0, 2, 1]),
+        helper.make_node("MatMul", ["h", "ht"], ["scores"]),
+        helper.make_node("Mul", ["scores", "scale"], ["scaled"]),
+        helper.make_node("Add", ["scaled", "mask"], ["masked"]),
+        helper.make_node("Softmax", ["masked"], ["attention"], axis=-1),
+        helper.make_node("MatMul", ["attention", "h"], ["mixed"]),
+        helper.make_node("MatMul", ["grid", "w2"], ["biases"]),
+        helper.make_node("ReduceMean", ["biases"], ["bias"], keepdims=0, axes=[0]),
+        helper.make_node("Add", ["mixed", "bias"], ["y"]),
+    ]
+    tensors_ = [
+        numpy_helper.from_array(mean, "mean"),
+        weight("w", 3, 8),
+        weight("positions", 4, 8),
+        numpy_helper.from_array(np.float32(8**-0.5), "scale"),
+        numpy_helper.from_array(mask, "mask"),
+        numpy_helper.from_array(grid, "grid"),
+        weight("w2", 2, 8),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["b", 4, 3])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["b", 4, 8])]
+    graph = helper.make_graph(nodes, "small", inputs, outputs, tensors_)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    learned = OnnxModule(model).learned
+    assert learned.names == {"w", "positions", "w2"}
+    assert learned.others == {
+        "mean": "it normalises raw inputs",
+        "scale": "a single number",
+        "mask": "a mask",
+        "grid": "no weight has one of its axes",
+    }
+
+
+def test_names_are_those_of_the_initializers() -> None:
+    module = OnnxModule(DIGITS)
+    assert set(module.weights()) <= set(module.state_dict()) and "blocks.0.attn.qkv.weight" in module.weights()
+    assert module.get_parameter("blocks.0.attn.qkv.weight") is module.weights()["blocks.0.attn.qkv.weight"]
+
+
+def test_patterns_choose_what_is_trained() -> None:
+    frozen = OnnxModule(DIGITS, freeze=["blocks.*"])
+    assert not any(name.startswith("blocks") for name in frozen.weights())
+    number = next(n for n, why in frozen.learned.others.items() if why == "a single number")
+    assert number in OnnxModule(DIGITS, train=[number]).weights()
+    with pytest.raises(FrontError, match="no float constant"):
+        OnnxModule(DIGITS, freeze=["nobody"])
+
+
+# -- back into the file ---------------------------------------------------------------------------------------
+
+
+def _stepped(module: OnnxModule, given: dict[str, torch.Tensor]) -> None:
+    optimizer = torch.optim.SGD(module.parameters(), lr=1e-2)
+    sum(t.double().square().mean() for t in module(given).values()).backward()
+    optimizer.step()
+
+
+def _bare(model: onnx.ModelProto) -> bytes:
+    """A model without the values of its weights."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for tensor in copy.graph.initializer:
+        for field in ("raw_data", "float_data"):
+            tensor.ClearField(field)
+    return copy.SerializeToString(deterministic=True)
+
+
+@both
+@pytest.mark.parametrize("name", ["bert", "gpt2", "swin", "resnet-basic"])
+def test_trained_weights_go_back_into_an_untouched_file(
+    tmp_path: Path, zoo_cache: Path, name: str, exporter: str
+) -> None:
+    path = export(ARCHITECTURES[name], ARCHITECTURES[name].source, exporter, cache_dir=zoo_cache)
+    module = OnnxModule(path).train()
+    module.save(tmp_path / "same.onnx")
+    assert constants(onnx.load(tmp_path / "same.onnx")).keys() == constants(onnx.load(path)).keys()
+    for key_, array in constants(onnx.load(tmp_path / "same.onnx")).items():
+        assert array.tobytes() == constants(onnx.load(path))[key_].tobytes()
+    feeds = synthetic_inputs(module.graph, {})
+    _stepped(module, tensors(feeds))
+    module.save(tmp_path / "new.onnx")
+    before, after = onnx.load(path), onnx.load(tmp_path / "new.onnx")
+    assert _bare(before) == _bare(after)
+    changed = {n for n, a in weights(after).items() if not np.array_equal(a, weights(before)[n])}
+    assert changed and changed <= {*module.weights(), *module.learned.copies}
+    module.eval()
+    for made, wanted in zip(module(tensors(feeds)).values(), run(tmp_path / "new.onnx", feeds), strict=True):
+        close(made, wanted, 1e-3, 1e-4 * max(1.0, float(np.abs(wanted).max())))
+
+
+def test_zeros_that_a_fresh_model_shares_become_weights_of_their_own(zoo_cache: Path) -> None:
+    path = export(ARCHITECTURES["bert-fresh"], ARCHITECTURES["bert-fresh"].source, "dynamo", cache_dir=zoo_cache)
+    module = OnnxModule(path).eval()
+    names = {edge.node for name in module.weights() for edge in module.graph.consumers[name]}
+    assert len(names) <= len(module.weights()) + 2  # the tied head and its table
+    feeds = synthetic_inputs(module.graph, {})
+    _stepped(module, tensors(feeds))
+    for made, wanted in zip(module(tensors(feeds)).values(), run(module.proto(), feeds), strict=True):
+        close(made, wanted, 1e-3, 1e-4)
+
+
+def test_a_table_and_its_transpose_stay_one_weight(zoo_cache: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    table = rng.standard_normal((11, 6)).astype(np.float32)
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["x"]),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+        helper.make_node("MatMul", ["y", "head"], ["logits"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tied",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["b", 5])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["b", 5, 11])],
+        [
+            numpy_helper.from_array(table, "table"),
+            numpy_helper.from_array(rng.standard_normal((6, 6)).astype(np.float32), "w"),
+            numpy_helper.from_array(np.ascontiguousarray(table.T), "head"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    module = OnnxModule(model)
+    assert set(module.weights()) == {"table", "w"}
+    given = {"ids": np.arange(10).reshape(2, 5)}
+    _stepped(module, tensors(given))
+    found = weights(module.proto())
+    assert np.array_equal(found["head"], found["table"].T) and not np.array_equal(found["table"], table)
+    close(module(tensors(given))["logits"], run(module.proto(), given)[0], 1e-4, 1e-5)
+
+
+def test_half_precision_is_rounded_where_the_graph_reads_it() -> None:
+    model = mlp()
+    half = onnx.ModelProto()
+    half.CopyFrom(model)
+    for tensor in half.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+    for info in (*half.graph.input, *half.graph.output):
+        info.type.tensor_type.elem_type = TensorProto.FLOAT16
+    module = OnnxModule(half)
+    assert all(p.dtype == torch.float32 for p in module.weights().values())
+    x = np.random.default_rng(0).standard_normal((3, 5)).astype(np.float16)
+    made = module(tensors({"x": x}))["y"]
+    assert made.dtype == torch.float16
+    close(made, run(half, {"x": x})[0], 1e-2, 1e-2)
+    made.float().sum().backward()
+    assert all(p.grad is not None for p in module.weights().values())
+    assert {t.data_type for t in module.proto().graph.initializer} == {TensorProto.FLOAT16}
+
+
+def test_digits_are_named_as_before() -> None:
+    with np.load(DIGIT_INPUTS) as archive:
+        image, labels = archive["image"], archive["labels"]
+    logits = OnnxModule(DIGITS).eval()(tensors({"image": image}))["logits"]
+    assert (logits.argmax(1).numpy() == labels).mean() >= 0.95
+
+
+# -- training mode --------------------------------------------------------------------------------------------
+
+
+class _Normed(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 8, 3)
+        self.norm = torch.nn.BatchNorm2d(8, momentum=0.1)
+        self.drop = torch.nn.Dropout(0.5)
+        self.head = torch.nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.drop(torch.relu(self.norm(self.conv(x))).mean((2, 3))))
+
+
+def _exported_for_training(path: Path, drop: float) -> _Normed:
+    torch.manual_seed(0)
+    native = _Normed()
+    native.drop.p = drop
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            native.train(),
+            (torch.zeros(5, 3, 6, 6),),
+            path,
+            dynamo=False,
+            training=torch.onnx.TrainingMode.TRAINING,
+            do_constant_folding=False,
+            input_names=["x"],
+            output_names=["y"],
+            dynamic_axes={"x": {0: "b"}, "y": {0: "b"}},
+        )
+    return native
+
+
+def test_batch_norms_train_as_the_graph_says(tmp_path: Path) -> None:
+    native = _exported_for_training(tmp_path / "m.onnx", drop=0.0)
+    module = OnnxModule(tmp_path / "m.onnx").train()
+    native.load_state_dict({k: v for k, v in module.state_dict().items() if k in native.state_dict()}, strict=False)
+    assert set(module.statistics()) == {"norm.running_mean", "norm.running_var"}
+    old = 0.9 * module.tensor("norm.running_var").clone()
+    x = torch.randn(5, 3, 6, 6, generator=torch.Generator().manual_seed(1)) * 2 + 1
+    torch.testing.assert_close(module(x=x)["y"], native.train()(x), rtol=1e-4, atol=1e-5)
+    count = 5 * 4 * 4  # torch keeps the unbiased variance, the specification that over the whole batch
+    state = native.state_dict()
+    torch.testing.assert_close(module.tensor("norm.running_mean"), state["norm.running_mean"], rtol=1e-4, atol=1e-5)
+    biased = old + (state["norm.running_var"] - old) * (count - 1) / count
+    torch.testing.assert_close(module.tensor("norm.running_var"), biased, rtol=1e-4, atol=1e-5)
+    found = weights(module.proto())
+    assert np.array_equal(found["norm.running_mean"], module.tensor("norm.running_mean").numpy())
+    kept = module.tensor("norm.running_mean").clone()
+    module.eval()(x=x)
+    assert torch.equal(module.tensor("norm.running_mean"), kept)
+
+
+def test_dropout_drops_in_training_only(tmp_path: Path) -> None:
+    _exported_for_training(tmp_path / "m.onnx", drop=0.5)
+    module = OnnxModule(tmp_path / "m.onnx").train()
+    x = torch.randn(5, 3, 6, 6)
+    torch.manual_seed(0)
+    first = module(x=x)["y"]
+    torch.manual_seed(0)
+    assert torch.equal(module(x=x)["y"], first) and not torch.equal(module(x=x)["y"], first)
+    module.eval()
+    assert torch.equal(module(x=x)["y"], module(x=x)["y"])
