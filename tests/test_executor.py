@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from executing import compared, tensors, wrong_gradients
 from front_onnx.adapters.executor import types
 from front_onnx.adapters.executor.module import OnnxModule
-from front_onnx.adapters.executor.operators import shaping
 from front_onnx.adapters.executor.table import OPERATORS
 from onnx import TensorProto, helper, numpy_helper
 from rule_cases import CASES, key
@@ -38,10 +38,6 @@ LEFT_OUT = {
     "test_scan_sum": "Scan as it was before version 9",
 }
 _TORCH = {np.dtype(t) for t in "float32 float64 float16 int64 int32 int16 int8 uint8 bool".split()}
-
-
-def tensors(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    return {name: types.from_numpy(array, name) for name, array in arrays.items()}
 
 
 def close(made: torch.Tensor, wanted: np.ndarray, rtol: float, atol: float, what: str = "") -> None:
@@ -131,56 +127,15 @@ def test_a_step_that_fails_names_its_node() -> None:
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_models_compute_what_onnxruntime_computes(zoo_cache: Path, name: str, exporter: str) -> None:
     path = export(ARCHITECTURES[name], ARCHITECTURES[name].source, exporter, cache_dir=zoo_cache)
-    module = OnnxModule(path).eval()
-    feeds = synthetic_inputs(module.graph, {})
-    made = module(tensors(feeds))
-    for (output, tensor), wanted in zip(made.items(), run(path, feeds), strict=True):
-        scale = max(1.0, float(np.abs(wanted).max()))
-        assert float(np.abs(tensor.detach().numpy() - wanted).max()) < 1e-4 * scale, output
-    sum(tensor.double().square().sum() for tensor in made.values()).backward()
-    assert [n for n, p in module.weights().items() if p.grad is None] == []
-
-
-@pytest.fixture
-def doubled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Floats of graphs are double: differences of losses then say what gradients are."""
-    monkeypatch.setitem(types._TYPES, TensorProto.FLOAT, torch.float64)
-
-    def from_numpy(array: np.ndarray, where: str) -> torch.Tensor:
-        tensor = types.from_numpy(array, where)
-        return tensor.double() if tensor.is_floating_point() else tensor
-
-    monkeypatch.setattr(shaping, "from_numpy", from_numpy)
+    difference, ungraded = compared(path)
+    assert difference < 1e-4 and ungraded == []
 
 
 @both
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_gradients_are_differences_of_the_loss(zoo_cache: Path, doubled: None, name: str, exporter: str) -> None:
+def test_gradients_are_differences_of_the_loss(zoo_cache: Path, name: str, exporter: str) -> None:
     path = export(ARCHITECTURES[name], ARCHITECTURES[name].source, exporter, cache_dir=zoo_cache)
-    module = OnnxModule(path).eval().double()
-    given = {
-        n: t.double() if t.is_floating_point() else t for n, t in tensors(synthetic_inputs(module.graph, {})).items()
-    }
-    generator = torch.Generator().manual_seed(0)
-
-    def loss() -> torch.Tensor:
-        return sum(
-            (torch.sin(t) * torch.linspace(0.5, 1.5, t.numel()).reshape(t.shape)).sum() for t in module(given).values()
-        )
-
-    loss().backward()
-    for parameter_name, parameter in module.weights().items():
-        direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-        step = 1e-6 * direction / direction.norm()
-        with torch.no_grad():
-            parameter += step
-            above = loss()
-            parameter -= 2 * step
-            below = loss()
-            parameter += step
-        difference, slope = float(above - below) / 2, float((parameter.grad * step).sum())
-        scale = max(abs(slope), 1e-6 * float(parameter.grad.norm()))
-        assert abs(difference - slope) <= 2e-3 * scale + 1e-12 * abs(float(above)), parameter_name
+    assert wrong_gradients(path) == []
 
 
 # -- what is learned ------------------------------------------------------------------------------------------

@@ -341,8 +341,9 @@ class Loop:
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
             "random": torch.get_rng_state(),
-            "calls": self.regularizer.calls if self.regularizer is not None else 0,
         }
+        if self.regularizer is not None:
+            tensors["calls"], tensors["last"] = self.regularizer.calls, self.regularizer.last
         if self.processes.device.type == "cuda":
             tensors["cuda"] = torch.cuda.get_rng_state(self.processes.device)
         about = {"run": self.about, "history": self.history, "first_loss": self.first_loss}
@@ -356,7 +357,7 @@ class Loop:
         self.scaler.load_state_dict(tensors["scaler"])
         self.history, self.first_loss = about["history"], about["first_loss"]
         if self.regularizer is not None:
-            self.regularizer.calls = tensors["calls"]
+            self.regularizer.calls, self.regularizer.last = tensors["calls"], tensors["last"]
         torch.set_rng_state(tensors["random"])
         if "cuda" in tensors and self.processes.device.type == "cuda":
             torch.cuda.set_rng_state(tensors["cuda"], self.processes.device)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from typing import Any
 
 from front_onnx.adapters.spectral.regularizer import SpectralRegularizer
@@ -50,28 +52,23 @@ def _plain(model: Any) -> Any:
     return model
 
 
-def lightning_callback(**options: Any) -> Any:
+def lightning_callback(module: Any = None, **options: Any) -> Any:
     """A Lightning callback that turns gradients of L_task into those of Eq. 7 before each step of the optimizer.
 
         Trainer(callbacks=[lightning_callback(lam=2e-3, reduction="sum")])
 
     Args:
+        module: what is regularised; the LightningModule itself if this is None.
         options: the arguments of `SpectralRegularizer`.
 
     Raises:
         FrontError: Lightning is not installed.
     """
-    try:
-        from lightning.pytorch import Callback
-    except ImportError:
-        try:
-            from pytorch_lightning import Callback
-        except ImportError:
-            raise FrontError("this needs Lightning", hint="pip install lightning", request=True) from None
+    base: Any = _lightning().Callback
 
-    class SpectralCallback(Callback):
+    class SpectralCallback(base):
         def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
-            self.regularizer = SpectralRegularizer(pl_module, **options)
+            self.regularizer = SpectralRegularizer(pl_module if module is None else module, **options)
 
         def on_before_optimizer_step(self, trainer: Any, pl_module: Any, optimizer: Any) -> None:
             self.regularizer.add_gradients()
@@ -80,3 +77,11 @@ def lightning_callback(**options: Any) -> Any:
             pl_module.log("l_reg", self.regularizer().detach())
 
     return SpectralCallback()
+
+
+def _lightning() -> Any:
+    """Lightning under either of its names."""
+    for name in ("lightning.pytorch", "pytorch_lightning"):
+        if importlib.util.find_spec(name.partition(".")[0]) is not None:
+            return importlib.import_module(name)
+    raise FrontError("this needs Lightning", hint="pip install lightning", request=True)

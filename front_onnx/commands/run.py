@@ -27,12 +27,12 @@ class Group(click.Group):
                 error.show()  # the help is what was asked for
                 sys.exit(error.exit_code)
             _end(_usage(error), error.exit_code)
-        except click.Abort:
-            _end("interrupted", 130)
+        except click.Abort as error:
+            _end(_interrupted(error.__cause__ or error.__context__), 130)
         except FrontError as error:
             _end(str(error), error.exit_code)
-        except KeyboardInterrupt:
-            _end("interrupted", 130)
+        except KeyboardInterrupt as error:
+            _end(_interrupted(error), 130)
         except BrokenPipeError:
             os._exit(1)
         except OSError as error:
@@ -48,6 +48,11 @@ class Group(click.Group):
         if standalone:
             sys.exit(code or 0)
         return code
+
+
+def _interrupted(error: BaseException | None) -> str:
+    """What was interrupted has perhaps something to say."""
+    return f"interrupted: {error}" if isinstance(error, KeyboardInterrupt) and str(error) else "interrupted"
 
 
 def _usage(error: click.ClickException) -> str:

@@ -1,0 +1,462 @@
+"""front-onnx refine: what it writes, how it goes on, what it refuses, and that several processes are one."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from click.testing import CliRunner
+from front_onnx.adapters.executor.module import OnnxModule
+from front_onnx.adapters.refine import Settings, refine, train
+from front_onnx.adapters.refine.data import load_data
+from front_onnx.adapters.refine.history import plot_history, read_log
+from front_onnx.adapters.refine.losses import Task, distillation
+from front_onnx.adapters.refine.scratch import forget
+from onnx import TensorProto, helper
+from small import DIGIT_INPUTS, DIGITS, mlp, run, weights
+from zoo.architectures import ARCHITECTURES
+from zoo.export import export
+
+import front_onnx
+from front_onnx.commands import main
+from front_onnx.errors import FrontError
+from front_onnx.read.graph import Graph
+from front_onnx.read.model_file import read_model
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """Equal layers of a small network."""
+    path = tmp_path / "small.onnx"
+    onnx.save(mlp(depth=4, width=8), path)
+    return path
+
+
+def samples(count: int = 40, seed: int = 0) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((count, 5)).astype(np.float32)
+    return {"x": x, "labels": (x[:, 0] > 0).astype(np.int64) + 2 * (x[:, 1] > 0)}
+
+
+QUICK = {"epochs": 3, "batch_size": 8, "lr": 1e-2, "device": "cpu"}
+
+
+# -- what it writes -------------------------------------------------------------------------------------------
+
+
+def test_only_weights_change_and_the_task_is_learned(small: Path, tmp_path: Path) -> None:
+    refined = refine(
+        small, samples(), validation=samples(seed=1), output=tmp_path / "out.onnx", **{**QUICK, "epochs": 30}
+    )
+    before, after = onnx.load(small), onnx.load(refined.output)
+    assert list(before.graph.node) == list(after.graph.node)
+    assert before.SerializeToString() != after.SerializeToString()
+    for model in (before, after):
+        for tensor in model.graph.initializer:
+            tensor.ClearField("raw_data")
+    assert before.SerializeToString(deterministic=True) == after.SerializeToString(deterministic=True)
+    first, last = refined.history[0], refined.history[-1]
+    assert last["validation_loss"] < 0.7 * first["validation_loss"]
+    assert last["validation_metric"] > first["validation_metric"]
+    logits = run(refined.output, samples(seed=1))[0]
+    hits = float((logits.argmax(1) == samples(seed=1)["labels"]).mean())
+    assert hits == pytest.approx(last["validation_metric"])
+
+
+def test_the_penalty_moves_energy_into_the_low_band(tmp_path: Path) -> None:
+    with np.load(DIGIT_INPUTS) as archive:
+        data = {name: archive[name] for name in archive.files}
+    ends = {}
+    for lam in (0.0, 0.02):
+        refined = refine(
+            DIGITS,
+            data,
+            output=tmp_path / f"{lam}.onnx",
+            epochs=20,
+            batch_size=20,
+            lam=lam,
+            reduction="sum",
+            device="cpu",
+        )
+        ends[lam] = refined.history[-1]
+        assert refined.history[1]["reg_gradient"] > 0 or lam == 0
+    assert ends[0.02]["low_energy"] > ends[0.0]["low_energy"] + 0.001
+    assert ends[0.02]["reg_now"] < 0.95 * ends[0.0]["reg_now"]
+
+
+def test_a_learngene_of_the_result_makes_other_sizes(small: Path, tmp_path: Path) -> None:
+    refined = refine(small, samples(), output=tmp_path / "out.onnx", ratio=0.5, **QUICK)
+    assert refined.gene is not None
+    made = front_onnx.init(refined.gene.output, depth=2, output=tmp_path / "half.onnx")
+    assert made.validation.passed
+
+
+def test_from_scratch_forgets_every_weight(zoo_cache: Path) -> None:
+    for name in ("bert", "resnet-basic", "llama"):
+        path = export(ARCHITECTURES[name], ARCHITECTURES[name].source, cache_dir=zoo_cache)
+        module = OnnxModule(path)
+        before = {n: p.detach().clone() for n, p in module.weights().items()}
+        forget(module, 0)
+        matrices = [n for n, p in module.weights().items() if p.dim() > 1]
+        assert matrices and not any(torch.equal(before[n], module.weights()[n]) for n in matrices)
+        assert all(torch.isfinite(p).all() for p in module.weights().values())
+        vectors = [p for p in module.weights().values() if p.dim() == 1 and p.numel() > 1]
+        assert {float(v) for p in vectors for v in p.detach().unique()} <= {0.0, 1.0}
+
+
+def test_a_teacher_is_imitated_without_labels(small: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.onnx"
+    module = OnnxModule(small)
+    with torch.no_grad():
+        for parameter in module.weights().values():
+            parameter.mul_(0.9)
+    module.save(other)
+    data = {"x": samples()["x"]}
+    options = {**QUICK, "epochs": 20, "lam": 0.0}
+    refined = refine(small, data, teacher=other, output=tmp_path / "out.onnx", **options)
+    wanted, start, found = (run(path, data)[0] for path in (other, small, refined.output))
+    assert np.abs(found - wanted).mean() < 0.3 * np.abs(start - wanted).mean()
+    both = refine(small, samples(), teacher=other, output=tmp_path / "both.onnx", **QUICK)
+    assert both.history[-1]["task"] > 0
+
+
+def test_a_teacher_that_torch_cannot_run_runs_in_onnxruntime(small: Path, tmp_path: Path, monkeypatch) -> None:
+    from front_onnx.adapters.refine import teacher
+
+    def cannot(path):
+        raise FrontError("an operator is missing")
+
+    plain = teacher.Teacher(small, {"x"}, "y", torch.device("cpu"))
+    monkeypatch.setattr(teacher, "OnnxModule", cannot)
+    other = teacher.Teacher(small, {"x"}, "y", torch.device("cpu"))
+    batch = {"x": torch.from_numpy(samples()["x"])}
+    assert (plain.engine, other.engine) == ("torch", "onnxruntime")
+    torch.testing.assert_close(plain(batch), other(batch))
+
+
+# -- losses ---------------------------------------------------------------------------------------------------
+
+
+def test_losses_are_sums_over_what_counts() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(2, 5, 7)
+    ids = torch.randint(0, 7, (2, 5))
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0]])
+    following = Task("next-token", "y", "ids")({"y": logits}, {"ids": ids, "attention_mask": mask})
+    wanted = torch.nn.functional.cross_entropy(
+        logits[:, :-1].reshape(-1, 7), torch.where(mask.bool(), ids, -100)[:, 1:].reshape(-1), reduction="sum"
+    )
+    torch.testing.assert_close(following.total, wanted)
+    assert int(following.count) == 5
+    images = Task("cross-entropy", "y")({"y": logits.transpose(1, 2)}, {"labels": ids})
+    torch.testing.assert_close(
+        images.total / images.count, torch.nn.functional.cross_entropy(logits.reshape(-1, 7), ids.reshape(-1))
+    )
+    hidden = Task("mse", "y")({"y": logits}, {"labels": logits + 1})
+    assert float(hidden.total / hidden.count) == pytest.approx(1.0)
+    alike, count = distillation(logits, logits, 2.0, classes=True)
+    assert float(alike) == pytest.approx(0, abs=1e-5) and int(count) == 10
+
+
+def test_masked_tokens_are_masked_as_for_bert() -> None:
+    task = Task("masked-token", "y", "ids", mask_token=99)
+    ids = torch.randint(0, 50, (200, 50))
+    batch = task.prepare({"ids": ids}, torch.Generator().manual_seed(0))
+    chosen = batch["labels"] != -100
+    assert 0.14 < chosen.float().mean() < 0.16
+    assert torch.equal(batch["ids"][~chosen], ids[~chosen]) and torch.equal(batch["labels"][chosen], ids[chosen])
+    masked = (batch["ids"] == 99) & chosen
+    assert 0.77 < masked.sum() / chosen.sum() < 0.83
+
+
+@pytest.mark.parametrize("loss", ["next-token", "masked-token"])
+def test_language_models_learn_from_tokens(zoo_cache: Path, tmp_path: Path, loss: str) -> None:
+    name = {"next-token": "gpt2", "masked-token": "bert"}[loss]
+    path = export(ARCHITECTURES[name], ARCHITECTURES[name].source, cache_dir=zoo_cache)
+    graph = Graph(read_model(path))
+    width = next(shape[-1] for o in graph.outputs if (shape := graph.declared_shape(o)))
+    rng = np.random.default_rng(0)
+    ids = rng.integers(0, 9, (24, 7))
+    data = {info.name: np.ones_like(ids) if "mask" in info.name else ids for info in graph.inputs}
+    data = {k: v if "type" not in k else np.zeros_like(v) for k, v in data.items()}
+    options = {**QUICK, "epochs": 4, "lam": 0.0, "loss": loss}
+    refined = refine(path, data, output=tmp_path / "out.onnx", mask_token=1, **options)
+    assert refined.history[-1]["task"] < refined.history[1]["task"]
+    assert width is not None
+
+
+def test_a_loss_of_ones_own(small: Path, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "mine.py").write_text("def loss(outputs, batch):\n    return outputs['y'].square().mean()\n")
+    monkeypatch.chdir(tmp_path)
+    refined = refine(small, {"x": samples()["x"]}, loss="mine:loss", output=tmp_path / "out.onnx", **QUICK)
+    assert refined.history[-1]["task"] < refined.history[1]["task"]
+    with pytest.raises(FrontError, match="cannot be imported"):
+        refine(small, samples(), loss="mine:nothing", output=tmp_path / "out.onnx", **QUICK)
+
+
+# -- data -----------------------------------------------------------------------------------------------------
+
+
+def test_data_may_come_from_a_callable(small: Path, tmp_path: Path) -> None:
+    whole = samples()
+    seen = []
+
+    def batches(epoch: int):
+        seen.append(epoch)
+        return [{name: array[at : at + 8] for name, array in whole.items()} for at in range(0, 40, 8)]
+
+    refined = refine(small, batches, output=tmp_path / "out.onnx", **QUICK)
+    assert refined.history[-1]["steps"] == 15 and {0, 1, 2} <= set(seen)
+
+
+WRONG = {
+    "a missing input": ({"labels": samples()["labels"]}, "lacks x"),
+    "an unknown name": ({**samples(), "y": samples()["x"]}, "has y, which is no input"),
+    "another type": ({**samples(), "x": samples()["x"].astype(np.float64)}, "another type"),
+    "another shape": ({**samples(), "x": samples()["x"][:, :3]}, "another shape"),
+    "another rank": ({**samples(), "x": samples()["x"][:, :, None]}, "another shape"),
+    "several lengths": ({**samples(), "labels": samples()["labels"][:3]}, "several lengths"),
+    "no samples": ({"x": samples()["x"][:0], "labels": samples()["labels"][:0]}, "no samples"),
+    "labels that are no classes": ({**samples(), "labels": samples()["labels"] + 3}, "no classes"),
+    "labels that are fractions": ({**samples(), "labels": samples()["x"][:, 0]}, "whole numbers"),
+    "no labels": ({"x": samples()["x"]}, "no labels"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_data_that_does_not_fit_is_refused_before_the_first_step(small: Path, tmp_path: Path, what: str) -> None:
+    data, message = WRONG[what]
+    told: list[dict] = []
+    with pytest.raises(FrontError, match=message) as caught:
+        refine(small, data, output=tmp_path / "out.onnx", tell=told.append, **QUICK)
+    assert caught.value.exit_code == 2 and not told
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_tokens_beyond_their_table_are_refused(zoo_cache: Path) -> None:
+    path = export(ARCHITECTURES["gpt2"], ARCHITECTURES["gpt2"].source, cache_dir=zoo_cache)
+    graph = Graph(read_model(path))
+    data = {info.name: np.full((4, 7), 10**6) for info in graph.inputs}
+    with pytest.raises(FrontError, match="beyond its table"):
+        load_data(data, graph, batch_size=2)
+
+
+def test_a_fixed_batch_is_told(tmp_path: Path) -> None:
+    model = mlp()
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+    model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 4
+    onnx.save(model, tmp_path / "fixed.onnx")
+    with pytest.raises(FrontError, match="fixed batch"):
+        refine(tmp_path / "fixed.onnx", samples(), **QUICK)
+    refined = refine(tmp_path / "fixed.onnx", samples(42), **{**QUICK, "batch_size": 4})
+    assert refined.history[-1]["steps"] == 30  # the last two samples are no batch
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"lam": 2.0}, "--lambda"),
+        ({"epochs": 0}, "--epochs"),
+        ({"amp": "fp8"}, "--amp"),
+        ({"loss": "hinge"}, "--loss"),
+        ({"colour": 1}, "no such setting"),
+        ({"output_name": "z"}, "no such output"),
+        ({"device": "tpu"}, "no device"),
+        ({"freeze": ("*",)}, "no weights to train"),
+        ({"loss": "next-token"}, "no input indexes a table"),
+    ],
+)
+def test_impossible_settings_are_refused(small: Path, wrong: dict, message: str) -> None:
+    with pytest.raises(FrontError, match=message) as caught:
+        refine(small, samples(), **{**QUICK, **wrong})
+    assert caught.value.exit_code == 2
+
+
+# -- failures, and going on -----------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_no_number_stops_with_the_step_and_the_checkpoint(small: Path, tmp_path: Path) -> None:
+    def batches(epoch: int):
+        whole = samples()
+        if epoch == 1:
+            whole["x"][20] = np.inf
+        return [{name: array[at : at + 8] for name, array in whole.items()} for at in range(0, 40, 8)]
+
+    with pytest.raises(FrontError, match=r"no number at step 8, and the last good checkpoint is .*checkpoint.pt"):
+        refine(small, batches, output=tmp_path / "out.onnx", **QUICK)
+    assert not (tmp_path / "out.onnx").exists()
+
+
+def test_a_loss_that_runs_away_stops(small: Path, tmp_path: Path) -> None:
+    options = {**QUICK, "lr": 1e3, "clip": 0.0, "epochs": 50, "warmup": 0.0}
+    with pytest.raises(FrontError, match=r"run away|no number"):
+        refine(small, samples(), output=tmp_path / "out.onnx", **options)
+
+
+def test_too_little_memory_suggests_a_batch_size(small: Path, tmp_path: Path, monkeypatch) -> None:
+    def full(self, *inputs):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(train._Objective, "forward", full)
+    with pytest.raises(FrontError, match="--batch-size 4"):
+        refine(small, samples(), output=tmp_path / "out.onnx", **QUICK)
+
+
+class _Stop(Exception):
+    pass
+
+
+@pytest.mark.parametrize("settings", [{}, {"every": 2, "reduction": "sum"}, {"amp": "bf16"}])
+def test_a_run_goes_on_bit_for_bit(small: Path, tmp_path: Path, settings: dict) -> None:
+    options = {**QUICK, "epochs": 5, **settings}
+    whole = refine(small, samples(), validation=samples(seed=1), output=tmp_path / "whole.onnx", **options)
+
+    def stop(event: dict) -> None:
+        if event["event"] == "step" and (event["epoch"], event["step"]) == (4, 3):
+            raise _Stop
+
+    target = tmp_path / "parts.onnx"
+    with pytest.raises(_Stop):
+        refine(small, samples(), validation=samples(seed=1), output=target, tell=stop, **options)
+    torch.rand(7)  # whatever else happens in between
+    parts = refine(small, samples(), validation=samples(seed=1), output=target, resume=True, **options)
+    assert whole.output.read_bytes() == parts.output.read_bytes()
+    timing = {"seconds", "samples_per_second"}
+    strip = [[{k: v for k, v in r.items() if k not in timing} for r in run_.history] for run_ in (whole, parts)]
+    assert strip[0] == strip[1] and len(strip[0]) == 6
+
+
+def test_dropout_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Dropout", ["x", "ratio", "mode"], ["kept"]),
+        *mlp(depth=3, width=8).graph.node,
+    ]
+    model = mlp(depth=3, width=8)
+    for node in nodes[1:]:
+        node.input[:] = ["kept" if name == "x" else name for name in node.input]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    model.graph.initializer.append(helper.make_tensor("ratio", TensorProto.FLOAT, [], [0.4]))
+    model.graph.initializer.append(helper.make_tensor("mode", TensorProto.BOOL, [], [True]))
+    onnx.save(model, tmp_path / "m.onnx")
+    whole = refine(tmp_path / "m.onnx", samples(), output=tmp_path / "whole.onnx", **QUICK)
+
+    def stop(event: dict) -> None:
+        if event["event"] == "step" and event["epoch"] == 3:
+            raise _Stop
+
+    with pytest.raises(_Stop):
+        refine(tmp_path / "m.onnx", samples(), output=tmp_path / "parts.onnx", tell=stop, **QUICK)
+    parts = refine(tmp_path / "m.onnx", samples(), output=tmp_path / "parts.onnx", resume=True, **QUICK)
+    assert whole.output.read_bytes() == parts.output.read_bytes()
+    other = refine(tmp_path / "m.onnx", samples(), output=tmp_path / "other.onnx", **{**QUICK, "seed": 1})
+    assert other.output.read_bytes() != whole.output.read_bytes()
+
+
+def test_a_checkpoint_of_another_run_is_refused(small: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.onnx"
+    with pytest.raises(FrontError, match="no checkpoint"):
+        refine(small, samples(), output=target, resume=True, **QUICK)
+    refined = refine(small, samples(), output=target, **QUICK)
+    for changed, name in (({"lr": 1e-3}, "lr"), ({"lam": 0.1}, "lam")):
+        with pytest.raises(FrontError, match=f"another {name}"):
+            refine(small, samples(), output=target, resume=True, **{**QUICK, **changed})
+    with pytest.raises(FrontError, match="another data"):
+        refine(small, samples(39), output=target, resume=True, **QUICK)
+    refined.checkpoint.write_bytes(refined.checkpoint.read_bytes()[:100])
+    with pytest.raises(FrontError, match="damaged"):
+        refine(small, samples(), output=target, resume=True, **QUICK)
+
+
+# -- the command ----------------------------------------------------------------------------------------------
+
+
+def _files(tmp_path: Path) -> list[str]:
+    np.savez(tmp_path / "train.npz", **samples())
+    return ["--data", str(tmp_path / "train.npz"), "--epochs", "2", "--batch-size", "8", "--device", "cpu"]
+
+
+def test_the_command_writes_the_model_the_log_and_the_plot(small: Path, tmp_path: Path) -> None:
+    arguments = ["refine", str(small), *_files(tmp_path), "--plot", str(tmp_path / "log.png"), "--ratio", "0.5"]
+    result = CliRunner().invoke(main, [*arguments, "--validation", str(tmp_path / "train.npz"), "--json"])
+    assert result.exit_code == 0, result.output
+    about = json.loads(result.stdout)
+    made = {path.name for path in tmp_path.iterdir()} - {"small.onnx", "train.npz"}
+    assert made == {"small-refined.onnx", "small-refined-run", "log.png", "small-refined-r0.5.safetensors"}
+    assert {path.name for path in (tmp_path / "small-refined-run").iterdir()} == {"checkpoint.pt", "log.jsonl"}
+    settings, history = read_log(Path(about["log"]))
+    assert history == about["history"] and settings["settings"]["epochs"] == 2
+    assert front_onnx.validate(about["output"]).passed
+    plot_history(history, tmp_path / "again.svg")
+    plain = CliRunner().invoke(main, [*arguments])
+    assert plain.exit_code == 0 and "weights trained" in plain.output and "epoch 2" in plain.output
+
+
+def test_the_source_is_never_written_over(small: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["refine", str(small), *_files(tmp_path), "-o", str(small)])
+    assert result.exit_code == 2 and "the output is the input" in result.output
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_keeps_the_last_checkpoint(small: Path, tmp_path: Path) -> None:
+    options = [*_files(tmp_path)[:2], "--epochs", "100000", "--batch-size", "8", "--device", "cpu"]
+    command = [sys.executable, "-m", "front_onnx", "refine", str(small), *options]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    checkpoint = tmp_path / "small-refined-run" / "checkpoint.pt"
+    for _ in range(600):
+        if checkpoint.exists():
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "--resume" in errors
+    assert torch.load(checkpoint, weights_only=True)["version"] == 1
+
+
+def test_settings_and_options_agree() -> None:
+    from front_onnx.commands.refine import refine_command
+
+    options = {option.name: option for option in refine_command.params}
+    for name, value in Settings().as_data().items():
+        if name in ("mask_share",):
+            continue
+        assert name in options, name
+        default = options[name].default
+        if (
+            name != "reduction"
+            and default is not None
+            and not callable(default)
+            and type(default).__name__ != "Sentinel"
+        ):
+            assert default == value or (value in ((), False) and not default), name
+
+
+# -- several processes ----------------------------------------------------------------------------------------
+
+
+def test_two_processes_are_one_with_the_same_batch(small: Path, tmp_path: Path) -> None:
+    def command(name: str) -> list[str]:
+        return ["-m", "front_onnx", "refine", str(small), *_files(tmp_path), "-o", str(tmp_path / name), "--lr", "0.01",
+                "--validation", str(tmp_path / "train.npz"), "--lambda", "0.01", "--reduction", "sum"]  # fmt: skip
+
+    np.savez(tmp_path / "train.npz", **samples(39))  # the last batch is odd
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, *command("one.onnx")], check=True, capture_output=True, env=environment)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    subprocess.run([*launch, *command("two.onnx")], check=True, capture_output=True, env=environment)
+    one, two = (weights(onnx.load(tmp_path / name)) for name in ("one.onnx", "two.onnx"))
+    start = weights(onnx.load(small))
+    for name, array in one.items():
+        assert np.abs(array - two[name]).max() < 1e-3 * np.abs(array - start[name]).max() + 1e-7, name
+    histories = [read_log(tmp_path / f"{name}-run" / "log.jsonl")[1] for name in ("one", "two")]
+    for first, second in zip(*histories, strict=True):
+        for key in ("task", "reg", "metric", "validation_loss", "validation_metric", "task_gradient", "reg_gradient"):
+            if first.get(key) is not None:
+                assert first[key] == pytest.approx(second[key], rel=1e-4), key
