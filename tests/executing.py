@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from onnx import TensorProto
 
 from front_onnx.check.synthetic import synthetic_inputs
 
-__all__ = ["compared", "tensors", "wrong_gradients"]
+__all__ = ["compared", "exported_for_training", "tensors", "wrong_gradients"]
 
 
 def tensors(arrays: Mapping[str, np.ndarray]) -> dict[str, torch.Tensor]:
@@ -39,7 +40,7 @@ def compared(path: Path) -> tuple[float, list[str]]:
 
 
 def _by_onnxruntime(path: Path, feeds: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-    """Its outputs, without the optimisations that change rounding; with them where it cannot run the graph otherwise."""
+    """Its outputs, without optimisations that change rounding; with them where it cannot run the graph otherwise."""
     levels = onnxruntime.GraphOptimizationLevel
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -104,3 +105,35 @@ def wrong_gradients(path: Path) -> list[str]:
             if abs(difference - slope) > 2e-3 * scale + 1e-12 * abs(above):
                 wrong.append(name)
         return wrong
+
+
+class _Normed(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = torch.nn.Conv2d(3, 8, 3, bias=False)  # the norm takes a bias away, and its gradient is rounding
+        self.norm = torch.nn.BatchNorm2d(8, momentum=0.1)
+        self.drop = torch.nn.Dropout(0.5)
+        self.head = torch.nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.drop(torch.relu(self.norm(self.conv(x))).mean((2, 3))))
+
+
+def exported_for_training(path: Path, drop: float) -> _Normed:
+    torch.manual_seed(0)
+    native = _Normed()
+    native.drop.p = drop
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            native.train(),
+            (torch.zeros(5, 3, 6, 6),),
+            path,
+            dynamo=False,
+            training=torch.onnx.TrainingMode.TRAINING,
+            do_constant_folding=False,
+            input_names=["x"],
+            output_names=["y"],
+            dynamic_axes={"x": {0: "b"}, "y": {0: "b"}},
+        )
+    return native

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from executing import compared, tensors, wrong_gradients
+from executing import compared, exported_for_training, tensors, wrong_gradients
 from front_onnx.adapters.executor import types
 from front_onnx.adapters.executor.module import OnnxModule
 from front_onnx.adapters.executor.table import OPERATORS
@@ -340,40 +340,8 @@ def test_digits_are_named_as_before() -> None:
 # -- training mode --------------------------------------------------------------------------------------------
 
 
-class _Normed(torch.nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv = torch.nn.Conv2d(3, 8, 3)
-        self.norm = torch.nn.BatchNorm2d(8, momentum=0.1)
-        self.drop = torch.nn.Dropout(0.5)
-        self.head = torch.nn.Linear(8, 4)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.head(self.drop(torch.relu(self.norm(self.conv(x))).mean((2, 3))))
-
-
-def _exported_for_training(path: Path, drop: float) -> _Normed:
-    torch.manual_seed(0)
-    native = _Normed()
-    native.drop.p = drop
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            native.train(),
-            (torch.zeros(5, 3, 6, 6),),
-            path,
-            dynamo=False,
-            training=torch.onnx.TrainingMode.TRAINING,
-            do_constant_folding=False,
-            input_names=["x"],
-            output_names=["y"],
-            dynamic_axes={"x": {0: "b"}, "y": {0: "b"}},
-        )
-    return native
-
-
 def test_batch_norms_train_as_the_graph_says(tmp_path: Path) -> None:
-    native = _exported_for_training(tmp_path / "m.onnx", drop=0.0)
+    native = exported_for_training(tmp_path / "m.onnx", drop=0.0)
     module = OnnxModule(tmp_path / "m.onnx").train()
     native.load_state_dict({k: v for k, v in module.state_dict().items() if k in native.state_dict()}, strict=False)
     assert set(module.statistics()) == {"norm.running_mean", "norm.running_var"}
@@ -393,7 +361,7 @@ def test_batch_norms_train_as_the_graph_says(tmp_path: Path) -> None:
 
 
 def test_dropout_drops_in_training_only(tmp_path: Path) -> None:
-    _exported_for_training(tmp_path / "m.onnx", drop=0.5)
+    exported_for_training(tmp_path / "m.onnx", drop=0.5)
     module = OnnxModule(tmp_path / "m.onnx").train()
     x = torch.randn(5, 3, 6, 6)
     torch.manual_seed(0)

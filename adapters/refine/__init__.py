@@ -160,7 +160,8 @@ def _prepared(
         forget(module, settings.seed)
     regularizer = _regularizer(module, settings)
     module.to(processes.device)
-    regularizer.to(processes.device)
+    if regularizer is not None:
+        regularizer.to(processes.device)
     about = {
         "settings": settings.as_data(),
         "source": module.source.digest(),
@@ -200,10 +201,12 @@ def _task(module: OnnxModule, settings: Settings, output: str, labelled: bool, t
     return Task(kind, output, ids, settings.label_smoothing, function, settings.mask_token, settings.mask_share)
 
 
-def _regularizer(module: OnnxModule, settings: Settings) -> SpectralRegularizer:
-    """L_reg on the stacks that `extract` would cut."""
+def _regularizer(module: OnnxModule, settings: Settings) -> SpectralRegularizer | None:
+    """L_reg on the stacks that `extract` would cut; None where there are none and none are asked for."""
     plan = plan_for(module.graph, (), (), Request(ratio=_ANY_RATIO))
     stacks = stacks_of_plan(plan, module.weights())
+    if not stacks and settings.lam == 0:
+        return None
     return SpectralRegularizer(
         module,
         lam=settings.lam,

@@ -155,9 +155,9 @@ class Loop:
                 checkpoint), memory does not suffice, a checkpoint cannot be read or written.
         """
         torch.manual_seed(self.settings.seed)
+        self._try()
         if resume:
             self._load()
-        self._try()
         wrapped = self.objective
         if self.processes.size > 1:
             devices = [self.processes.device] if self.processes.device.type == "cuda" else None

@@ -38,6 +38,7 @@ TASK = (
     click.option(
         "--mask-token", type=int, metavar="ID", help="masked-token without labels: the token that masks 15 %."
     ),
+    click.option("--mask-share", type=float, default=0.15, show_default=True, help="How many tokens are masked."),
     click.option(
         "--teacher",
         type=click.Path(),
@@ -193,7 +194,7 @@ def _told(quiet: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
                 title = f"epoch {event['epoch']}"
                 bar.update(shown, description=title, completed=event["step"], total=event["steps"], said=said)
             elif not quiet:
-                errors.print(_line(event), highlight=False)
+                errors.print(_line(event), highlight=False, soft_wrap=True)
 
         yield tell
 
