@@ -314,7 +314,7 @@ class _Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("settings", [{}, {"every": 2, "reduction": "sum"}, {"amp": "bf16"}])
+@pytest.mark.parametrize("settings", [{}, {"every": 2, "reduction": "mean"}, {"amp": "bf16"}])
 def test_a_run_goes_on_bit_for_bit(small: Path, tmp_path: Path, settings: dict) -> None:
     options = {**QUICK, "epochs": 5, **settings}
     whole = refine(small, samples(), validation=samples(seed=1), output=tmp_path / "whole.onnx", **options)
@@ -326,6 +326,9 @@ def test_a_run_goes_on_bit_for_bit(small: Path, tmp_path: Path, settings: dict) 
     target = tmp_path / "parts.onnx"
     with pytest.raises(_Stop):
         refine(small, samples(), validation=samples(seed=1), output=target, tell=stop, **options)
+    assert len(read_log(tmp_path / "parts-run" / "log.jsonl")[1]) == 4
+    with pytest.raises(FrontError, match="epoch 3 of 5"):
+        refine(small, samples(), validation=samples(seed=1), output=target, **options)
     torch.rand(7)  # whatever else happens in between
     parts = refine(small, samples(), validation=samples(seed=1), output=target, resume=True, **options)
     assert whole.output.read_bytes() == parts.output.read_bytes()

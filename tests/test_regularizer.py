@@ -84,7 +84,7 @@ class Tower(nn.Module):
 def test_l_reg_is_the_sum_over_the_stacks_of_a_module() -> None:
     torch.manual_seed(0)
     module = Tower()
-    regularizer = SpectralRegularizer(module, kernels=True)
+    regularizer = SpectralRegularizer(module, kernels=True, reduction="mean")
     depth, width = 2 / 4, 0.25
     stacks = {
         name: np.stack([b.get_parameter(name).detach().numpy() for b in module.blocks])

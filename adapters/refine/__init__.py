@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from front_onnx.adapters.executor.module import OnnxModule
+from front_onnx.adapters.refine.checkpoint import epochs_done
 from front_onnx.adapters.refine.data import LABELS, imported, load_data
-from front_onnx.adapters.refine.history import plot_history, write_log
+from front_onnx.adapters.refine.history import plot_history
 from front_onnx.adapters.refine.losses import LOSSES, Task
 from front_onnx.adapters.refine.processes import Processes, joined
 from front_onnx.adapters.refine.scratch import forget
@@ -69,6 +70,7 @@ def refine(
     ratio: float | None = None,
     run_dir: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    restart: bool = False,
     plot: str | os.PathLike[str] | None = None,
     tell: Tell | None = None,
     **settings: Any,
@@ -86,6 +88,7 @@ def refine(
         ratio: cut a learngene of this ratio out of the result as well.
         run_dir: where checkpoint and log go; OUTPUT's name without .onnx, with -run, beside it, if this is None.
         resume: go on from the checkpoint in `run_dir`.
+        restart: begin anew although `run_dir` holds a run that did not end.
         plot: a picture of the log.
         tell: told of every step and epoch as plain data.
         settings: see `Settings`.
@@ -107,6 +110,9 @@ def refine(
         module = OnnxModule(source, train=chosen.train, freeze=chosen.freeze)
         refuse_overwriting(module.source, target)
         loop = _prepared(module, source, data, validation, teacher, chosen, processes, folder, tell)
+        if not (resume or restart):
+            _refuse_to_lose(loop.checkpoint)
+        processes.wait()
         if processes.leads:
             _make(folder, target)
         processes.wait()
@@ -114,10 +120,8 @@ def refine(
             history = loop.run(resume)
         except KeyboardInterrupt:
             raise _interrupted(loop) from None
-        log = folder / "log.jsonl"
         gene = None
         if processes.leads:
-            write_log(log, loop.about, history)
             with staged(target) as place:
                 module.write(place)
                 check_result(module.source, place, chosen.seed)
@@ -126,7 +130,7 @@ def refine(
                 plot_history(history, Path(plot))
         processes.wait()
     kept = dict(sorted(module.learned.others.items()))
-    return Refined(target, history, log, loop.checkpoint, gene, loop.about, sorted(module.weights()), kept)
+    return Refined(target, history, loop.log, loop.checkpoint, gene, loop.about, sorted(module.weights()), kept)
 
 
 def _prepared(
@@ -171,9 +175,9 @@ def _prepared(
         "processes": processes.size,
     }
     say = tell or (lambda event: None)
-    checkpoint = folder / "checkpoint.pt"
+    checkpoint, log = folder / "checkpoint.pt", folder / "log.jsonl"
     return Loop(
-        module, samples, measured, settings, task, output, taught, regularizer, processes, about, checkpoint, say
+        module, samples, measured, settings, task, output, taught, regularizer, processes, about, checkpoint, log, say
     )
 
 
@@ -216,6 +220,18 @@ def _regularizer(module: OnnxModule, settings: Settings) -> SpectralRegularizer 
         stacks=stacks,
         every=settings.every,
     )
+
+
+def _refuse_to_lose(checkpoint: Path) -> None:
+    """A run that did not end is not begun again by accident."""
+    done = epochs_done(checkpoint)
+    if done is not None and done[0] < done[1]:
+        raise FrontError(
+            f"{checkpoint} holds a run that did not end",
+            got=f"epoch {done[0]} of {done[1]}",
+            hint="--resume goes on, --restart begins anew",
+            request=True,
+        )
 
 
 def _make(folder: Path, target: Path) -> None:

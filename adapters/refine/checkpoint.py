@@ -12,7 +12,7 @@ import torch
 
 from front_onnx.errors import FrontError
 
-__all__ = ["load_checkpoint", "save_checkpoint"]
+__all__ = ["epochs_done", "load_checkpoint", "save_checkpoint"]
 
 _VERSION = 1
 _FREE = frozenset(("device",))  # settings that a run may be resumed with others of
@@ -38,6 +38,15 @@ def save_checkpoint(path: Path, tensors: dict[str, Any], about: dict[str, Any]) 
         raise FrontError(f"the checkpoint {path} cannot be written: {error}") from None
 
 
+def epochs_done(path: Path) -> tuple[int, int] | None:
+    """How many epochs a checkpoint has seen, of how many; None if there is no checkpoint that could be read."""
+    try:
+        about = json.loads(torch.load(path, map_location="cpu", weights_only=True)["about"])
+        return len(about["history"]) - 1, about["run"]["settings"]["epochs"]
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, pickle.UnpicklingError, EOFError):
+        return None
+
+
 def load_checkpoint(path: Path, about: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Read a checkpoint of the same run.
 
@@ -57,7 +66,16 @@ def load_checkpoint(path: Path, about: dict[str, Any]) -> tuple[dict[str, Any], 
         version = found.pop("version")
     except FileNotFoundError:
         raise FrontError(f"there is no checkpoint {path} to resume from", request=True) from None
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, pickle.UnpicklingError) as error:
+    except (
+        OSError,
+        RuntimeError,
+        KeyError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        pickle.UnpicklingError,
+        EOFError,
+    ) as error:
         line = " ".join(str(error).split())[:120]
         raise FrontError(f"the checkpoint {path} is damaged: {line}", request=True) from None
     if version != _VERSION:

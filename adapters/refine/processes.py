@@ -47,10 +47,11 @@ class Processes:
 
     def total(self, value: Tensor) -> Tensor:
         """The sum over all processes, without a gradient."""
-        value = value.detach().clone()
-        if self.size > 1:
-            dist.all_reduce(value)
-        return value
+        if self.size == 1:
+            return value.detach()
+        shared = value.detach().clone().to(self.device)  # where the processes can reach it
+        dist.all_reduce(shared)
+        return shared.to(value.device)
 
     def wait(self) -> None:
         """Until all are here."""

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from front_onnx.adapters.refine.losses import LOSSES
-from front_onnx.adapters.spectral.regularizer import DEFAULT_GAMMA, REDUCTIONS
+from front_onnx.adapters.spectral.regularizer import DEFAULT_GAMMA, DEFAULT_LAMBDA, DEFAULT_REDUCTION, REDUCTIONS
 
 from front_onnx.errors import FrontError
 
 __all__ = ["AMP", "Settings"]
 
 AMP = ("off", "bf16", "fp16")
-DEFAULT_REDUCTION = "mean"
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Settings:
         loss: one of `losses.LOSSES`, or a callable by its import path, "package.module:function".
         lam: lambda of Eq. 7.
         gamma, gamma_depth: decay of the mask of Eq. 6; 2 / L along the depth if None.
-        reduction: of L_reg: "mean" (Eq. 5) or "sum".
+        reduction: of L_reg: "sum", or "mean" as in Eq. 5.
         every: evaluate L_reg in one of so many steps.
         from_scratch: FRONT+: forget the weights first.
         epochs, batch_size, lr, weight_decay, clip: AdamW; gradients are clipped to a norm, 0 for not at all.
@@ -39,7 +38,7 @@ class Settings:
     """
 
     loss: str = "cross-entropy"
-    lam: float = 2e-3
+    lam: float = DEFAULT_LAMBDA
     gamma: float = DEFAULT_GAMMA
     gamma_depth: float | None = None
     reduction: str = DEFAULT_REDUCTION

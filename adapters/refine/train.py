@@ -17,6 +17,7 @@ from front_onnx.adapters.executor.module import OnnxModule
 from front_onnx.adapters.executor.types import from_numpy
 from front_onnx.adapters.refine.checkpoint import load_checkpoint, save_checkpoint
 from front_onnx.adapters.refine.data import Arrays, Batch, Data
+from front_onnx.adapters.refine.history import write_log
 from front_onnx.adapters.refine.losses import Task, distillation
 from front_onnx.adapters.refine.processes import Processes
 from front_onnx.adapters.refine.settings import Settings
@@ -106,7 +107,7 @@ class Loop:
         regularizer: or None, for a run without L_reg.
         processes: who takes part.
         about: what the run is, to be compared when it is resumed.
-        checkpoint: the file.
+        checkpoint, log: the files.
         tell: told of every step and epoch.
     """
 
@@ -121,6 +122,7 @@ class Loop:
     processes: Processes
     about: dict[str, Any]
     checkpoint: Path
+    log: Path
     tell: Tell
 
     def __post_init__(self) -> None:
@@ -158,6 +160,8 @@ class Loop:
         self._try()
         if resume:
             self._load()
+        elif self.processes.leads:
+            self.checkpoint.unlink(missing_ok=True)  # of a run before this one
         wrapped = self.objective
         if self.processes.size > 1:
             devices = [self.processes.device] if self.processes.device.type == "cuda" else None
@@ -175,6 +179,7 @@ class Loop:
     def _record(self, record: dict[str, Any]) -> None:
         self.history.append(record)
         if self.processes.leads:
+            write_log(self.log, self.about, self.history)
             self.tell({"event": "epoch", **record})
 
     # -- one epoch --------------------------------------------------------------------------------------------

@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from front_onnx.errors import FrontError
 
-__all__ = ["DEFAULT_GAMMA", "DEFAULT_LAMBDA", "REDUCTIONS", "SpectralRegularizer"]
+__all__ = ["DEFAULT_GAMMA", "DEFAULT_LAMBDA", "DEFAULT_REDUCTION", "REDUCTIONS", "SpectralRegularizer"]
 
 DEFAULT_LAMBDA = 2e-3  # the paper's
 DEFAULT_GAMMA = 0.25  # the paper's, on the width axes
 REDUCTIONS = ("mean", "sum")
+DEFAULT_REDUCTION = "sum"  # with the mean of Eq. 5 the penalty has no effect at the paper's lambda: docs/refinement.md
 
 
 class SpectralRegularizer(nn.Module):
@@ -31,7 +32,7 @@ class SpectralRegularizer(nn.Module):
         lam: lambda of Eq. 7.
         gamma: decay of the mask along width axes, as a part of their size (Eq. 6).
         gamma_depth: along the depth; 2 / L by default, two layers as in the paper.
-        reduction: "mean" over the coefficients of a stack as in Eq. 5, or "sum".
+        reduction: "sum" over the coefficients of a stack, or their "mean" as in Eq. 5.
         stacks: which weights; found by names and shapes by default (`stacks_of_module`).
         every: evaluate the penalty in one of so many calls only, and make it as many times as strong there.
         options: `kernels`, `singles`, `segments` for `stacks_of_module`.
@@ -47,7 +48,7 @@ class SpectralRegularizer(nn.Module):
         lam: float = DEFAULT_LAMBDA,
         gamma: float = DEFAULT_GAMMA,
         gamma_depth: float | None = None,
-        reduction: str = "mean",
+        reduction: str = DEFAULT_REDUCTION,
         stacks: Sequence[Stack] | None = None,
         every: int = 1,
         **options: Any,

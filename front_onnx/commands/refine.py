@@ -64,7 +64,9 @@ SPECTRAL = (
     click.option(
         "--reduction",
         type=click.Choice(("mean", "sum")),
-        help="Of the penalty over coefficients: mean as in Eq. 5, or sum.",
+        default="sum",
+        show_default=True,
+        help="Of the penalty over coefficients: with the mean, as in Eq. 5, it needs a far larger lambda.",
     ),
     click.option(
         "--every",
@@ -120,6 +122,7 @@ FILES = (
         help="For checkpoint.pt and log.jsonl; OUTPUT-run beside the output otherwise.",
     ),
     click.option("--resume", is_flag=True, help="Go on from the checkpoint in the run's folder."),
+    click.option("--restart", is_flag=True, help="Begin anew although that folder holds a run that did not end."),
     click.option("--plot", type=click.Path(), metavar="FILE", help="A picture of losses, gradients and energies."),
     click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts."),
 )
@@ -149,8 +152,6 @@ def refine_command(model: str, as_json: bool, output_name: str | None, **given: 
         if error.name != "torch":
             raise
         raise FrontError("refine needs PyTorch", hint="pip install 'front-onnx[torch]'", request=True) from None
-    if given["reduction"] is None:
-        del given["reduction"]
     leads = os.environ.get("RANK", "0") == "0"
     with _told(quiet=as_json or not leads) as tell:
         refined = refine(model, tell=tell, output_name=output_name, **given)

@@ -24,7 +24,7 @@ from front_onnx.understand.analysis import Analysis, understand
 from front_onnx.understand.atoms import size_of
 from front_onnx.understand.computed import feeds_root, feeds_waves, is_filled, made_of_waves, recomputed
 from front_onnx.understand.copies import copies
-from front_onnx.understand.structure import find_structure
+from front_onnx.understand.structure import Structure, find_structure
 
 __all__ = ["Learned", "find_learned"]
 
@@ -86,7 +86,13 @@ def find_learned(graph: Graph) -> Learned:
 class _Finder:
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.analysis: Analysis = understand(graph)
+        self.structure: Structure | None = None
+        try:
+            self.structure = find_structure(graph)
+        except FrontError:  # no chains that could be told: nothing is said of the numbers of blocks
+            self.analysis: Analysis = understand(graph)
+        else:
+            self.analysis = self.structure.analysis
         self.edges: dict[str, list[Edge]] = {}
         for name in graph.constants:
             for edge in graph.consumers.get(name, ()):
@@ -240,11 +246,7 @@ class _Finder:
 
     def _numbers_of_blocks(self) -> Iterator[str]:
         """Single numbers that differ from block to block and are no plain sequence: learned gains."""
-        try:
-            structure = find_structure(self.graph)
-        except FrontError:
-            return
-        for chain in structure.chains:
+        for chain in self.structure.chains if self.structure is not None else ():
             for edges in chain.places.values():
                 names = [self.graph.read_by(edge) for edge in edges]
                 arrays = [self.graph.array(name) for name in names]
