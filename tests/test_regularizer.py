@@ -189,6 +189,8 @@ def test_energy_is_that_of_the_box_that_a_learngene_keeps() -> None:
     phi = scipy.fft.dctn(x.astype(np.float64), norm="ortho")
     (found,) = SpectralRegularizer(module).energy(0.5).values()
     assert found == pytest.approx((phi[:2, :3, :4] ** 2).sum() / (phi**2).sum(), rel=1e-6)
+    (found,) = SpectralRegularizer(module).energy(0.5, "high").values()
+    assert found == pytest.approx((phi[2:, 3:, 4:] ** 2).sum() / (phi**2).sum(), rel=1e-6)
 
 
 def test_half_precision_is_summed_in_single() -> None:

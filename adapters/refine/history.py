@@ -39,7 +39,7 @@ def read_log(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
 
 
 def plot_history(history: list[dict[str, Any]], path: Path) -> None:
-    """Loss and metric, both terms' gradient norms, and the energy in the low band, over the epochs.
+    """Loss and metric, both terms' gradient norms, and the energy in the low and the high band, over the epochs.
 
     Raises:
         FrontError: matplotlib is not installed, or cannot write such a file.
@@ -49,7 +49,7 @@ def plot_history(history: list[dict[str, Any]], path: Path) -> None:
     for panel, keys in (
         (losses, ("task", "validation_loss", "metric", "validation_metric")),
         (norms, ("task_gradient", "reg_gradient")),
-        (energy, ("low_energy",)),
+        (energy, ("low_energy", "high_energy")),
     ):
         for key in keys:
             points = [(r["epoch"], r[key]) for r in history if r.get(key) is not None]
@@ -60,5 +60,5 @@ def plot_history(history: list[dict[str, Any]], path: Path) -> None:
             panel.legend(frameon=False)
     norms.set(title="norms of the gradients", yscale="log" if norms.lines else "linear")
     losses.set_title("loss and metric")
-    energy.set_title("energy in the low band")
+    energy.set_title("part of the energy")
     save_figure(figure, path)

@@ -28,10 +28,10 @@ from torch.nn.parallel import DistributedDataParallel
 
 from front_onnx.errors import FrontError
 
-__all__ = ["LOW", "Loop", "Tell"]
+__all__ = ["HALF", "Loop", "Tell"]
 
 Tell = Callable[[dict[str, Any]], None]
-LOW = 0.5  # the low band of the log: half of the frequencies along every axis
+HALF = 0.5  # the bands of the log: the lower and the upper half of the frequencies along every axis
 _FIRST_LR = 1e-6  # where the warm-up begins
 _DIVERGED = 10.0  # times the first loss, or this much where that is below 1
 
@@ -289,9 +289,10 @@ class Loop:
         """Validation loss and metric, L_reg and the energy in the low band."""
         found: dict[str, Any] = {}
         if self.regularizer is not None:
-            energy = self.regularizer.energy(LOW)
             sizes = [math.prod(s.shape) * len(s.names) for s in self.regularizer.stacks]
-            found["low_energy"] = float(np.average(list(energy.values()), weights=sizes))
+            for band in ("low", "high"):
+                energy = [*self.regularizer.energy(HALF, band).values()]
+                found[f"{band}_energy"] = float(np.average(energy, weights=sizes))
             found["reg_now"] = float(self.regularizer())
         if self.validation is not None:
             found |= self._validated()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import scipy.fft
 import torch
 from front_onnx.adapters.spectral.penalty import attenuation, masked_transform, spectral_penalty
 from front_onnx.adapters.spectral.stacks import Stack, stacks_of_module
@@ -167,27 +168,31 @@ class SpectralRegularizer(nn.Module):
                 parameter.grad = added if parameter.grad is None else parameter.grad + added
 
     @torch.no_grad()
-    def energy(self, ratio: float = 0.5) -> Mapping[str, float]:
-        """The part of each stack's energy in the box of low frequencies that a learngene of a ratio keeps (Eq. 4)."""
-        return {stack.label: _share(self._stacked(stack), stack, ratio) for stack in self.stacks}
+    def energy(self, ratio: float = 0.5, band: str = "low") -> Mapping[str, float]:
+        """The part of each stack's energy in a box of frequencies: what a learngene of a ratio keeps (Eq. 4).
+
+        Args:
+            ratio: part of the frequencies along every axis that has some.
+            band: "low", or "high" for the opposite corner.
+        """
+        return {stack.label: _share(self._stacked(stack), stack, ratio, band) for stack in self.stacks}
 
 
-def _share(x: Tensor, stack: Stack, ratio: float) -> float:
-    total = float(x.double().square().sum())
+def _share(x: Tensor, stack: Stack, ratio: float, band: str) -> float:
     y = x.double()
+    total = float(y.square().sum())
     places = [(0, (len(stack.names),))] if len(stack.names) > 1 else []
     places += [(place + len(places[:1]), segments) for place, segments in enumerate(stack.axes) if segments]
     for axis, segments in places:
         parts = y.split(list(segments), axis)
-        y = torch.cat([_low(part, axis, ratio) for part in parts], axis)
-    return float(y.square().sum()) / total if total else 1.0
+        y = torch.cat([_cut(part, axis, ratio, band) for part in parts], axis)
+    return float(y.square().sum()) / total if total else float(band == "low")
 
 
-def _low(x: Tensor, axis: int, ratio: float) -> Tensor:
-    """The first floor(ratio n) coefficients along an axis, at least one."""
+def _cut(x: Tensor, axis: int, ratio: float, band: str) -> Tensor:
+    """floor(ratio n) coefficients along an axis, at least one: the first, or the last."""
     size = x.shape[axis]
     kept = max(1, int(ratio * size + 1e-9))
-    matrix = masked_transform(size, 1e-12).copy()  # no attenuation but of the mean, which is put back
-    matrix[0] = size**-0.5
-    rows = torch.from_numpy(matrix[:kept]).to(x.device)
-    return torch.movedim(torch.tensordot(x, rows, dims=([axis], [1])), -1, axis)
+    rows = scipy.fft.dct(np.eye(size), axis=0, norm="ortho")
+    chosen = torch.from_numpy(rows[:kept] if band == "low" else rows[-kept:]).to(x.device)
+    return torch.movedim(torch.tensordot(x, chosen, dims=([axis], [1])), -1, axis)

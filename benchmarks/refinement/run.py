@@ -164,15 +164,20 @@ def run(name: str, setup: Setup, folder: Path, jobs: int) -> dict[str, Any]:
 
 def table(found: dict[str, Any]) -> str:
     """Markdown of all figures."""
-    lines = ["| source | accuracy | low band | L_reg of it | gradients: task, L_reg |", "|---|---|---|---|---|"]
+    lines = [
+        "| source | accuracy | low band | high band | L_reg | gradients: task, L_reg |",
+        "|---|---|---|---|---|---|",
+    ]
     before = next(iter(found["sources"].values()))["before"]
-    lines.append(f"| FRONT (as trained) | {100 * before['validation_metric']:.1f} | {before['low_energy']:.3f} | | |")
+    bands = f"{before['low_energy']:.3f} | {before['high_energy']:.3f}"
+    lines.append(f"| FRONT (as trained) | {100 * before['validation_metric']:.1f} | {bands} | x 1 | |")
     for name, records in found["sources"].items():
         after, first = records["after"], records["first"]
         change = f"x {after['reg_now'] / records['before']['reg_now']:.2f}"
         norms = f"{first['task_gradient']:.1e}, {first['reg_gradient']:.1e}"
         accuracy = 100 * after["validation_metric"]
-        lines.append(f"| {name} | {accuracy:.1f} | {after['low_energy']:.3f} | {change} | {norms} |")
+        bands = f"{after['low_energy']:.3f} | {after['high_energy']:.3f}"
+        lines.append(f"| {name} | {accuracy:.1f} | {bands} | {change} | {norms} |")
     for target, rows in found["targets"].items():
         heads = " | ".join(["at once", *(f"epoch {n}" for n in range(1, found["epochs"] + 1))])
         lines += ["", f"| {target} | {heads} |", "|---" * (found["epochs"] + 2) + "|"]

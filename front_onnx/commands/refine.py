@@ -228,6 +228,7 @@ def _summary(about: dict[str, Any]) -> None:
         ("validation_loss", "validation loss"),
         ("validation_metric", "validation metric"),
         ("low_energy", "energy in the low band"),
+        ("high_energy", "energy in the high band"),
         ("reg_now", "L_reg"),
     ):
         if last.get(key) is not None:
