@@ -7,7 +7,7 @@ from typing import Any
 
 from front_onnx.errors import FrontError
 
-__all__ = ["new_figure", "save_figure"]
+__all__ = ["check_picture", "new_figure", "save_figure"]
 
 
 def new_figure(width: float, height: float) -> Any:
@@ -24,6 +24,18 @@ def new_figure(width: float, height: float) -> Any:
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def check_picture(path: Path) -> None:
+    """Refuse early what `save_figure` would refuse late.
+
+    Raises:
+        FrontError: (exit code 2) matplotlib is not installed or knows no such format, or there is no such folder.
+    """
+    known = new_figure(1, 1).canvas.get_supported_filetypes()
+    if path.suffix.removeprefix(".") not in known or not path.parent.is_dir():
+        wanted = f"a folder that exists, and .{', .'.join(sorted(known))}"
+        raise FrontError(f"--plot cannot write {path}", wanted=wanted, request=True)
 
 
 def save_figure(figure: Any, path: Path) -> None:

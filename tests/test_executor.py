@@ -1,7 +1,9 @@
 """ONNX graphs as torch modules: operator by operator against onnxruntime and onnx's own tests, then whole models."""
 
 import functools
+import pickle
 import warnings
+from copy import deepcopy
 from pathlib import Path
 
 import fused_cases  # noqa: F401 - fills the table
@@ -227,6 +229,42 @@ def test_patterns_choose_what_is_trained() -> None:
     assert number in OnnxModule(DIGITS, train=[number]).weights()
     with pytest.raises(FrontError, match="no float constant"):
         OnnxModule(DIGITS, freeze=["nobody"])
+
+
+def test_what_is_frozen_is_frozen_whatever_is_trained() -> None:
+    assert "head.weight" not in OnnxModule(DIGITS, train=["head.*"], freeze=["head.*"]).weights()
+
+
+def test_modules_are_copied_and_pickled() -> None:
+    module = OnnxModule(DIGITS, freeze=["head.*"]).eval()
+    with np.load(DIGIT_INPUTS) as archive:
+        given = tensors({"image": archive["image"]})
+    made = module(given)["logits"]
+    copy, again = deepcopy(module), pickle.loads(pickle.dumps(module))
+    for other in (copy, again):
+        assert other.weights().keys() == module.weights().keys() and not other.training
+        assert torch.equal(other(given)["logits"], made)
+        with torch.no_grad():
+            other.weights()["norm.weight"].mul_(2)
+    assert torch.equal(module(given)["logits"], made)
+    average = torch.optim.swa_utils.AveragedModel(module)
+    average.update_parameters(copy)
+
+
+def test_a_run_leaves_no_tensors_behind() -> None:
+    module = OnnxModule(DIGITS)
+    module(image=torch.zeros(1, 1, 8, 8))
+    assert all(step.walk is None for step, *_ in module.program.steps)
+
+
+@pytest.mark.parametrize("given", [(), (1, 2), {"picture": 1}, {"image": 1, "other": 2}])
+def test_other_inputs_than_the_graphs_are_refused(given: object) -> None:
+    image = torch.zeros(1, 1, 8, 8)
+    with pytest.raises(FrontError, match="inputs"):
+        if isinstance(given, dict):
+            OnnxModule(DIGITS)(**dict.fromkeys(given, image))
+        else:
+            OnnxModule(DIGITS)(*[image for _ in given])
 
 
 # -- back into the file ---------------------------------------------------------------------------------------

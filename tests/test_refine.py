@@ -179,7 +179,7 @@ def test_masked_tokens_are_masked_as_for_bert() -> None:
 
 @pytest.mark.parametrize("loss", ["next-token", "masked-token"])
 def test_language_models_learn_from_tokens(zoo_cache: Path, tmp_path: Path, loss: str) -> None:
-    name = {"next-token": "gpt2", "masked-token": "bert"}[loss]
+    name = "gpt2"
     path = export(ARCHITECTURES[name], ARCHITECTURES[name].source, cache_dir=zoo_cache)
     graph = Graph(read_model(path))
     width = next(shape[-1] for o in graph.outputs if (shape := graph.declared_shape(o)))
@@ -227,6 +227,8 @@ WRONG = {
     "no samples": ({"x": samples()["x"][:0], "labels": samples()["labels"][:0]}, "no samples"),
     "labels that are no classes": ({**samples(), "labels": samples()["labels"] + 3}, "no classes"),
     "labels that are fractions": ({**samples(), "labels": samples()["x"][:, 0]}, "whole numbers"),
+    "labels of which none counts": ({**samples(), "labels": 0 * samples()["labels"] - 100}, "no label counts"),
+    "what is no number": ({**samples(), "x": np.where(samples()["x"] > 1, np.nan, samples()["x"])}, "no numbers"),
     "no labels": ({"x": samples()["x"]}, "no labels"),
 }
 
@@ -239,6 +241,74 @@ def test_data_that_does_not_fit_is_refused_before_the_first_step(small: Path, tm
         refine(small, data, output=tmp_path / "out.onnx", tell=told.append, **QUICK)
     assert caught.value.exit_code == 2 and not told
     assert not (tmp_path / "out.onnx").exists()
+
+
+def test_batches_may_come_in_a_list_or_a_loader_and_as_tensors(small: Path, tmp_path: Path) -> None:
+    whole = {name: torch.from_numpy(array) for name, array in samples().items()}
+    batches = [{name: tensor[at : at + 8] for name, tensor in whole.items()} for at in range(0, 40, 8)]
+    items = [{name: tensor[at] for name, tensor in whole.items()} for at in range(40)]
+    loader = torch.utils.data.DataLoader(items, batch_size=8)
+    ends = []
+    for number, data in enumerate((batches, loader)):
+        refined = refine(small, data, output=tmp_path / f"{number}.onnx", **QUICK)
+        ends.append(refined.output.read_bytes())
+    assert ends[0] == ends[1]
+    assert refine(small, whole, output=tmp_path / "whole.onnx", **QUICK).history[-1]["steps"] == 15
+
+
+def _none(epoch: int) -> list:
+    return []
+
+
+def _broken(epoch: int) -> list:
+    raise KeyError("my own mistake")
+
+
+def _fewer(epoch: int) -> list:
+    return [samples(8)] * (3 if epoch == 0 else 2)
+
+
+def _once() -> object:
+    return 5
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (_none, "has no batches"),
+        (_broken, r"_broken raised KeyError: 'my own mistake' \(got at .*test_refine.py:\d+"),
+        (_fewer, r"another number of batches \(got 2, wanted 3"),
+        (_once, "nothing to iterate over"),
+        (lambda epoch: [[1, 2]], "a batch is a mapping"),
+        (5, "data of no kind"),
+    ],
+)
+def test_mistakes_in_callables_are_told_as_theirs(small: Path, tmp_path: Path, function: object, message: str) -> None:
+    with pytest.raises(FrontError, match=message):
+        refine(small, function, output=tmp_path / "out.onnx", **QUICK)
+
+
+def test_what_the_run_reads_is_never_written_over(small: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "train.npz", **samples())
+    (tmp_path / "other.onnx").write_bytes(small.read_bytes())
+    data = tmp_path / "train.npz"
+    for target in (data, tmp_path / "other.onnx", small):
+        before = target.read_bytes()
+        with pytest.raises(FrontError, match=r"a file that the run reads|the output is the input"):
+            refine(small, data, teacher=tmp_path / "other.onnx", output=target, **QUICK)
+        assert target.read_bytes() == before
+    with pytest.raises(FrontError, match="is a folder"):
+        refine(small, data, output=tmp_path, **QUICK)
+
+
+def test_a_model_without_a_head_for_tokens_is_told(zoo_cache: Path, tmp_path: Path) -> None:
+    path = export(ARCHITECTURES["bert"], ARCHITECTURES["bert"].source, cache_dir=zoo_cache)
+    graph = Graph(read_model(path))
+    data = {info.name: np.ones((8, 7), np.int64) for info in graph.inputs}
+    with pytest.raises(FrontError, match=r"fewer classes than there are tokens|cannot read"):
+        refine(path, data, loss="masked-token", mask_token=1, output=tmp_path / "out.onnx", **QUICK)
+    with pytest.raises(FrontError, match="no token"):
+        refine(path, data, loss="masked-token", mask_token=10**6, output=tmp_path / "out.onnx", **QUICK)
 
 
 def test_tokens_beyond_their_table_are_refused(zoo_cache: Path) -> None:
@@ -272,6 +342,15 @@ def test_a_fixed_batch_is_told(tmp_path: Path) -> None:
         ({"device": "tpu"}, "no device"),
         ({"freeze": ("*",)}, "no weights to train"),
         ({"loss": "next-token"}, "no input indexes a table"),
+        ({"clip": -1.0}, "--clip"),
+        ({"distill_weight": -1.0}, "--distill-weight"),
+        ({"lr": float("nan")}, "--lr is no number"),
+        ({"epochs": 1.5}, "--epochs is of another type"),
+        ({"device": "meta"}, "no device"),
+        ({"every": 1000}, "more than all steps"),
+        ({"ratio": 2.0}, "ratio is out of range"),
+        ({"plot": "log.foo"}, "--plot cannot write"),
+        ({"loss": lambda outputs, batch: torch.zeros(())}, "no weight has a part"),
     ],
 )
 def test_impossible_settings_are_refused(small: Path, wrong: dict, message: str) -> None:
@@ -287,7 +366,7 @@ def test_a_loss_that_is_no_number_stops_with_the_step_and_the_checkpoint(small: 
     def batches(epoch: int):
         whole = samples()
         if epoch == 1:
-            whole["x"][20] = np.inf
+            whole["x"][20] = np.inf  # no array that could be looked through beforehand
         return [{name: array[at : at + 8] for name, array in whole.items()} for at in range(0, 40, 8)]
 
     with pytest.raises(FrontError, match=r"no number at step 8, and the last good checkpoint is .*checkpoint.pt"):
@@ -372,8 +451,9 @@ def test_a_checkpoint_of_another_run_is_refused(small: Path, tmp_path: Path) -> 
     for changed, name in (({"lr": 1e-3}, "lr"), ({"lam": 0.1}, "lam")):
         with pytest.raises(FrontError, match=f"another {name}"):
             refine(small, samples(), output=target, resume=True, **{**QUICK, **changed})
-    with pytest.raises(FrontError, match="another data"):
-        refine(small, samples(39), output=target, resume=True, **QUICK)
+    for other in (samples(39), samples(40, seed=1)):
+        with pytest.raises(FrontError, match="another data"):
+            refine(small, other, output=target, resume=True, **QUICK)
     refined.checkpoint.write_bytes(refined.checkpoint.read_bytes()[:100])
     with pytest.raises(FrontError, match="damaged"):
         refine(small, samples(), output=target, resume=True, **QUICK)

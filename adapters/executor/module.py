@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -20,7 +22,7 @@ from front_onnx.errors import FrontError
 from front_onnx.read.graph import Graph
 from front_onnx.read.tensor_data import numpy_type
 from front_onnx.steps import read_any, refuse_overwriting, staged
-from front_onnx.understand.learned import Learned, find_learned
+from front_onnx.understand.learned import UNREACHED, Learned, find_learned
 from front_onnx.write.replace import made_with, write_with
 from front_onnx.write.unshare import unshared
 
@@ -44,7 +46,8 @@ class OnnxModule(nn.Module):
     Args:
         model: a path, an onnx.ModelProto or an onnx_graphsurgeon.Graph.
         train: patterns of names (`*.scale`) of float constants to train whatever they look like.
-        freeze: patterns of names to leave as they are.
+        freeze: patterns of names to leave as they are, whatever `train` says.
+        only: the names of all weights, instead of what is found.
 
     Attributes:
         graph: the index of the graph.
@@ -55,12 +58,16 @@ class OnnxModule(nn.Module):
             no name.
     """
 
-    def __init__(self, model: Any, *, train: Iterable[str] = (), freeze: Iterable[str] = ()) -> None:
+    def __init__(
+        self, model: Any, *, train: Iterable[str] = (), freeze: Iterable[str] = (), only: Iterable[str] | None = None
+    ) -> None:
         super().__init__()
         self.source = read_any(model)
         model, self._before = unshared(Graph(self.source))
         self.graph = Graph(model)
         self.learned = _chosen(find_learned(self.graph), tuple(train), tuple(freeze))
+        if only is not None:
+            self.learned = replace(self.learned, names=frozenset(only) & self.graph.constants.keys())
         held = {name for name, tensor in self.graph.constants.items() if tensor.data_type != onnx.TensorProto.STRING}
         self.program = compile_graph(self.graph, held)
         self._places: dict[str, tuple[nn.Module, str]] = {}
@@ -147,9 +154,30 @@ class OnnxModule(nn.Module):
         if len(args) == 1 and isinstance(args[0], Mapping):
             inputs = {**args[0], **inputs}
         else:
+            if len(args) > len(self.input_names):
+                wanted = ", ".join(self.input_names)
+                raise FrontError("more tensors than the graph has inputs", got=len(args), wanted=wanted, request=True)
             inputs = {**dict(zip(self.input_names, args, strict=False)), **inputs}
-        made = self.run(inputs)
+        needed = [i.name for i in self.graph.inputs if not i.type.HasField("optional_type")]
+        if not inputs.keys() <= {*self.input_names} or not {*needed} <= inputs.keys():
+            got, wanted = ", ".join(inputs) or "nothing", ", ".join(self.input_names)
+            raise FrontError("these are not the graph's inputs", got=got, wanted=wanted, request=True)
+        made = self.run({name: torch.as_tensor(value) for name, value in inputs.items()})
         return dict(zip(self.output_names, made, strict=True))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> OnnxModule:
+        """A module with weights of its own; what never changes is shared."""
+        for shared in (self.source, self.graph, self.program, self.learned):
+            memo[id(shared)] = shared
+        other = self.__class__.__new__(self.__class__)
+        memo[id(self)] = other
+        other.__dict__.update({key: deepcopy(value, memo) for key, value in self.__dict__.items()})
+        return other
+
+    def __reduce__(self) -> Any:
+        """Pickled as the model that it is now, with its choice of weights."""
+        held = self.proto().SerializeToString()
+        return _unpickled, (held, sorted(self.learned.names), self.training)
 
     def run(
         self, inputs: Mapping[str, Tensor], watch: Callable[[Step, Sequence[Any]], None] | None = None
@@ -218,13 +246,19 @@ def _add(owner: nn.Module, leaf: str, tensor: Tensor, learned: bool) -> None:
         owner.register_buffer(leaf, tensor)
 
 
+def _unpickled(held: bytes, names: list[str], training: bool) -> OnnxModule:
+    module = OnnxModule(onnx.ModelProto.FromString(held), only=names)
+    return module.train(training)
+
+
 def _chosen(learned: Learned, train: tuple[str, ...], freeze: tuple[str, ...]) -> Learned:
     """What is learned after the user had a say."""
     for pattern in (*train, *freeze):
         if not any(fnmatchcase(name, pattern) for name in (*learned.names, *learned.others)):
             raise FrontError("no float constant has a name like this", got=pattern, request=True)
-    names = {n for n in learned.names if not any(fnmatchcase(n, p) for p in freeze)}
-    names |= {n for n in learned.others if any(fnmatchcase(n, p) for p in train)}
+    reachable = {n for n, why in learned.others.items() if why != UNREACHED}
+    names = {*learned.names, *(n for n in reachable if any(fnmatchcase(n, p) for p in train))}
+    names = {n for n in names if not any(fnmatchcase(n, p) for p in freeze)}
     others = {n: why for n, why in learned.others.items() if n not in names}
     others |= {n: "frozen on request" for n in learned.names - names}
     return Learned(frozenset(names), others, learned.statistics, learned.copies)

@@ -57,7 +57,9 @@ def compile_graph(graph: Graph, held: Iterable[str]) -> Program:
     if missing:
         listed = ", ".join(f"{name} ({len(nodes)})" for name, nodes in sorted(missing.items()))
         first = next(iter(missing.values()))[0]
-        raise FrontError(f"operators that cannot be trained through: {listed}", node=first)
+        quantised = any("Quantize" in name or name.startswith("QLinear") for name in missing)
+        hint = "train the float model and quantise again" if quantised else None
+        raise FrontError(f"operators that cannot be trained through: {listed}", node=first, hint=hint)
     known = set(held)
 
     def body(found: Body, inputs: Sequence[str], outputs: Sequence[str]) -> Program:
@@ -137,7 +139,7 @@ def run_program(
         return run_program(body, inner, training, update, watch)
 
     for step, entry, freed in program.steps:
-        step.training, step.walk = training, walk
+        step.training, step.walk = training, walk if step.bodies else None
         given = [values[name] if name else None for name in step.inputs]
         try:
             made = entry.run(step, *_together(given, entry.host))
@@ -151,6 +153,8 @@ def run_program(
             if "memory" in line.lower() and isinstance(error, RuntimeError | MemoryError):
                 raise MemoryError(line) from None
             raise FrontError(f"{step.op_type} fails: {line}", node=step.label, got=f"inputs {shapes}") from error
+        finally:
+            step.walk = None  # it holds all tensors of this run
         results = made if isinstance(made, tuple | list) else (made,)
         if watch is not None:
             watch(step, results)

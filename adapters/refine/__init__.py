@@ -8,13 +8,15 @@ refine("model.onnx", "train.npz", output="refined.onnx", epochs=20)
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from front_onnx.adapters.executor.module import OnnxModule
+from front_onnx.adapters.refine.callables import imported, name_of
 from front_onnx.adapters.refine.checkpoint import epochs_done
-from front_onnx.adapters.refine.data import LABELS, imported, load_data
+from front_onnx.adapters.refine.data import LABELS, load_data
 from front_onnx.adapters.refine.history import plot_history
 from front_onnx.adapters.refine.losses import LOSSES, Task
 from front_onnx.adapters.refine.processes import Processes, joined
@@ -24,15 +26,18 @@ from front_onnx.adapters.refine.teacher import Teacher, inputs_of
 from front_onnx.adapters.refine.train import Loop, Tell
 from front_onnx.adapters.spectral.regularizer import SpectralRegularizer
 from front_onnx.adapters.spectral.stacks import stacks_of_plan
+from onnx import TensorProto
 
 from front_onnx.check.synthetic import index_limits
 from front_onnx.errors import FrontError
 from front_onnx.learngenes import Extracted, extract
+from front_onnx.pictures import check_picture
 from front_onnx.plan.request import Request
-from front_onnx.steps import check_result, plan_for, refuse_overwriting, staged
+from front_onnx.steps import check_result, plan_for, refuse_overwriting, several, staged
 
 __all__ = ["LOSSES", "Refined", "Settings", "Task", "refine"]
 
+_WHOLE = frozenset((TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL, TensorProto.UINT8, TensorProto.INT8))
 _ANY_RATIO = 0.5  # below 1, so that a plan says which axes have frequencies
 
 
@@ -48,6 +53,7 @@ class Refined:
         about: settings, source and data.
         learned: names of the weights that were trained.
         kept: other float constants, with the reason.
+        inlined: local functions of the source; the result has none.
     """
 
     output: Path
@@ -58,6 +64,7 @@ class Refined:
     about: dict[str, Any]
     learned: list[str]
     kept: dict[str, str]
+    inlined: list[str]
 
 
 def refine(
@@ -96,11 +103,7 @@ def refine(
     Raises:
         FrontError: the model or the data cannot be used (exit code 2), or the training failed: see `Loop.run`.
     """
-    try:
-        chosen = Settings(**settings)
-    except TypeError as error:
-        raise FrontError(f"no such setting: {error}", request=True) from None
-    chosen.check()
+    chosen, function = _chosen(settings)
     source = Path(model)
     target = (
         Path(output) if output is not None else source.with_name(f"{source.stem}-refined{source.suffix or '.onnx'}")
@@ -109,7 +112,9 @@ def refine(
     with joined(chosen.device) as processes:
         module = OnnxModule(source, train=chosen.train, freeze=chosen.freeze)
         refuse_overwriting(module.source, target)
-        loop = _prepared(module, source, data, validation, teacher, chosen, processes, folder, tell)
+        files = [path for path in (data, validation, teacher) if isinstance(path, str | os.PathLike)]
+        _refuse_early(target, [source, *map(Path, files)], ratio, plot)
+        loop = _prepared(module, data, validation, teacher, chosen, function, processes, folder, tell)
         if not (resume or restart):
             _refuse_to_lose(loop.checkpoint)
         processes.wait()
@@ -130,16 +135,26 @@ def refine(
                 plot_history(history, Path(plot))
         processes.wait()
     kept = dict(sorted(module.learned.others.items()))
-    return Refined(target, history, loop.log, loop.checkpoint, gene, loop.about, sorted(module.weights()), kept)
+    return Refined(
+        target,
+        history,
+        loop.log,
+        loop.checkpoint,
+        gene,
+        loop.about,
+        sorted(module.weights()),
+        kept,
+        [*module.source.inlined],
+    )
 
 
 def _prepared(
     module: OnnxModule,
-    source: Path,
     data: Any,
     validation: Any,
     teacher: str | os.PathLike[str] | None,
     settings: Settings,
+    function: Callable[..., Any] | None,
     processes: Processes,
     folder: Path,
     tell: Tell | None,
@@ -156,7 +171,7 @@ def _prepared(
     if output not in module.output_names:
         wanted = ", ".join(module.output_names)
         raise FrontError("the graph has no such output", got=output, wanted=wanted, request=True)
-    task = _task(module, settings, output, LABELS in first, teacher is not None)
+    task = _task(module, settings, output, LABELS in first, teacher is not None, function)
     taught = None
     if teacher is not None:
         taught = Teacher(Path(teacher), first.keys() - {LABELS}, output, processes.device)
@@ -171,7 +186,7 @@ def _prepared(
         "source": module.source.digest(),
         "data": samples.about,
         "validation": None if measured is None else measured.about,
-        "teacher": None if teacher is None else Path(teacher).name,
+        "teacher": None if taught is None else taught.digest,
         "processes": processes.size,
     }
     say = tell or (lambda event: None)
@@ -181,13 +196,61 @@ def _prepared(
     )
 
 
-def _task(module: OnnxModule, settings: Settings, output: str, labelled: bool, taught: bool) -> Task | None:
+def _chosen(given: dict[str, Any]) -> tuple[Settings, Callable[..., Any] | None]:
+    """Settings, and the loss if it was given as a function.
+
+    Raises:
+        FrontError: (exit code 2) there is no such setting, or it is out of its range.
+    """
+    for name in ("train", "freeze"):
+        if name in given:
+            given = {**given, name: several(given[name])}
+    function = given.get("loss") if callable(given.get("loss")) else None
+    given = {**given, "device": str(given.get("device", "auto"))}
+    if function is not None:
+        given["loss"] = name_of(function)
+    try:
+        chosen = Settings(**given)
+    except TypeError as error:
+        raise FrontError(f"no such setting: {error}", request=True) from None
+    chosen.check()
+    return chosen, function
+
+
+def _refuse_early(target: Path, read: list[Path], ratio: float | None, plot: str | os.PathLike[str] | None) -> None:
+    """Whatever would fail after the last epoch fails before the first.
+
+    Raises:
+        FrontError: (exit code 2) the output is a folder or a file of the run, the ratio is out of range, a picture
+            cannot be written.
+    """
+    if target.is_dir():
+        raise FrontError(f"the output {target} is a folder", request=True)
+    if target.resolve() in {path.resolve() for path in read}:
+        raise FrontError("the output is a file that the run reads", got=str(target), request=True)
+    if ratio is not None:
+        Request(ratio=ratio)
+    if plot is not None:
+        check_picture(Path(plot))
+
+
+def _task(
+    module: OnnxModule,
+    settings: Settings,
+    output: str,
+    labelled: bool,
+    taught: bool,
+    function: Callable[..., Any] | None,
+) -> Task | None:
     """The loss on the data, or None if a teacher says all there is to say.
 
     Raises:
         FrontError: (exit code 2) the loss needs what is not there.
     """
-    kind = settings.loss if settings.loss in LOSSES else "callable"
+    kind = settings.loss if settings.loss in LOSSES and function is None else "callable"
+    info = module.graph.value_info.get(output)
+    if info is not None and info.type.tensor_type.elem_type in _WHOLE:
+        raise FrontError("an output of whole numbers has no gradient", got=output, hint="--output-name", request=True)
     if kind in ("cross-entropy", "mse") and not labelled:
         if taught:
             return None
@@ -201,8 +264,17 @@ def _task(module: OnnxModule, settings: Settings, output: str, labelled: bool, t
     if kind == "masked-token" and not labelled and settings.mask_token is None:
         hint = "--mask-token ID, or labels in the data (-100 where nothing is asked)"
         raise FrontError("masked-token needs the id of the mask", hint=hint, request=True)
-    function = imported(settings.loss) if kind == "callable" else None
-    return Task(kind, output, ids, settings.label_smoothing, function, settings.mask_token, settings.mask_share)
+    if (
+        kind == "masked-token"
+        and ids is not None
+        and not 0 <= (settings.mask_token or 0) < index_limits(module.graph)[ids]
+    ):
+        limit = index_limits(module.graph)[ids] - 1
+        raise FrontError("the mask is no token", got=settings.mask_token, wanted=f"0 to {limit}", request=True)
+    if kind == "callable" and function is None:
+        function = imported(settings.loss)
+    share = settings.mask_share
+    return Task(kind, output, ids, settings.label_smoothing, function, settings.loss, settings.mask_token, share)
 
 
 def _regularizer(module: OnnxModule, settings: Settings) -> SpectralRegularizer | None:

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import importlib
+import hashlib
 import inspect
 import os
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from front_onnx.adapters.refine.callables import called, imported, iterated, name_of
 from onnx import helper
 
 from front_onnx.check.synthetic import index_limits
 from front_onnx.errors import FrontError
 from front_onnx.read.graph import Graph
 
-__all__ = ["LABELS", "Batch", "Data", "imported", "load_data"]
+__all__ = ["LABELS", "Arrays", "Batch", "Data", "load_data"]
 
 LABELS = "labels"
 Batch = dict[str, np.ndarray]
@@ -79,37 +79,64 @@ class Arrays:
 
     @property
     def about(self) -> str:
-        """File, samples, arrays."""
+        """File, samples, arrays, and a hash of them."""
+        digest = hashlib.blake2b(digest_size=8)
+        for _, array in sorted(self.arrays.items()):
+            digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
         shapes = ", ".join(f"{name}{list(array.shape[1:])}" for name, array in sorted(self.arrays.items()))
-        return f"{self.name}: {self.count} samples of {shapes}"
+        left = self.count % self.batch_size if self.drop_last else 0
+        rest = f", the last {left} in no batch" if left else ""
+        return f"{self.name}: {self.count} samples of {shapes}{rest} ({digest.hexdigest()})"
 
 
 @dataclass
 class Called:
-    """Batches that a callable yields: `function(epoch)` or `function()`."""
+    """Batches that a callable gives: `function(epoch)`, epochs counted from 0, or `function()`.
+
+    It is asked once before the first epoch, to count its batches, and has to give as many in every epoch.
+    """
 
     function: Callable[..., Any]
     name: str
     steps: int = 0
 
     def __post_init__(self) -> None:
-        self._takes_epoch = bool(inspect.signature(self.function).parameters)
+        try:
+            wanted = [*inspect.signature(self.function).parameters.values()]
+        except (TypeError, ValueError):  # a builtin that does not tell
+            wanted = []
+        self._takes_epoch = any(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in wanted)
         made = self._call(0)
-        self.steps = len(made) if hasattr(made, "__len__") else sum(1 for _ in made)
-        if not self.steps:
+        self._first = next((_as_arrays(batch, self.name) for batch in iterated(self.name, made)), {})
+        again = self._call(0)
+        self.steps = len(again) if hasattr(again, "__len__") else sum(1 for _ in iterated(self.name, again))
+        if not self.steps or not self._first:
             raise FrontError("the data has no batches", got=self.name, request=True)
 
     def _call(self, epoch: int) -> Any:
-        return self.function(epoch) if self._takes_epoch else self.function()
+        return called(self.name, self.function, *([epoch] if self._takes_epoch else []))
 
     def batches(self, epoch: int) -> Iterator[Batch]:
-        """What the callable yields."""
-        for batch in self._call(epoch):
-            yield _as_arrays(batch, self.name)
+        """What the callable gives.
+
+        Raises:
+            FrontError: other than at first: fewer batches, more, or other names.
+        """
+        count = 0
+        for batch in iterated(self.name, self._call(epoch)):
+            count += 1
+            arrays = _as_arrays(batch, self.name)
+            if arrays.keys() != self._first.keys():
+                got, wanted = ", ".join(sorted(arrays)), ", ".join(sorted(self._first))
+                raise FrontError(f"{self.name} gave a batch of other arrays", got=got, wanted=wanted)
+            if count <= self.steps:
+                yield arrays
+        if count != self.steps:
+            raise FrontError(f"{self.name} gave another number of batches", got=count, wanted=self.steps)
 
     def first(self) -> Batch:
         """The first batch."""
-        return _as_arrays(next(iter(self._call(0))), self.name)
+        return self._first
 
     @property
     def about(self) -> str:
@@ -119,7 +146,7 @@ class Called:
 
 def _as_arrays(batch: Any, name: str) -> Batch:
     if not isinstance(batch, Mapping):
-        raise FrontError("a batch is a mapping of arrays by name", got=type(batch).__name__, node=name)
+        raise FrontError(f"{name}: a batch is a mapping of arrays by name", got=type(batch).__name__, request=True)
     return {key: np.asarray(value) for key, value in batch.items()}
 
 
@@ -147,14 +174,27 @@ def load_data(
     """
     fixed = _fixed_batch(graph)
     if callable(source):
-        return _checked(Called(source, getattr(source, "__name__", "callable")), graph, extra)
+        return _checked(Called(source, name_of(source)), graph, extra)
     if isinstance(source, str) and ":" in source and not os.path.exists(source):
         return _checked(Called(imported(source), source), graph, extra)
-    arrays, name = (dict(source), "arrays") if isinstance(source, Mapping) else (_read(Path(source)), Path(source).name)
+    if isinstance(source, str | os.PathLike):
+        arrays, name = _read(Path(source)), Path(source).name
+    elif isinstance(source, Mapping):
+        arrays, name = _as_arrays(source, "the data"), "arrays"
+    elif isinstance(source, Iterable) and not isinstance(source, Iterator):  # a list of batches, a DataLoader
+        return _checked(Called(lambda: source, type(source).__name__), graph, extra)
+    else:
+        wanted = "an .npz file, arrays by name, batches, or a callable"
+        raise FrontError("data of no kind that is known", got=type(source).__name__, wanted=wanted, request=True)
     lengths = {key: array.shape[0] if array.ndim else 0 for key, array in arrays.items()}
     if len(set(lengths.values())) != 1:
         listed = ", ".join(f"{key} {n}" for key, n in lengths.items())
-        raise FrontError("arrays of the data have several lengths", got=listed or "no arrays", request=True)
+        raise FrontError(
+            "arrays of the data have several lengths",
+            got=listed or "no arrays",
+            wanted="one for all samples",
+            request=True,
+        )
     if min(lengths.values()) == 0:
         raise FrontError("the data has no samples", got=name, request=True)
     if fixed is not None and batch_size != fixed:
@@ -167,7 +207,11 @@ def load_data(
 
 def _read(path: Path) -> Batch:
     try:
-        with np.load(path) as archive:
+        archive = np.load(path)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            hint = "numpy.savez(path, INPUT=array, labels=labels)"
+            raise FrontError(f"{path} is one array, and names are needed", hint=hint, request=True)
+        with archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise FrontError(f"there is no file {path}", request=True) from None
@@ -193,6 +237,8 @@ def _checked(data: Data, graph: Graph, extra: frozenset[str]) -> Data:
     for name, info in known.items():
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type))
         array = batch[name]
+        if array.dtype.kind == "f" and not np.isfinite(_all(data, name)).all():
+            raise FrontError(f"input {name} holds values that are no numbers", got="nan or infinity", request=True)
         if array.dtype != dtype:
             hint = f"array.astype(numpy.{dtype.name})"
             raise FrontError(f"input {name} has another type", got=array.dtype, wanted=dtype, hint=hint, request=True)
@@ -208,6 +254,11 @@ def _checked(data: Data, graph: Graph, extra: frozenset[str]) -> Data:
         if not fits:
             raise FrontError(f"input {name} has another shape", got=list(array.shape), wanted=declared, request=True)
     return data
+
+
+def _all(data: Data, name: str) -> np.ndarray:
+    """All that is there of an input before the first step."""
+    return data.arrays[name] if isinstance(data, Arrays) else data.first()[name]
 
 
 def _check_indices(data: Arrays, graph: Graph) -> Arrays:
@@ -231,21 +282,3 @@ def _fixed_batch(graph: Graph) -> int | None:
     found = {shape[0] for info in graph.inputs if (shape := graph.declared_shape(info.name))}
     only = found.pop() if len(found) == 1 else None
     return only if isinstance(only, int) else None
-
-
-def imported(path: str) -> Callable[..., Any]:
-    """A callable by its import path, "package.module:function"; modules of the current folder are found too.
-
-    Raises:
-        FrontError: (exit code 2) there is no such module or function.
-    """
-    module, _, name = path.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise FrontError(f"{path} cannot be imported: {error}", request=True) from None
-    if not callable(found):
-        raise FrontError(f"{path} is not callable", got=type(found).__name__, request=True)
-    return found

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from front_onnx.adapters.refine.callables import called
 from torch import Tensor
 from torch.nn import functional
 
@@ -48,7 +49,7 @@ class Task:
         output: the output that it reads.
         ids: the input that holds tokens, for losses on tokens.
         smoothing: of labels.
-        function: for "callable": function(outputs, batch) -> mean loss.
+        function, name: for "callable": function(outputs, batch) -> mean loss, and how messages call it.
         mask_token, mask_share: for masked-token where the data has no labels.
     """
 
@@ -57,6 +58,7 @@ class Task:
     ids: str | None = None
     smoothing: float = 0.0
     function: Any = None
+    name: str = ""
     mask_token: int | None = None
     mask_share: float = 0.15
 
@@ -91,7 +93,7 @@ class Task:
         """
         made = outputs[self.output]
         if self.kind == "callable":
-            value = self.function(dict(outputs), dict(batch))
+            value = called(self.name, self.function, dict(outputs), dict(batch))
             if not isinstance(value, Tensor) or value.dim():
                 raise FrontError("a loss callable returns one number as a tensor", got=type(value).__name__)
             size = torch.tensor(float(len(next(iter(batch.values())))), device=value.device)
@@ -113,21 +115,37 @@ class Task:
             labels = self._labels(batch)
         return _classes(made, labels, self.smoothing)
 
-    def check(self, made: Tensor, some: Tensor, labels: np.ndarray) -> None:
-        """Compare all labels with the classes that the output has.
+    def check(self, made: Tensor, some: Tensor | None, labels: np.ndarray | None, vocabulary: int | None) -> None:
+        """Compare the output with all labels, and with the vocabulary, before the first step.
+
+        Args:
+            made: the output for a few samples.
+            some: their labels.
+            labels: all labels that are known.
+            vocabulary: how many tokens there are, for losses on tokens.
 
         Raises:
-            FrontError: (exit code 2) a label is no class.
+            FrontError: (exit code 2) the output is of no use for the loss, a label is no class, no label counts.
         """
-        if self.kind in ("mse", "callable") or labels.dtype.kind not in "iu":
+        if self.kind in ("mse", "callable"):
             return
-        classes = made.shape[-1] if some.shape == made.shape[:-1] else made.shape[1] if made.dim() > 1 else 0
-        counted = labels[labels != IGNORED]
-        if counted.size and (counted.max() >= classes or counted.min() < 0):
-            got = f"{counted.min()} to {counted.max()}"
+        if made.dim() < 2 or (self.kind != "cross-entropy" and made.dim() != 3):
+            wanted = "[batch, classes]" if self.kind == "cross-entropy" else "[batch, tokens, classes]"
+            shape = list(made.shape)
+            raise FrontError(f"{self.kind} cannot read {self.output}", got=shape, wanted=wanted, request=True)
+        classes = made.shape[-1] if some is None or some.shape == made.shape[:-1] else made.shape[1]
+        if labels is None and vocabulary is not None and vocabulary > classes:
             raise FrontError(
-                "labels that are no classes of the output", got=got, wanted=f"0 to {classes - 1}", request=True
+                f"{self.output} has fewer classes than there are tokens", got=classes, wanted=vocabulary, request=True
             )
+        if labels is None or labels.dtype.kind not in "iu":
+            return
+        counted = labels[labels != IGNORED]
+        if not counted.size:
+            raise FrontError("no label counts", got=f"{IGNORED} everywhere", request=True)
+        if counted.max() >= classes or counted.min() < 0:
+            got, wanted = f"{counted.min()} to {counted.max()}", f"0 to {classes - 1}"
+            raise FrontError("labels that are no classes of the output", got=got, wanted=wanted, request=True)
 
     def _labels(self, batch: Mapping[str, Tensor]) -> Tensor:
         if "labels" not in batch:
@@ -154,9 +172,12 @@ def _classes(logits: Tensor, labels: Tensor, smoothing: float) -> Loss:
             "labels do not go with the output", got=list(labels.shape), wanted=list(logits.shape[:-1]), request=True
         )
     wanted = labels.reshape(-1).to(torch.int64)
-    total = functional.cross_entropy(
-        flat.float(), wanted, ignore_index=IGNORED, label_smoothing=smoothing, reduction="sum"
-    )
+    try:
+        total = functional.cross_entropy(
+            flat.float(), wanted, ignore_index=IGNORED, label_smoothing=smoothing, reduction="sum"
+        )
+    except IndexError as error:
+        raise FrontError(f"labels that are no classes of the output: {error}", request=True) from None
     counted = wanted != IGNORED
     count = counted.sum().float()
     hits = ((flat.argmax(-1) == wanted) & counted).sum().float()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,16 @@ from front_onnx.errors import FrontError
 __all__ = ["AMP", "Settings"]
 
 AMP = ("off", "bf16", "fp16")
+_KINDS: dict[str, tuple[type, ...] | type] = {
+    "str": str,
+    "float": (int, float),
+    "float | None": (int, float, type(None)),
+    "int": int,
+    "int | None": (int, type(None)),
+    "bool": bool,
+    "str | None": (str, type(None)),
+    "tuple[str, ...]": tuple,
+}
 
 
 @dataclass(frozen=True)
@@ -68,6 +79,15 @@ class Settings:
         Raises:
             FrontError: (exit code 2) the first setting that is out of its range.
         """
+        for field in dataclasses.fields(self):
+            value, kind = getattr(self, field.name), _KINDS.get(str(field.type))
+            if kind is not None and not (
+                isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
+            ):
+                wanted = str(field.type)
+                raise FrontError(f"--{field.name} is of another type", got=repr(value), wanted=wanted, request=True)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise FrontError(f"--{field.name} is no number", got=value, request=True)
         ranges: list[tuple[str, bool, str]] = [
             ("lambda", 0 <= self.lam <= 1, "0 to 1"),
             ("gamma", self.gamma > 0, "more than 0"),
@@ -78,6 +98,9 @@ class Settings:
             ("batch-size", self.batch_size >= 1, "at least 1"),
             ("lr", self.lr > 0, "more than 0"),
             ("weight-decay", self.weight_decay >= 0, "at least 0"),
+            ("clip", self.clip >= 0, "at least 0"),
+            ("distill-weight", self.distill_weight >= 0, "at least 0"),
+            ("seed", self.seed >= 0, "at least 0"),
             ("warmup", self.warmup >= 0, "at least 0"),
             ("label-smoothing", 0 <= self.label_smoothing < 1, "0 to 1"),
             ("temperature", self.temperature > 0, "more than 0"),

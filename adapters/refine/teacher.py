@@ -36,7 +36,9 @@ class Teacher:
     """
 
     def __init__(self, path: Path, inputs: set[str], output: str, device: torch.device) -> None:
-        graph = Graph(read_any(path))
+        source = read_any(path)
+        graph = Graph(source)
+        self.digest = source.digest()
         self.names = [info.name for info in graph.inputs]
         missing = sorted(set(self.names) - inputs)
         if missing:
@@ -62,8 +64,12 @@ class Teacher:
     def __call__(self, batch: Mapping[str, Tensor]) -> Tensor:
         """The wanted output."""
         given = {name: batch[name] for name in self.names}
-        if self.module is not None:
-            return self.module(given)[self.output]
-        arrays = {name: np.asarray(tensor.cpu()) for name, tensor in given.items()}
-        (made,) = self.session.run([self.output], arrays)
+        try:
+            if self.module is not None:
+                return self.module(given)[self.output]
+            arrays = {name: np.asarray(tensor.cpu()) for name, tensor in given.items()}
+            (made,) = self.session.run([self.output], arrays)
+        except Exception as error:  # onnxruntime has exceptions of its own
+            line = " ".join(str(error).split())[:300]
+            raise FrontError(f"the teacher cannot be run on the data: {line}", request=True) from error
         return torch.from_numpy(made).to(self.device)

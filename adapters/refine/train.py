@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch
 from front_onnx.adapters.executor.module import OnnxModule
 from front_onnx.adapters.executor.types import from_numpy
 from front_onnx.adapters.refine.checkpoint import load_checkpoint, save_checkpoint
-from front_onnx.adapters.refine.data import Arrays, Batch, Data
+from front_onnx.adapters.refine.data import LABELS, Arrays, Batch, Data
 from front_onnx.adapters.refine.history import write_log
 from front_onnx.adapters.refine.losses import Task, distillation
 from front_onnx.adapters.refine.processes import Processes
@@ -26,6 +25,7 @@ from front_onnx.adapters.spectral.regularizer import SpectralRegularizer
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from front_onnx.check.synthetic import index_limits
 from front_onnx.errors import FrontError
 
 __all__ = ["HALF", "Loop", "Tell"]
@@ -146,6 +146,9 @@ class Loop:
 
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor)
         self.scaler = torch.amp.GradScaler(self.processes.device.type, enabled=s.amp == "fp16")
+        self.metric = self.task.metric if self.task is not None else "squared error"
+        if self.settings.every > total:
+            raise FrontError("--every is more than all steps", got=self.settings.every, wanted=total, request=True)
         self.history: list[dict[str, Any]] = []
         self.first_loss: float | None = None
 
@@ -177,10 +180,11 @@ class Loop:
         return self.history
 
     def _record(self, record: dict[str, Any]) -> None:
+        record = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in record.items()}
         self.history.append(record)
         if self.processes.leads:
             write_log(self.log, self.about, self.history)
-            self.tell({"event": "epoch", **record})
+            self.tell({"event": "epoch", "metric_name": self.metric, **record})
 
     # -- one epoch --------------------------------------------------------------------------------------------
 
@@ -191,7 +195,7 @@ class Loop:
         norms: dict[str, float] = {}
         samples = 0
         generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + epoch)
-        for number, batch in enumerate(islice(self.data.batches(epoch - 1), self.data.steps)):
+        for number, batch in enumerate(self.data.batches(epoch - 1)):
             step = (epoch - 1) * self.data.steps + number + 1
             samples += len(next(iter(batch.values())))
             try:
@@ -216,6 +220,7 @@ class Loop:
                 self.tell(
                     {
                         "event": "step",
+                        "metric_name": self.metric,
                         "epoch": epoch,
                         "step": number + 1,
                         "steps": self.data.steps,
@@ -245,7 +250,7 @@ class Loop:
 
     def _given(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """This process' samples of a batch as tensors, tokens masked where the loss wants that."""
-        if self.task is not None and self.task.kind == "masked-token" and "labels" not in batch:
+        if self.task is not None and self.task.kind == "masked-token" and LABELS not in batch:
             whole = {name: from_numpy(array, name) for name, array in batch.items()}
             batch = {name: tensor.numpy() for name, tensor in self.task.prepare(whole, generator).items()}
         part = self.processes.part(batch)
@@ -274,7 +279,8 @@ class Loop:
             return  # half precision: the scaler leaves the step out and scales down
         what = "is no number" if not math.isfinite(loss) else "has run away"
         good = f"the last good checkpoint is {self.checkpoint}" if self.checkpoint.exists() else "no epoch was finished"
-        raise FrontError(f"the loss {what} at step {step}, and {good}", got=f"{loss:.4g}", hint="try a lower --lr")
+        hint = "the model or the first batch gives no number" if step == 1 else "--restart with a lower --lr"
+        raise FrontError(f"the loss {what} at step {step}, and {good}", got=f"{loss:.4g}", hint=hint)
 
     def _too_large(self, error: Exception) -> FrontError:
         half = max(1, self.settings.batch_size // 2)
@@ -303,7 +309,7 @@ class Loop:
         self.objective.eval()
         sums = torch.zeros(4, dtype=torch.float64)
         generator = torch.Generator().manual_seed(self.settings.seed)
-        for batch in islice(self.validation.batches(0), self.validation.steps):
+        for batch in self.validation.batches(0):
             try:
                 _, task, _, metric = self.objective(self._given(batch, generator))
             except (torch.OutOfMemoryError, MemoryError) as error:
@@ -322,15 +328,18 @@ class Loop:
         batch = self.data.first()
         few = {name: array[: max(self._least(), self.processes.size)] for name, array in batch.items()}
         try:
-            with torch.no_grad():
-                given = self._given(few, torch.Generator().manual_seed(0))
-                made = self.module({name: given[name] for name in self.module.input_names})[self.output]
+            given = self._given(few, torch.Generator().manual_seed(0))
+            made = self.module({name: given[name] for name in self.module.input_names})[self.output]
+            if self.task is not None:
+                limit = index_limits(self.module.graph).get(self.task.ids or "")
                 for data in (self.data, self.validation):
-                    if self.task is not None and isinstance(data, Arrays) and "labels" in data.arrays:
-                        self.task.check(made, given["labels"], data.arrays["labels"])
-                self.objective(given)
+                    held = data.arrays.get(LABELS) if isinstance(data, Arrays) else None
+                    self.task.check(made, given.get(LABELS), held, limit)
+            total, *_ = self.objective(given)
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise self._too_large(error) from None
+        if not total.requires_grad:
+            raise FrontError("no weight has a part in the loss", got=f"output {self.output}", request=True)
 
     def _least(self) -> int:
         """As few samples as the graph takes."""

@@ -15,10 +15,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from front_onnx.commands.options import options
-from front_onnx.commands.tables import console, count
+from front_onnx.commands.tables import console, count, print_inlined
 from front_onnx.errors import FrontError
 
 __all__ = ["refine_command"]
+
+_UNTOLD = frozenset(("a single number", "running statistics", "no gradient reaches it"))
 
 TASK = (
     click.option(
@@ -138,7 +140,7 @@ def refine_command(model: str, as_json: bool, output_name: str | None, **given: 
     front-onnx refine model.onnx --data train.npz --validation test.npz -o refined.onnx
     front-onnx refine model.onnx --data train.npz -o refined.onnx --resume
     front-onnx refine bert.onnx --data tokens.npz --loss masked-token --mask-token 103
-    front-onnx refine model.onnx --data inputs.npz --teacher model.onnx      no labels needed
+    front-onnx refine model.onnx --data inputs.npz --teacher model.onnx --lr 1e-5      no labels needed
     torchrun --nproc-per-node 2 -m front_onnx refine model.onnx --data train.npz
 
     What is written differs from MODEL in its weights only. After each epoch a checkpoint is written; Ctrl-C keeps the
@@ -158,6 +160,7 @@ def refine_command(model: str, as_json: bool, output_name: str | None, **given: 
     if not leads:
         return
     about = {
+        "inlined": refined.inlined,
         "output": str(refined.output),
         "log": str(refined.log),
         "checkpoint": str(refined.checkpoint),
@@ -189,7 +192,8 @@ def _told(quiet: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
         def tell(event: dict[str, Any]) -> None:
             if event["event"] == "step":
                 said = (
-                    f"loss {event['task']:.4f}  L_reg {event['reg']:.3g}  metric {event['metric']:.4f}  "
+                    f"loss {event['task']:.4f}  L_reg {event['reg']:.3g}  "
+                    f"{event['metric_name']} {event['metric']:.4f}  "
                     f"{event['samples_per_second']:.0f}/s  {event['seconds_left']:.0f} s left"
                 )
                 title = f"epoch {event['epoch']}"
@@ -206,9 +210,9 @@ def _line(record: dict[str, Any]) -> str:
     for key, name, form in (
         ("task", "loss", ".4f"),
         ("reg", "L_reg", ".3g"),
-        ("metric", "metric", ".4f"),
+        ("metric", record["metric_name"], ".4f"),
         ("validation_loss", "validation loss", ".4f"),
-        ("validation_metric", "metric", ".4f"),
+        ("validation_metric", record["metric_name"], ".4f"),
         ("low_energy", "low band", ".4f"),
         ("task_gradient", "|task gradient|", ".2g"),
         ("reg_gradient", "|L_reg gradient|", ".2g"),
@@ -231,17 +235,19 @@ def _summary(about: dict[str, Any]) -> None:
         ("high_energy", "energy in the high band"),
         ("reg_now", "L_reg"),
     ):
-        if last.get(key) is not None:
+        if last.get(key) is not None and first.get(key) is not None:
             table.add_row(name, f"{first[key]:.4g}", f"{last[key]:.4g}")
     console.print(table)
-    numbers = sum(1 for why in about["kept"].values() if why == "a single number")
-    others = {name: why for name, why in about["kept"].items() if why != "a single number"}
+    kept = about["kept"]
+    numbers = sum(why == "a single number" for why in kept.values())
     if numbers:
         console.print(f"{count(numbers)} single numbers were left as they are (--train PATTERN trains them)")
+    others = {name: why for name, why in kept.items() if why not in _UNTOLD}
     for name, why in list(others.items())[:8]:
         console.print(f"left as it is: {escape(name)}: {escape(why)}", soft_wrap=True)
     if len(others) > 8:
         console.print(f"and {len(others) - 8} more")
+    print_inlined(about["inlined"])
     console.print(f"wrote [bold]{escape(about['output'])}[/], log {escape(about['log'])}", soft_wrap=True)
     if about["learngene"]:
         console.print(f"wrote the learngene [bold]{escape(about['learngene'])}[/]", soft_wrap=True)

@@ -51,6 +51,9 @@ def write_gene(gene: Gene, path: Path) -> None:
         "stacks": [_stack_data(stack) for stack in gene.stacks],
     }
     save_file(arrays, path, metadata={_KEY: json.dumps(about, sort_keys=True, separators=(",", ":"))})
+    mask = os.umask(0)  # safetensors makes files that only their owner can read
+    os.umask(mask)
+    path.chmod(0o666 & ~mask)
 
 
 def _stored(gene: Gene, name: str, array: np.ndarray) -> np.ndarray:

@@ -26,7 +26,9 @@ from front_onnx.understand.computed import feeds_root, feeds_waves, is_filled, m
 from front_onnx.understand.copies import copies
 from front_onnx.understand.structure import Structure, find_structure
 
-__all__ = ["Learned", "find_learned"]
+__all__ = ["UNREACHED", "Learned", "find_learned"]
+
+UNREACHED = "no gradient reaches it"
 
 # Operators through which no gradient passes, and the inputs of others that are settings.
 _NO_GRADIENT = frozenset(
@@ -133,7 +135,7 @@ class _Finder:
         if any(self._is_statistic(edge) for edge in edges):
             return "running statistics"
         if array.size == 0 or not any(edge in self.reaching for edge in edges):
-            return "no gradient reaches it"
+            return UNREACHED
         strong = name in self.weights - self.tables
         if array.size == 1 and not (strong and array.ndim):
             return "a single number"
