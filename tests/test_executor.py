@@ -235,6 +235,49 @@ def test_what_is_frozen_is_frozen_whatever_is_trained() -> None:
     assert "head.weight" not in OnnxModule(DIGITS, train=["head.*"], freeze=["head.*"]).weights()
 
 
+def test_freezing_a_weight_freezes_its_transposed_copy() -> None:
+    for name in ("table", "head"):
+        module = OnnxModule(_tied(), freeze=[name])
+        assert set(module.weights()) == {"w"}
+        found = weights(module.proto())
+        assert np.array_equal(found["head"], found["table"].T)
+
+
+def test_a_copy_that_keeps_its_zeros_is_not_read_from_what_was_trained() -> None:
+    """Two layers of a fresh model share their zeros; one of them is trained alone."""
+    zeros = numpy_helper.from_array(np.zeros(4, np.float32), "zeros")
+    rng = np.random.default_rng(0)
+    matrices = [numpy_helper.from_array(rng.standard_normal((4, 4)).astype(np.float32), f"w{i}") for i in range(2)]
+    nodes = [helper.make_node("Gemm", ["x", f"w{i}", "zeros"], [f"y{i}"], f"layer{i}") for i in range(2)]
+    infos = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["b", 4]) for n in ("x", "y0", "y1")]
+    graph = helper.make_graph(nodes, "two", infos[:1], infos[1:], [zeros, *matrices])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    x = {"x": rng.standard_normal((3, 4)).astype(np.float32)}
+    for output in ("y0", "y1"):
+        module = OnnxModule(model)
+        optimizer = torch.optim.SGD(module.parameters(), lr=0.1)
+        module(tensors(x))[output].square().sum().backward()
+        optimizer.step()
+        for made, wanted in zip(module(tensors(x)).values(), run(module.proto(), x), strict=True):
+            close(made, wanted, 1e-5, 1e-5)
+
+
+def test_names_that_a_module_cannot_have_are_weights_too() -> None:
+    model = mlp(depth=3)
+    for graph_node in model.graph.node:
+        graph_node.input[:] = [_awkward(name) for name in graph_node.input]
+    for tensor in model.graph.initializer:
+        tensor.name = _awkward(tensor.name)
+    module = OnnxModule(model)
+    assert {_awkward(n) for n in OnnxModule(mlp(depth=3)).weights()} == set(module.weights())
+    assert all(module.get_parameter(name) is p for name, p in module.weights().items())
+
+
+def _awkward(name: str) -> str:
+    """layers.1.weight becomes W.1, a name below that of the parameter W."""
+    return {"layers.0.weight": "W", "layers.1.weight": "W.1", "layers.2.weight": "W..2"}.get(name, name)
+
+
 def test_modules_are_copied_and_pickled() -> None:
     module = OnnxModule(DIGITS, freeze=["head.*"]).eval()
     with np.load(DIGIT_INPUTS) as archive:
@@ -320,7 +363,8 @@ def test_zeros_that_a_fresh_model_shares_become_weights_of_their_own(zoo_cache: 
         close(made, wanted, 1e-3, 1e-4)
 
 
-def test_a_table_and_its_transpose_stay_one_weight(zoo_cache: Path, tmp_path: Path) -> None:
+def _tied() -> onnx.ModelProto:
+    """Embeddings whose transpose is stored as the output layer."""
     rng = np.random.default_rng(0)
     table = rng.standard_normal((11, 6)).astype(np.float32)
     nodes = [
@@ -339,7 +383,12 @@ def test_a_table_and_its_transpose_stay_one_weight(zoo_cache: Path, tmp_path: Pa
             numpy_helper.from_array(np.ascontiguousarray(table.T), "head"),
         ],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def test_a_table_and_its_transpose_stay_one_weight() -> None:
+    model = _tied()
+    table = weights(model)["table"]
     module = OnnxModule(model)
     assert set(module.weights()) == {"table", "w"}
     given = {"ids": np.arange(10).reshape(2, 5)}
@@ -373,6 +422,20 @@ def test_digits_are_named_as_before() -> None:
         image, labels = archive["image"], archive["labels"]
     logits = OnnxModule(DIGITS).eval()(tensors({"image": image}))["logits"]
     assert (logits.argmax(1).numpy() == labels).mean() >= 0.95
+
+
+def test_batch_norms_in_half_precision_do_not_overflow() -> None:
+    from front_onnx.adapters.executor.operators.normalization import batch_norm
+    from front_onnx.adapters.executor.table import Step
+
+    attributes = {"training_mode": 1, "epsilon": 1e-5}
+    step = Step("", "BatchNormalization", "ai.onnx", 17, (), ("y",), attributes, training=True)
+    x = 300 * torch.randn(64, 2, 16, 16, generator=torch.Generator().manual_seed(0)) + 100
+    given = [torch.ones(2), torch.zeros(2), torch.zeros(2), torch.ones(2)]
+    y, _, variance, *_ = batch_norm(step, x.half(), *given)
+    wanted = torch.nn.functional.batch_norm(x, None, None, *given[:2], training=True)
+    assert torch.isfinite(variance).all() and y.dtype == torch.float16
+    torch.testing.assert_close(y.float(), wanted, rtol=1e-2, atol=1e-2)
 
 
 # -- training mode --------------------------------------------------------------------------------------------

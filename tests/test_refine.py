@@ -162,8 +162,13 @@ def test_losses_are_sums_over_what_counts() -> None:
     )
     hidden = Task("mse", "y")({"y": logits}, {"labels": logits + 1})
     assert float(hidden.total / hidden.count) == pytest.approx(1.0)
-    alike, count = distillation(logits, logits, 2.0, classes=True)
+    alike, count = distillation(logits, logits, 2.0, axis=-1)
     assert float(alike) == pytest.approx(0, abs=1e-5) and int(count) == 10
+    half, many = distillation(torch.zeros(1000, 100).half(), torch.ones(1000, 100).half(), 1.0, axis=None)
+    assert float(half) == float(many) == 1e5  # more than half precision can hold
+    picture = Task("cross-entropy", "y")
+    assert picture.class_axis(torch.zeros(2, 3, 4, 5), {"labels": torch.zeros(2, 4, 5)}) == 1
+    assert Task("mse", "y").class_axis(torch.zeros(2, 1), {}) is None
 
 
 def test_masked_tokens_are_masked_as_for_bert() -> None:

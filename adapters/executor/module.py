@@ -94,6 +94,9 @@ class OnnxModule(nn.Module):
             else:
                 self._register(name, tensor, None)
             return
+        if tensor.numel() == 1 and name not in self.learned.names:
+            self._fixed[name] = tensor  # a number: read on the processor, and small enough to be moved
+            return
         if tensor.dtype in (torch.float16, torch.bfloat16):
             self._types[name] = tensor.dtype
             tensor = tensor.float()
@@ -121,6 +124,14 @@ class OnnxModule(nn.Module):
         found = getattr(owner, leaf)
         assert isinstance(found, Tensor)
         return found
+
+    def get_parameter(self, target: str) -> nn.Parameter:
+        """A parameter by its name, or by that of its initializer where a module cannot have such a name."""
+        if target in self._places:
+            found = self.tensor(target)
+            if isinstance(found, nn.Parameter):
+                return found
+        return super().get_parameter(target)
 
     def weights(self) -> dict[str, nn.Parameter]:
         """Parameters by the name of their initializer."""
@@ -196,8 +207,9 @@ class OnnxModule(nn.Module):
         return run_program(self.program, values, self.training, self._update, watch)
 
     def _update(self, name: str, value: Tensor) -> None:
-        place = self._places.get(self._same.get(name, name))
-        if place is not None:
+        name = self._same.get(name, name)
+        place = self._places.get(name)
+        if place is not None and name in self.learned.statistics:
             with torch.no_grad():
                 getattr(*place).copy_(value)
 
@@ -258,7 +270,12 @@ def _chosen(learned: Learned, train: tuple[str, ...], freeze: tuple[str, ...]) -
             raise FrontError("no float constant has a name like this", got=pattern, request=True)
     reachable = {n for n, why in learned.others.items() if why != UNREACHED}
     names = {*learned.names, *(n for n in reachable if any(fnmatchcase(n, p) for p in train))}
-    names = {n for n in names if not any(fnmatchcase(n, p) for p in freeze)}
+    frozen = {n for n in (*names, *learned.statistics) if any(fnmatchcase(n, p) for p in freeze)}
+    for name, (origin, *_) in learned.copies.items():
+        if frozen & {name, origin}:  # one weight, whichever of its names was said
+            frozen |= {name, origin}
+    names -= frozen
     others = {n: why for n, why in learned.others.items() if n not in names}
     others |= {n: "frozen on request" for n in learned.names - names}
-    return Learned(frozenset(names), others, learned.statistics, learned.copies)
+    copies = {n: copy for n, copy in learned.copies.items() if n in names and copy[0] in names}
+    return Learned(frozenset(names), others, learned.statistics - frozen, copies)

@@ -15,6 +15,8 @@ from front_onnx.errors import FrontError
 from front_onnx.read.bodies import Body
 from front_onnx.read.graph import Graph, label
 
+_LARGE = 64  # elements: shorter tensors are numbers, which stay on the processor
+
 __all__ = ["Program", "compile_graph", "missing_operators", "run_program"]
 
 
@@ -141,8 +143,12 @@ def run_program(
     for step, entry, freed in program.steps:
         step.training, step.walk = training, walk if step.bodies else None
         given = [values[name] if name else None for name in step.inputs]
+        moved = _together(given, entry.host)
+        for name, before, after in zip(step.inputs, given, moved, strict=True):
+            if after is not before and after.numel() > _LARGE:
+                values[name] = after  # the next reader need not move it again
         try:
-            made = entry.run(step, *_together(given, entry.host))
+            made = entry.run(step, *moved)
         except FrontError:
             raise
         except torch.cuda.OutOfMemoryError:
@@ -150,7 +156,7 @@ def run_program(
         except Exception as error:
             shapes = ", ".join(str(list(x.shape)) if isinstance(x, torch.Tensor) else "none" for x in given)
             line = " ".join(str(error).split())[:200]
-            if "memory" in line.lower() and isinstance(error, RuntimeError | MemoryError):
+            if isinstance(error, MemoryError) or "out of memory" in line or "allocate memory" in line:
                 raise MemoryError(line) from None
             raise FrontError(f"{step.op_type} fails: {line}", node=step.label, got=f"inputs {shapes}") from error
         finally:

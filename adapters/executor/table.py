@@ -19,7 +19,6 @@ from torch import Tensor
 
 __all__ = ["OPERATORS", "Operator", "Step", "ints", "operator"]
 
-Result = Tensor | Sequence[Tensor | None]
 Run = Callable[..., Any]
 
 

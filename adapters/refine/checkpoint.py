@@ -23,7 +23,7 @@ def save_checkpoint(path: Path, tensors: dict[str, Any], about: dict[str, Any]) 
 
     Args:
         path: the file.
-        tensors: state of the module, the optimizer, random numbers: whatever torch.load reads without running code.
+        tensors: state of the module, the optimizer, the schedule: whatever torch.load reads without running code.
         about: plain data: settings, epoch, history.
 
     Raises:

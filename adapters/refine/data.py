@@ -107,9 +107,14 @@ class Called:
             wanted = []
         self._takes_epoch = any(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in wanted)
         made = self._call(0)
-        self._first = next((_as_arrays(batch, self.name) for batch in iterated(self.name, made)), {})
-        again = self._call(0)
-        self.steps = len(again) if hasattr(again, "__len__") else sum(1 for _ in iterated(self.name, again))
+        self._first: Batch = {}
+        for batch in iterated(self.name, made):
+            self.steps += 1
+            if self.steps == 1:
+                self._first = _as_arrays(batch, self.name)
+                if hasattr(made, "__len__"):
+                    self.steps = len(made)
+                    break
         if not self.steps or not self._first:
             raise FrontError("the data has no batches", got=self.name, request=True)
 

@@ -99,7 +99,7 @@ class Task:
             size = torch.tensor(float(len(next(iter(batch.values())))), device=value.device)
             return Loss(value * size, size, value.detach() * size, size)
         if self.kind == "mse":
-            labels = self._labels(batch).to(made.dtype)
+            labels = self._labels(batch)
             if labels.shape != made.shape:
                 raise FrontError(
                     "labels have another shape than the output", got=list(labels.shape), wanted=list(made.shape)
@@ -133,7 +133,7 @@ class Task:
             wanted = "[batch, classes]" if self.kind == "cross-entropy" else "[batch, tokens, classes]"
             shape = list(made.shape)
             raise FrontError(f"{self.kind} cannot read {self.output}", got=shape, wanted=wanted, request=True)
-        classes = made.shape[-1] if some is None or some.shape == made.shape[:-1] else made.shape[1]
+        classes = made.shape[_class_axis(made, some)]
         if labels is None and vocabulary is not None and vocabulary > classes:
             raise FrontError(
                 f"{self.output} has fewer classes than there are tokens", got=classes, wanted=vocabulary, request=True
@@ -147,6 +147,12 @@ class Task:
             got, wanted = f"{counted.min()} to {counted.max()}", f"0 to {classes - 1}"
             raise FrontError("labels that are no classes of the output", got=got, wanted=wanted, request=True)
 
+    def class_axis(self, made: Tensor, batch: Mapping[str, Tensor]) -> int | None:
+        """The axis of the output that holds classes; None where the task knows none."""
+        if self.kind in ("mse", "callable"):
+            return None
+        return _class_axis(made, batch.get("labels") if self.kind == "cross-entropy" else None)
+
     def _labels(self, batch: Mapping[str, Tensor]) -> Tensor:
         if "labels" not in batch:
             raise FrontError(f"the loss {self.kind} needs an array called labels", got=", ".join(batch), request=True)
@@ -159,15 +165,20 @@ class Task:
         return ids if mask is None or mask.shape != ids.shape else torch.where(mask.bool(), ids, IGNORED)
 
 
+def _class_axis(made: Tensor, labels: Tensor | None) -> int:
+    """The last axis, or the second if labels say so: [B, C, ...]."""
+    if labels is None or labels.shape == made.shape[:-1] or made.dim() < 3:
+        return made.dim() - 1
+    return 1
+
+
 def _classes(logits: Tensor, labels: Tensor, smoothing: float) -> Loss:
     """Cross-entropy over the last axis of logits [..., C], or the second of [B, C, ...]; labels [...]."""
     if labels.is_floating_point():
         raise FrontError("labels of classes are whole numbers", got=labels.dtype, request=True)
-    if labels.shape == logits.shape[:-1]:
-        flat = logits.reshape(-1, logits.shape[-1])
-    elif logits.dim() > 2 and labels.shape == (logits.shape[0], *logits.shape[2:]):
-        flat = logits.movedim(1, -1).reshape(-1, logits.shape[1])
-    else:
+    logits = logits.movedim(_class_axis(logits, labels), -1)
+    flat = logits.reshape(-1, logits.shape[-1])
+    if labels.shape != logits.shape[:-1]:
         raise FrontError(
             "labels do not go with the output", got=list(labels.shape), wanted=list(logits.shape[:-1]), request=True
         )
@@ -184,8 +195,13 @@ def _classes(logits: Tensor, labels: Tensor, smoothing: float) -> Loss:
     return Loss(total, count, hits.detach(), count)
 
 
-def distillation(made: Tensor, taught: Tensor, temperature: float, classes: bool) -> tuple[Tensor, Tensor]:
+def distillation(made: Tensor, taught: Tensor, temperature: float, axis: int | None) -> tuple[Tensor, Tensor]:
     """The teacher's term as a sum and a count: KL(teacher || student) on logits, or squared error on hidden outputs.
+
+    Args:
+        made, taught: outputs of the model and the teacher.
+        temperature: of both distributions.
+        axis: that of the classes; None where there are none.
 
     Raises:
         FrontError: the outputs have different shapes.
@@ -197,9 +213,10 @@ def distillation(made: Tensor, taught: Tensor, temperature: float, classes: bool
             wanted=list(made.shape),
             request=True,
         )
-    if not classes:
-        return functional.mse_loss(made.float(), taught.float(), reduction="sum"), made.new_tensor(float(made.numel()))
-    student = functional.log_softmax(made.float() / temperature, -1)
-    teacher = functional.log_softmax(taught.float() / temperature, -1)
+    if axis is None:
+        total = functional.mse_loss(made.float(), taught.float(), reduction="sum")
+        return total, torch.tensor(float(made.numel()), device=made.device)
+    student = functional.log_softmax(made.float() / temperature, axis)
+    teacher = functional.log_softmax(taught.float() / temperature, axis)
     total = functional.kl_div(student, teacher, reduction="sum", log_target=True) * temperature**2
-    return total, made.new_tensor(float(made.numel() // made.shape[-1]))
+    return total, torch.tensor(float(made.numel() // made.shape[axis]), device=made.device)

@@ -62,13 +62,15 @@ class Processes:
 def _device(asked: str, local: int) -> torch.device:
     if asked == "auto":
         asked = "cuda" if torch.cuda.is_available() else "cpu"
+    if asked == "cuda":
+        asked = f"cuda:{local}"  # each process has one of its own
     try:
         device = torch.device(asked)
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         line = str(error).splitlines()[0][:120]
         raise FrontError(f"there is no device {asked}: {line}", hint="--device cpu", request=True) from None
-    return torch.device("cuda", local) if device.type == "cuda" and device.index is None else device
+    return device
 
 
 @contextlib.contextmanager

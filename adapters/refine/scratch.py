@@ -7,15 +7,24 @@ import math
 import torch
 from front_onnx.adapters.executor.module import OnnxModule
 
-from front_onnx.read.graph import Edge
+from front_onnx.read.graph import Edge, Graph
 from front_onnx.understand.analysis import understand
 
 __all__ = ["forget"]
 
-_NORMS = frozenset(
-    "LayerNormalization BatchNormalization InstanceNormalization GroupNormalization RMSNormalization "
-    "SimplifiedLayerNormalization".split()
-)
+# The input of an operator that multiplies what it has normalised.
+_GAINS = {
+    "LayerNormalization": 1,
+    "BatchNormalization": 1,
+    "InstanceNormalization": 1,
+    "GroupNormalization": 1,
+    "RMSNormalization": 1,
+    "SimplifiedLayerNormalization": 1,
+    "SkipLayerNormalization": 2,
+    "SkipSimplifiedLayerNormalization": 2,
+    "EmbedLayerNormalization": 5,
+}
+_MOVING = frozenset("Identity Cast Reshape Unsqueeze Squeeze Transpose Expand".split())
 _EMBEDDING = 0.02  # deviation of embeddings and learned tokens
 
 
@@ -31,12 +40,25 @@ def forget(module: OnnxModule, seed: int) -> None:
     graph = module.graph
     summed = {graph.read_by(edge): axis for edge, axis in understand(graph).contractions.items()}
     for name, parameter in module.weights().items():
-        edge = graph.consumers[name][0] if graph.consumers.get(name) else None
+        edge = _use(graph, name)
         made = _made(module, name, parameter.shape, edge, summed.get(name), generator)
         parameter.copy_(made.to(parameter.device, parameter.dtype))
     for name in module.statistics():
-        edge = next(e for e in graph.consumers[name] if graph.nodes[e.node].op_type == "BatchNormalization")
+        edge = _use(graph, name)
+        assert edge is not None
         module.tensor(name).fill_(1.0 if edge.slot == 4 else 0.0)
+
+
+def _use(graph: Graph, name: str) -> Edge | None:
+    """Where a constant is used first, behind what only moves it."""
+    waiting = [name, *(other for other, origin in graph.alias.items() if origin == name)]
+    while waiting:
+        for edge in graph.consumers.get(waiting.pop(0), ()):
+            node = graph.nodes[edge.node]
+            if node.op_type not in _MOVING:
+                return edge
+            waiting.append(node.output[0])
+    return None
 
 
 def _made(
@@ -49,15 +71,16 @@ def _made(
 ) -> torch.Tensor:
     op_type = module.graph.nodes[edge.node].op_type if edge is not None else ""
     slot = edge.slot if edge is not None else 0
-    if op_type in ("LSTM", "GRU", "RNN"):
-        hidden = int(module.graph.constants[module.graph.nodes[edge.node].input[2]].dims[-1]) if edge else shape[-1]
+    if edge is not None and op_type in ("LSTM", "GRU", "RNN"):
+        recurrent = module.graph.constants.get(module.graph.nodes[edge.node].input[2])
+        hidden = recurrent.dims[-1] if recurrent is not None else shape[-1]
         return (2 * torch.rand(shape, generator=generator) - 1) / math.sqrt(hidden)
     if op_type in ("Conv", "FusedConv") and slot == 1:
         return torch.randn(shape, generator=generator) * math.sqrt(2 / math.prod(shape[1:]))
     if axis is not None and len(shape) > 1:
         return torch.randn(shape, generator=generator) / math.sqrt(shape[axis])
     if sum(n > 1 for n in shape) <= 1:
-        gain = (op_type in _NORMS and slot == 1) or op_type in ("Mul", "Div", "PRelu")
+        gain = _GAINS.get(op_type) == slot or op_type in ("Mul", "Div")
         return torch.full(shape, 0.25 if op_type == "PRelu" else float(gain))
     if op_type == "ConvTranspose":
         return torch.randn(shape, generator=generator) / math.sqrt(math.prod(shape) / shape[1])

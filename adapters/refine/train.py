@@ -83,9 +83,9 @@ class _Objective(nn.Module):
                 metric = torch.stack([loss.metric.float(), loss.metric_count.float()])
         if teacher is not None:
             taught = teacher(batch)
-            added, number = distillation(
-                outputs[self.output], taught, self.settings.temperature, classes=self.task is not None
-            )
+            made = outputs[self.output]
+            axis = None if self.task is None else self.task.class_axis(made, batch)
+            added, number = distillation(made, taught, self.settings.temperature, axis)
             part = added * self.processes.size / self.processes.total(number)
             total = total + self.settings.distill_weight * part
             if self.task is None:
@@ -159,7 +159,6 @@ class Loop:
             FrontError: the loss is no number or has run away (the message names the step and the last good
                 checkpoint), memory does not suffice, a checkpoint cannot be read or written.
         """
-        torch.manual_seed(self.settings.seed)
         self._try()
         if resume:
             self._load()
@@ -168,7 +167,9 @@ class Loop:
         wrapped = self.objective
         if self.processes.size > 1:
             devices = [self.processes.device] if self.processes.device.type == "cuda" else None
-            wrapped = DistributedDataParallel(self.objective, devices, find_unused_parameters=True)
+            wrapped = DistributedDataParallel(
+                self.objective, devices, find_unused_parameters=True, broadcast_buffers=False
+            )
         if not self.history:
             self._record({"epoch": 0, "steps": 0, **self._measured()})
         for epoch in range(len(self.history), self.settings.epochs + 1):
@@ -190,6 +191,8 @@ class Loop:
 
     def _epoch(self, wrapped: nn.Module, epoch: int) -> dict[str, Any]:
         self.objective.train()
+        seeds = (self.settings.seed, epoch, self.processes.rank)  # so that any epoch can be gone on from
+        torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
         started = time.perf_counter()
         sums = torch.zeros(5, dtype=torch.float64)
         norms: dict[str, float] = {}
@@ -200,17 +203,18 @@ class Loop:
             samples += len(next(iter(batch.values())))
             try:
                 total, task, penalty, metric = wrapped(self._given(batch, generator))
-                self._stop_if_lost(float(self.processes.total(total)) / self.processes.size, step)
                 self.optimizer.zero_grad(set_to_none=True)
                 self.scaler.scale(total).backward()
+                self.scaler.unscale_(self.optimizer)
+                if number == 0:
+                    norms = self._norms()
+                norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.clip or math.inf)
+                loss = self.processes.total(total) / self.processes.size
+                both = torch.stack([loss, norm.to(loss)]).tolist()  # waits for the device once
+                self._stop_if_lost(both[0], both[1], step)
+                self.scaler.step(self.optimizer)
             except (torch.OutOfMemoryError, MemoryError) as error:
                 raise self._too_large(error) from None
-            self.scaler.unscale_(self.optimizer)
-            if number == 0:
-                norms = self._norms()
-            if self.settings.clip:
-                nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.clip)
-            self.scaler.step(self.optimizer)
             self.scaler.update()
             self.schedule.step()
             shared = self.processes.total(torch.cat([torch.stack([task, penalty]), metric]).double().cpu())
@@ -269,8 +273,10 @@ class Loop:
         task = [g - strength * added[n] if n in added else g for n, g in total.items()]
         return {"task_gradient": _norm(task), "reg_gradient": _norm(added.values())}
 
-    def _stop_if_lost(self, loss: float, step: int) -> None:
-        """Stop before the step that would spoil the weights."""
+    def _stop_if_lost(self, loss: float, norm: float, step: int) -> None:
+        """Stop before the step that would spoil the weights, for its loss or for the norm of its gradients."""
+        if math.isfinite(loss) and not math.isfinite(norm) and not self.scaler.is_enabled():
+            loss = norm
         if math.isfinite(loss):
             self.first_loss = loss if self.first_loss is None else self.first_loss
             if loss <= _DIVERGED * max(1.0, self.first_loss):
@@ -314,9 +320,10 @@ class Loop:
                 _, task, _, metric = self.objective(self._given(batch, generator))
             except (torch.OutOfMemoryError, MemoryError) as error:
                 raise self._too_large(error) from None
-            size = len(next(iter(batch.values())))
-            mine = torch.tensor([float(task) * size, size], dtype=torch.float64)
-            sums += self.processes.total(torch.cat([mine, metric.double().cpu()]))
+            shared = self.processes.total(torch.cat([task.reshape(1), metric]).double().cpu())
+            weight = float(shared[2]) or len(next(iter(batch.values())))  # what counts: samples, or tokens
+            mean = float(shared[0]) / self.processes.size
+            sums += torch.tensor([mean * weight, weight, *shared[1:].tolist()], dtype=torch.float64)
         return {
             "validation_loss": float(sums[0] / sums[1].clamp(min=1)),
             "validation_metric": float(sums[2] / sums[3].clamp(min=1)),
@@ -355,12 +362,9 @@ class Loop:
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "random": torch.get_rng_state(),
         }
         if self.regularizer is not None:
             tensors["calls"], tensors["last"] = self.regularizer.calls, self.regularizer.last
-        if self.processes.device.type == "cuda":
-            tensors["cuda"] = torch.cuda.get_rng_state(self.processes.device)
         about = {"run": self.about, "history": self.history, "first_loss": self.first_loss}
         save_checkpoint(self.checkpoint, tensors, about)
 
@@ -372,10 +376,8 @@ class Loop:
         self.scaler.load_state_dict(tensors["scaler"])
         self.history, self.first_loss = about["history"], about["first_loss"]
         if self.regularizer is not None:
-            self.regularizer.calls, self.regularizer.last = tensors["calls"], tensors["last"]
-        torch.set_rng_state(tensors["random"])
-        if "cuda" in tensors and self.processes.device.type == "cuda":
-            torch.cuda.set_rng_state(tensors["cuda"], self.processes.device)
+            self.regularizer.calls, last = tensors["calls"], tensors["last"]
+            self.regularizer.last = None if last is None else last.to(self.processes.device)
 
 
 def _norm(gradients: Iterable[Tensor]) -> float:

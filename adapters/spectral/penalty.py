@@ -10,7 +10,6 @@ of entries of the mask that are not 0, which is ||M * D(W)||_0 of Eq. 5 but for 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
 
 import numpy as np
 import scipy.fft
@@ -27,24 +26,20 @@ def attenuation(size: int, gamma: float) -> np.ndarray:
     return -np.expm1(-np.arange(size) / size / gamma)
 
 
-@cache
 def masked_transform(size: int, gamma: float) -> np.ndarray:
     """diag(m) D for an axis: the orthonormal DCT-II with its rows attenuated [size, size], float64."""
     transform = scipy.fft.dct(np.eye(size), axis=0, norm="ortho")
-    matrix = attenuation(size, gamma)[:, None] * transform
-    matrix.flags.writeable = False
-    return matrix
+    return attenuation(size, gamma)[:, None] * transform
 
 
 def spectral_penalty(
-    stack: Tensor, axes: Sequence[tuple[int, Sequence[Tensor | None]]], counted: int, reduction: str = "mean"
+    stack: Tensor, axes: Sequence[tuple[int, Sequence[Tensor]]], counted: int, reduction: str = "mean"
 ) -> Tensor:
     """The penalty of a stack, differentiable.
 
     Args:
         stack: weights [L, ...] of floating point, with at least one axis.
-        axes: (axis, one matrix for each of its segments): `masked_transform`s as tensors of the stack's type; None for
-            a segment that is left as it is.
+        axes: (axis, one matrix for each of its segments): `masked_transform`s as tensors of the stack's type.
         counted: entries of the mask that are not 0.
         reduction: "mean" as in Eq. 5, or "sum".
     """
@@ -55,17 +50,12 @@ def spectral_penalty(
     return total / max(1, counted) if reduction == "mean" else total
 
 
-def _along(x: Tensor, axis: int, matrices: Sequence[Tensor | None]) -> Tensor:
+def _along(x: Tensor, axis: int, matrices: Sequence[Tensor]) -> Tensor:
     """Multiply along one axis, segment by segment."""
     if len(matrices) > 1:
-        lengths = [0 if matrix is None else len(matrix) for matrix in matrices]
-        if None in matrices:
-            raise ValueError("a segment without a transform has no length of its own")
-        parts = x.split(lengths, axis)
+        parts = x.split([len(matrix) for matrix in matrices], axis)
         return torch.cat([_along(part, axis, [m]) for part, m in zip(parts, matrices, strict=True)], axis)
     (matrix,) = matrices
-    if matrix is None:
-        return x
     if axis == x.dim() - 1:
         return x @ matrix.T
     if axis == 0:

@@ -72,7 +72,7 @@ class SpectralRegularizer(nn.Module):
             for size, decay in self._wanted(stack):
                 if (size, decay) not in self._matrices:
                     name = f"transform{len(self._matrices)}"
-                    matrix = torch.from_numpy(masked_transform(size, decay).copy())
+                    matrix = torch.from_numpy(masked_transform(size, decay))
                     self.register_buffer(name, matrix.to(torch.get_default_dtype()), persistent=False)
                     self._matrices[size, decay] = name
         self._counts = [self._counted(stack) for stack in self.stacks]
@@ -124,7 +124,7 @@ class SpectralRegularizer(nn.Module):
         name = self._matrices[size, gamma]
         found = getattr(self, name)
         if found.device != like.device or found.dtype != like.dtype:
-            exact = torch.from_numpy(masked_transform(size, gamma).copy())
+            exact = torch.from_numpy(masked_transform(size, gamma))
             found = exact.to(like.device, like.dtype)
             setattr(self, name, found)
         assert isinstance(found, Tensor)
@@ -181,9 +181,10 @@ class SpectralRegularizer(nn.Module):
 def _share(x: Tensor, stack: Stack, ratio: float, band: str) -> float:
     y = x.double()
     total = float(y.square().sum())
-    places = [(0, (len(stack.names),))] if len(stack.names) > 1 else []
-    places += [(place + len(places[:1]), segments) for place, segments in enumerate(stack.axes) if segments]
-    for axis, segments in places:
+    segmented = [(len(stack.names),), *stack.axes] if len(stack.names) > 1 else stack.axes
+    for axis, segments in enumerate(segmented):
+        if not segments:
+            continue
         parts = y.split(list(segments), axis)
         y = torch.cat([_cut(part, axis, ratio, band) for part in parts], axis)
     return float(y.square().sum()) / total if total else float(band == "low")

@@ -34,11 +34,11 @@ class SpectralTrainerMixin:
             self._regularizer = SpectralRegularizer(_plain(model), **self.spectral)
         task, outputs = found if return_outputs else (found, None)
         # Where the loss of each of several backward passes is its part of a mean already, so is the penalty.
-        whole = (
-            getattr(self, "model_accepts_loss_kwargs", False) or getattr(self, "compute_loss_func", None) is not None
-        )
-        parts = whole and more.get("num_items_in_batch") is not None
-        steps = getattr(self, "current_gradient_accumulation_steps", 1) if parts else 1
+        divided = getattr(self, "loss_is_scaled_for_ga", None)
+        if divided is None:  # as Trainer.training_step decides
+            counted = getattr(self, "model_accepts_loss_kwargs", False) and more.get("num_items_in_batch") is not None
+            divided = counted or getattr(self, "compute_loss_func", None) is not None
+        steps = getattr(self, "current_gradient_accumulation_steps", 1) if divided else 1
         weighted = (1 - self._regularizer.lam) * task
         part = self._regularizer.total(task.detach() * 0) / steps
         loss = weighted + part

@@ -45,8 +45,8 @@ def copies(analysis: Analysis) -> Iterator[tuple[Edge, Edge, tuple[int, ...]]]:
             groups.setdefault(tuple(sizes), {}).setdefault(graph.read_by(edge), edge)
     summed = {graph.read_by(edge) for edge in (*analysis.contractions, *analysis.tables)}
     for found in groups.values():
-        for name in found.keys() - summed:
-            for other in found.keys() - {name}:
+        for name in sorted(found.keys() - summed):
+            for other in sorted(found.keys() - {name}):
                 order = _order(graph.array(name), graph.array(other))
                 if order is not None:
                     yield found[name], found[other], order

@@ -265,7 +265,8 @@ class _Finder:
             found[name] = (table, (1, 0), self.graph.array(name).shape)
         for plain, other, order in copies(self.analysis):
             name, origin = self.graph.read_by(plain), self.graph.read_by(other)
-            if name not in found and origin not in found:
+            taken = {copy[0] for copy in found.values()}  # no copy of a copy
+            if name not in found and origin not in found and name not in taken:
                 back = tuple(int(place) for place in np.argsort(order))
                 found[name] = (origin, back, self.graph.array(name).shape)
         return {n: copy for n, copy in found.items() if n in names and copy[0] in names}

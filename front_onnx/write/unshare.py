@@ -59,8 +59,9 @@ def unshared(graph: Graph) -> tuple[ModelFile, dict[str, str]]:
 def share_again(
     proto: onnx.ModelProto, before: Mapping[str, str], arrays: Mapping[str, np.ndarray], graph: Graph
 ) -> None:
-    """Take back the tensors that were added and hold what they held, in place."""
-    same = {name for name in before if name not in arrays or np.array_equal(arrays[name], graph.array(name))}
+    """Take back the tensors that were added where they and what was read before hold what they held, in place."""
+    changed = {name for name, array in arrays.items() if not np.array_equal(array, graph.array(name))}
+    same = {name for name, origin in before.items() if not {name, graph.constant_name(origin)} & changed}
     for inner in all_graphs(proto.graph):
         for node in inner.node:
             for slot, name in enumerate(node.input):

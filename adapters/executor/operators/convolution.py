@@ -16,6 +16,7 @@ __all__ = ["activated", "convolve"]
 
 _CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 _TRANSPOSED = {1: functional.conv_transpose1d, 2: functional.conv_transpose2d, 3: functional.conv_transpose3d}
+_MEAN = {1: functional.avg_pool1d, 2: functional.avg_pool2d, 3: functional.avg_pool3d}
 _MAX = {1: functional.max_pool1d, 2: functional.max_pool2d, 3: functional.max_pool3d}
 
 
@@ -182,8 +183,12 @@ def lp_pool(step: Step, x: Tensor) -> Tensor:
 
 
 def _sums(step: Step, x: Tensor) -> Tensor:
-    """The sum of each window: a convolution with ones."""
+    """The sum of each window: a mean times its size, or where windows have gaps a convolution with ones."""
     rank = x.dim() - 2
+    if set(step.get("dilations") or [1]) == {1}:
+        kernel_shape = step.get("kernel_shape")
+        means = _MEAN[rank](x, kernel_shape, stride=step.get("strides") or [1] * rank)
+        return means * math.prod(kernel_shape)
     kernel = torch.ones(1, 1, *step.get("kernel_shape"), dtype=x.dtype, device=x.device)
     planes = x.reshape(-1, 1, *x.shape[2:])
     sums = _CONVOLUTIONS[rank](

@@ -115,8 +115,10 @@ def clip(step: Step, x: Tensor, low: Tensor | None = None, high: Tensor | None =
     """Bounds are inputs since version 11; the upper one wins."""
     if step.version < 11:
         return torch.clamp(x, step.get("min"), step.get("max")) if step.attributes else x
-    x = x if low is None else torch.maximum(x, low.to(x.dtype))
-    return x if high is None else torch.minimum(x, high.to(x.dtype))
+    if low is None and high is None:
+        return x
+    bounds = [None if bound is None else bound.to(x.device, x.dtype) for bound in (low, high)]
+    return torch.clamp(x, *bounds)
 
 
 @operator("Cast")

@@ -191,6 +191,8 @@ def multi_head_attention(
     if any(other is not None for other in others):
         raise FrontError("a cache that is shared by past and present is not covered", node=step.label)
     heads = step.get("num_heads")
+    if bias is not None and (query.dim() == 5 or (key is not None and key.dim() == 5)):
+        raise FrontError("a bias of packed queries, keys and values is not covered", node=step.label)
     if query.dim() == 5:  # [B, S, h, 3, d]
         q, k, v = (query[:, :, :, i].transpose(1, 2) for i in range(3))
     elif key is not None and key.dim() == 5:  # [B, T, h, 2, d]
@@ -259,6 +261,8 @@ def group_query_attention(
 @fused("RotaryEmbedding")
 def rotary_embedding(step: Step, x: Tensor, positions: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """As the standard operator, with positions first: [B, S], or one offset for all."""
+    if step.get("scale", 1.0) != 1.0:
+        raise FrontError("a scaled rotary embedding is not covered", node=step.label)
     flat = x.dim() == 3
     size = 2 * cos.shape[-1]
     count = step.get("num_heads", 0) or (x.shape[-1] // size if flat else 0)

@@ -33,31 +33,33 @@ def batch_norm(step: Step, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor,
         return y, *running, *running
     if mean.requires_grad or variance.requires_grad:  # weights that are standardised: statistics of their own
         return _normalised(x, scale, bias, mean, variance, step.get("epsilon", 1e-5)), mean, variance, mean, variance
-    y = functional.batch_norm(
-        x, mean.to(x.dtype), variance.to(x.dtype), scale.to(x.dtype), bias.to(x.dtype), eps=step.get("epsilon", 1e-5)
-    )
-    return y, mean, variance, mean, variance
+    mean, variance, scale, bias = (v.to(_wide(x).dtype) for v in (mean, variance, scale, bias))
+    y = functional.batch_norm(_wide(x), mean, variance, scale, bias, eps=step.get("epsilon", 1e-5))
+    return y.to(x.dtype), mean, variance, mean, variance
+
+
+def _wide(x: Tensor) -> Tensor:
+    """In single precision at least: sums of half-precision numbers overflow."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def _normalised(x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, epsilon: float) -> Tensor:
     factor = scale * torch.rsqrt(variance + epsilon)
-    return x * _per_channel(x, factor) + _per_channel(x, bias - mean * factor)
+    return (_wide(x) * _per_channel(x, factor) + _per_channel(x, bias - mean * factor)).to(x.dtype)
 
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and variance per channel, over all processes."""
+    x = _wide(x)
     axes = [0, *range(2, x.dim())]
     if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
         variance, mean = torch.var_mean(x, axes, correction=0)
         return mean, variance
     from torch.distributed.nn.functional import all_reduce  # its sum has a gradient
 
-    count = x.new_tensor([x.numel() / x.shape[1]])
-    sums = torch.cat([x.sum(axes), (x * x).sum(axes), count])
-    total = all_reduce(sums)
-    channels = x.shape[1]
-    mean = total[:channels] / total[-1]
-    return mean, total[channels:-1] / total[-1] - mean * mean
+    sums = all_reduce(torch.cat([x.sum(axes), x.new_tensor([x.numel() / x.shape[1]])]))
+    mean, count = sums[:-1] / sums[-1], sums[-1].detach()
+    return mean, all_reduce((x - _per_channel(x, mean)).square().sum(axes)) / count
 
 
 @operator("InstanceNormalization")

@@ -35,7 +35,7 @@ def resize(
             wanted = [math.floor(x.shape[a] * f + 0.5) for a, f in zip(axes, factors, strict=True)]
     else:
         factors = step.get("scales") if scales is None else scales.tolist()
-        wanted = [math.floor(x.shape[a] * f) for a, f in zip(axes, factors, strict=True)]
+        wanted = [int(np.floor(np.float32(x.shape[a]) * np.float32(f))) for a, f in zip(axes, factors, strict=True)]
     region = None if roi is None or not roi.numel() else roi.tolist()
     for place, (axis, factor, count) in enumerate(zip(axes, factors, wanted, strict=True)):
         crop = None if region is None else (region[place], region[place + len(axes)])
