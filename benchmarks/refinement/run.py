@@ -37,6 +37,7 @@ SOURCES: dict[str, dict[str, Any] | None] = {
     "FRONT++, mean, 2e-3": {"lam": 2e-3, "reduction": "mean"},
     "FRONT++, sum, 2e-3": {"lam": 2e-3, "reduction": "sum"},
     "FRONT++, sum, 2e-2": {"lam": 2e-2, "reduction": "sum"},
+    "FRONT++, sum, 2e-3, own teacher": {"lam": 2e-3, "reduction": "sum", "lr": 2e-4, "teacher": True},
 }
 RANDOM = "random weights"
 
@@ -93,6 +94,7 @@ def refine_source(setup: Setup, name: str, settings: dict[str, Any], folder: Pat
     from front_onnx.adapters.refine import refine
 
     torch.set_num_threads(1)
+    taught = {"teacher": setup.model} if settings.get("teacher") else {}
     refined = refine(
         setup.model,
         _arrays(setup.train, setup.samples),
@@ -100,9 +102,8 @@ def refine_source(setup: Setup, name: str, settings: dict[str, Any], folder: Pat
         output=folder / f"{name.replace(' ', '-')}.onnx",
         epochs=setup.refining,
         batch_size=setup.batch,
-        lr=setup.lr[0],
         label_smoothing=0.1,
-        **settings,
+        **{"lr": setup.lr[0], **settings, **taught},
     )
     kept = {key: refined.history[-1].get(key) for key in refined.history[-1]}
     return name, refined.output, {"before": refined.history[0], "after": kept, "first": refined.history[1]}
