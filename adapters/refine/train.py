@@ -151,6 +151,7 @@ class Loop:
             raise FrontError("--every is more than all steps", got=self.settings.every, wanted=total, request=True)
         self.history: list[dict[str, Any]] = []
         self.first_loss: float | None = None
+        self.norms: dict[str, float] = {}  # of both terms' gradients, at the first step of an epoch
 
     def run(self, resume: bool) -> list[dict[str, Any]]:
         """All epochs that are left; one record for each, epoch 0 being the start.
@@ -194,63 +195,59 @@ class Loop:
         seeds = (self.settings.seed, epoch, self.processes.rank)  # so that any epoch can be gone on from
         torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))
         started = time.perf_counter()
-        sums = torch.zeros(5, dtype=torch.float64)
-        norms: dict[str, float] = {}
+        sums = torch.zeros(5, dtype=torch.float64)  # L_task, L_reg, metric and its count, steps
+        self.norms = {}
         samples = 0
         generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + epoch)
-        for number, batch in enumerate(self.data.batches(epoch - 1)):
-            step = (epoch - 1) * self.data.steps + number + 1
+        for number, batch in enumerate(self.data.batches(epoch - 1), 1):
             samples += len(next(iter(batch.values())))
-            try:
-                total, task, penalty, metric = wrapped(self._given(batch, generator))
-                self.optimizer.zero_grad(set_to_none=True)
-                self.scaler.scale(total).backward()
-                self.scaler.unscale_(self.optimizer)
-                if number == 0:
-                    norms = self._norms()
-                norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.clip or math.inf)
-                loss = self.processes.total(total) / self.processes.size
-                both = torch.stack([loss, norm.to(loss)]).tolist()  # waits for the device once
-                self._stop_if_lost(both[0], both[1], step)
-                self.scaler.step(self.optimizer)
-            except (torch.OutOfMemoryError, MemoryError) as error:
-                raise self._too_large(error) from None
-            self.scaler.update()
-            self.schedule.step()
-            shared = self.processes.total(torch.cat([torch.stack([task, penalty]), metric]).double().cpu())
-            sums += torch.cat([shared, torch.ones(1, dtype=torch.float64)])
+            sums[:4] += self._step(wrapped, self._given(batch, generator), (epoch - 1) * self.data.steps + number)
+            sums[4] += 1
             if self.processes.leads:
                 passed = time.perf_counter() - started
-                self.tell(
-                    {
-                        "event": "step",
-                        "metric_name": self.metric,
-                        "epoch": epoch,
-                        "step": number + 1,
-                        "steps": self.data.steps,
-                        "task": float(sums[0] / sums[4] / self.processes.size),
-                        "reg": float(sums[1] / sums[4] / self.processes.size),
-                        "metric": float(sums[2] / sums[3].clamp(min=1)),
-                        "samples_per_second": samples / passed,
-                        "seconds_left": passed / (number + 1) * (self.data.steps - number - 1)
-                        + passed / (number + 1) * self.data.steps * (self.settings.epochs - epoch),
-                    }
-                )
+                left = self.data.steps * (self.settings.epochs - epoch + 1) - number
+                about = {"epoch": epoch, "step": number, "steps": self.data.steps, **self._means(sums)}
+                speed = {"samples_per_second": samples / passed, "seconds_left": left * passed / number}
+                self.tell({"event": "step", "metric_name": self.metric, **about, **speed})
         seconds = time.perf_counter() - started
-        task_mean, reg_mean = (float(sums[i] / sums[4]) / self.processes.size for i in range(2))
+        means = self._means(sums)
         lam = self.settings.lam if self.regularizer is not None else 0.0
         return {
             "epoch": epoch,
             "steps": epoch * self.data.steps,
-            "loss": (1 - lam) * task_mean + lam * reg_mean,
-            "task": task_mean,
-            "reg": reg_mean,
-            "metric": float(sums[2] / sums[3].clamp(min=1)),
+            "loss": (1 - lam) * means["task"] + lam * means["reg"],
+            **means,
             "lr": self.schedule.get_last_lr()[0],
-            **norms,
+            **self.norms,
             "seconds": round(seconds, 3),
             "samples_per_second": round(samples / seconds, 1),
         }
+
+    def _step(self, wrapped: nn.Module, given: dict[str, Tensor], step: int) -> Tensor:
+        """One step of the optimizer; L_task, L_reg, metric and its count, summed over the processes [4]."""
+        try:
+            total, task, penalty, metric = wrapped(given)
+            self.optimizer.zero_grad(set_to_none=True)
+            self.scaler.scale(total).backward()
+            self.scaler.unscale_(self.optimizer)
+            if not self.norms:
+                self.norms = self._norms()
+            norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.clip or math.inf)
+            loss = self.processes.total(total) / self.processes.size
+            both = torch.stack([loss, norm.to(loss)]).tolist()  # waits for the device once
+            self._stop_if_lost(both[0], both[1], step)
+            self.scaler.step(self.optimizer)
+        except (torch.OutOfMemoryError, MemoryError) as error:
+            raise self._too_large(error) from None
+        self.scaler.update()
+        self.schedule.step()
+        return self.processes.total(torch.cat([torch.stack([task, penalty]), metric]).double().cpu())
+
+    def _means(self, sums: Tensor) -> dict[str, float]:
+        """L_task, L_reg and metric of the steps so far."""
+        task, reg, metric, count, steps = sums.tolist()
+        of_all = steps * self.processes.size
+        return {"task": task / of_all, "reg": reg / of_all, "metric": metric / max(1.0, count)}
 
     def _given(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor]:
         """This process' samples of a batch as tensors, tokens masked where the loss wants that."""
