@@ -243,9 +243,12 @@ def test_the_core_never_imports_torch() -> None:
 def test_every_folder_is_installed() -> None:
     """The list of packages is written by hand, for `adapters` is not where it is installed."""
     root = Path(front_onnx.__file__).parents[1]
-    listed = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    folders = {path.parent.relative_to(root) for path in (root / "front_onnx").rglob("__init__.py")}
-    assert sorted(listed) == sorted([".".join(folder.parts) for folder in folders] + ["front_onnx.adapters"])
+    told = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]
+    core = {path.parent.relative_to(root) for path in (root / "front_onnx").rglob("__init__.py")}
+    others = {path.parent.relative_to(root) for path in (root / "adapters").rglob("__init__.py")}
+    homes = {"front_onnx." + ".".join(folder.parts): folder.as_posix() for folder in others}
+    assert sorted(told["packages"]) == sorted([".".join(folder.parts) for folder in core] + [*homes])
+    assert told["package-dir"] == homes
 
 
 @given(st.lists(st.lists(st.integers(1, 4), max_size=3), min_size=1, max_size=5), st.integers(0, 99))
