@@ -281,8 +281,11 @@ def _regularizer(module: OnnxModule, settings: Settings) -> SpectralRegularizer 
     """L_reg on the stacks that `extract` would cut; None where there are none and none are asked for."""
     plan = plan_for(module.graph, (), (), Request(ratio=_ANY_RATIO))
     stacks = stacks_of_plan(plan, module.weights())
-    if not stacks and settings.lam == 0:
-        return None
+    if not stacks:
+        if settings.lam == 0:
+            return None
+        hint = "--lambda 0 trains without L_reg"
+        raise FrontError("a learngene would cut none of the weights that are trained", hint=hint, request=True)
     return SpectralRegularizer(
         module,
         lam=settings.lam,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import inspect
 import os
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,7 +222,7 @@ def _read(path: Path) -> Batch:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise FrontError(f"there is no file {path}", request=True) from None
-    except (OSError, ValueError, AttributeError, EOFError) as error:
+    except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise FrontError(f"{path} is no .npz file of arrays: {error}", request=True) from None
 
 

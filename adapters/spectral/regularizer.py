@@ -75,7 +75,6 @@ class SpectralRegularizer(nn.Module):
                     matrix = torch.from_numpy(masked_transform(size, decay))
                     self.register_buffer(name, matrix.to(torch.get_default_dtype()), persistent=False)
                     self._matrices[size, decay] = name
-        self._counts = [self._counted(stack) for stack in self.stacks]
 
     def _depth_gamma(self, stack: Stack) -> float:
         return 2 / len(stack.names) if self.gamma_depth is None else self.gamma_depth
@@ -95,13 +94,13 @@ class SpectralRegularizer(nn.Module):
     def forward(self) -> Tensor:
         """L_reg of the parameters as they are now."""
         total: Tensor | None = None
-        for stack, count in zip(self.stacks, self._counts, strict=True):
-            term = self.penalty_of(stack, count)
+        for stack in self.stacks:
+            term = self.penalty_of(stack)
             total = term if total is None else total + term.to(total.device)
         assert total is not None
         return total
 
-    def penalty_of(self, stack: Stack, count: int | None = None) -> Tensor:
+    def penalty_of(self, stack: Stack) -> Tensor:
         """The term of one stack."""
         x = self._stacked(stack)
         axes = []
@@ -112,8 +111,7 @@ class SpectralRegularizer(nn.Module):
         for place, segments in enumerate(stack.axes):
             if segments:
                 axes.append((place + first, [self._matrix(n, self.gamma, x) for n in segments]))
-        counted = self._counted(stack) if count is None else count
-        return spectral_penalty(x, axes, counted, self.reduction)
+        return spectral_penalty(x, axes, self._counted(stack), self.reduction)
 
     def _stacked(self, stack: Stack) -> Tensor:
         parameters: list[Tensor] = [self._module[0].get_parameter(name) for name in stack.names]

@@ -90,9 +90,11 @@ def _recur(
     lengths: Tensor | None,
     initial: Sequence[Tensor | None],
     make: Callable[[int, Tensor, Tensor], Cell],
-    input_bias: Callable[[int, Tensor], Tensor],
 ) -> Any:
-    """All directions of a layer, in the layout that the node asks for."""
+    """All directions of a layer, in the layout that the node asks for.
+
+    `make` gives the cell of a direction from its recurrent weights and the recurrent half of its bias.
+    """
     batch_first = bool(step.get("layout", 0))
     if batch_first:
         x = x.transpose(0, 1)
@@ -102,10 +104,10 @@ def _recur(
     direction = step.get("direction", "forward")
     outputs, finals = [], []
     for d in range(w.shape[0]):
-        bias = x.new_zeros(2 * w.shape[1]) if b is None else b[d]
-        projected = x @ w[d].T + input_bias(d, bias)
+        bias, shift = (x.new_zeros(2 * w.shape[1]) if b is None else b[d]).chunk(2)
+        projected = x @ w[d].T + bias
         states = tuple(zero if s is None else s[d] for s in initial)
-        y, last = _run(projected, states, lengths, d == 1 or direction == "reverse", make(d, r[d], bias))
+        y, last = _run(projected, states, lengths, d == 1 or direction == "reverse", make(d, r[d], shift))
         outputs.append(y)
         finals.append(last)
     y = torch.stack(outputs, 1)  # [T, directions, b, h]
@@ -129,10 +131,9 @@ def lstm(
 ) -> Any:
     """Gates in the order i, o, f, c; peepholes i, o, f."""
 
-    def make(d: int, recurrence: Tensor, bias: Tensor) -> Cell:
+    def make(d: int, recurrence: Tensor, shift: Tensor) -> Cell:
         f, g, h = _activations(step, d, ("Sigmoid", "Tanh", "Tanh"))
         pi, po, pf = (None, None, None) if p is None else p[d].chunk(3)
-        shift = bias[len(bias) // 2 :]
 
         def cell(gates: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             hidden, c = states
@@ -148,7 +149,7 @@ def lstm(
 
         return cell
 
-    return _recur(step, x, w, r, b, lengths, (h0, c0), make, lambda d, bias: bias[: len(bias) // 2])
+    return _recur(step, x, w, r, b, lengths, (h0, c0), make)
 
 
 @operator("GRU")
@@ -163,10 +164,9 @@ def gru(
 ) -> Any:
     """Gates in the order z, r, h."""
 
-    def make(d: int, recurrence: Tensor, bias: Tensor) -> Cell:
+    def make(d: int, recurrence: Tensor, shift: Tensor) -> Cell:
         f, g = _activations(step, d, ("Sigmoid", "Tanh"))
         size = recurrence.shape[-1]
-        shift = bias[len(bias) // 2 :]
 
         def cell(gates: Tensor, states: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
             (hidden,) = states
@@ -181,7 +181,7 @@ def gru(
 
         return cell
 
-    return _recur(step, x, w, r, b, lengths, (h0,), make, lambda d, bias: bias[: len(bias) // 2])
+    return _recur(step, x, w, r, b, lengths, (h0,), make)
 
 
 @operator("RNN")
@@ -196,9 +196,8 @@ def rnn(
 ) -> Any:
     """h = f(x W' + h R' + b)."""
 
-    def make(d: int, recurrence: Tensor, bias: Tensor) -> Cell:
+    def make(d: int, recurrence: Tensor, shift: Tensor) -> Cell:
         (f,) = _activations(step, d, ("Tanh",))
-        shift = bias[len(bias) // 2 :]
         return lambda gates, states: (f(_clipped(step, gates + states[0] @ recurrence.T + shift)),)
 
-    return _recur(step, x, w, r, b, lengths, (h0,), make, lambda d, bias: bias[: len(bias) // 2])
+    return _recur(step, x, w, r, b, lengths, (h0,), make)
