@@ -15,7 +15,8 @@ from onnx import TensorProto, helper
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from front_onnx.write.model_writer import ModelWriter  # noqa: E402
+from front_onnx.store.atomic import atomic_write  # noqa: E402
+from front_onnx.store.model_writer import ModelWriter  # noqa: E402
 
 __all__ = ["VOCABULARY", "Bert", "measured_resize", "write_bert"]
 
@@ -141,7 +142,8 @@ def write_bert(path: Path, bert: Bert, *, external: bool = False) -> None:
     """Random weights, gains of 1, biases of 0, written one by one; BERT-base has 109 million, 438 MB."""
     rng = np.random.default_rng(0)
     model = bert.model()
-    with ModelWriter(model, path, external=external, pending=set(bert.shapes)) as writer:
+    pending = set(bert.shapes)
+    with atomic_write(path) as staged, ModelWriter(model, staged, external=external, pending=pending) as writer:
         for name, shape in bert.shapes.items():
             if name.endswith("bias"):
                 values = np.zeros(shape, np.float32)

@@ -27,12 +27,12 @@ from front_onnx.steps import (
     refuse_too_large,
     several,
     silent,
-    staged,
     to_graphsurgeon,
 )
+from front_onnx.store.atomic import atomic_write
+from front_onnx.store.model_writer import ModelWriter, ProtoWriter
 from front_onnx.transform.weights import fill
 from front_onnx.understand.structure import Structure, find_structure
-from front_onnx.write.model_writer import ModelWriter, ProtoWriter
 from front_onnx.write.rewrite import rewrite
 from front_onnx.write.verify import verify
 
@@ -126,6 +126,7 @@ def resize(
     started = time.perf_counter()
     request = Request(depth, width, width_mult, heads, head_dim, dims or {}, ratio, scale, several(freeze), round_to)
     source = read_any(model)
+    refuse_overwriting(source, None if output is None else Path(output))
     progress("understand", 0, 1)
     plan = plan_for(Graph(source), several(block), several(residual), request)
     graph = plan.structure.graph
@@ -148,13 +149,12 @@ def resize(
         return check_result(source, result, seed)
 
     if target is not None:
-        with staged(target) as place:
-            with ModelWriter(
-                rewritten.proto, place, external=source.external, pending=set(rewritten.pending)
-            ) as writer:
+        with atomic_write(target, read=source.files) as staged:
+            pending = set(rewritten.pending)
+            with ModelWriter(rewritten.proto, staged, external=source.external, pending=pending) as writer:
                 fill(graph, rewritten.pending, writer.put, tell)
             seconds = time.perf_counter() - started
-            checked = check(place)
+            checked = check(staged.path)
         size = read_model(target).size
         return Result(plan, rewritten.proto, target, None, checked, seconds, size)
     memory = ProtoWriter(rewritten.proto, set(rewritten.pending))

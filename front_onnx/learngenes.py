@@ -35,9 +35,9 @@ from front_onnx.steps import (
     refuse_overwriting,
     several,
     silent,
-    staged,
 )
-from front_onnx.write.replace import write_with
+from front_onnx.store.atomic import atomic_write
+from front_onnx.store.replace import write_with
 from front_onnx.write.rewrite import rewrite
 from front_onnx.write.unshare import unshared
 from front_onnx.write.verify import verify
@@ -104,8 +104,8 @@ def extract(
     gene = cut_out(plan, rewritten, band, lambda done, total: progress("transform", done, total))
     by_hand = {"block": list(several(block)), "residual": list(several(residual))}
     gene = Gene(gene.template, gene.stacks, gene.values, gene.arrays, {**gene.about, **by_hand})
-    with staged(target) as place:
-        write_gene(gene, place)
+    with atomic_write(target, read=source.files) as staged:
+        write_gene(gene, staged)
     return Extracted(gene, target, target.stat().st_size)
 
 
@@ -215,11 +215,11 @@ def init_into(
     for read in (model, goal):
         refuse_overwriting(read, place)
     checked = None
-    with staged(place) as temporary:
-        write_with(other.graph, arrays, temporary, before)
+    with atomic_write(place, read=model.files | goal.files) as staged:
+        write_with(other.graph, arrays, staged, before)
         if validate:
             progress("validate", 0, 1)
-            checked = check_result(goal, temporary, seed)
+            checked = check_result(goal, staged.path, seed)
     return Moved(done, matching.unused, arrays, place, checked)
 
 

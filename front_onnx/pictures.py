@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from front_onnx.errors import FrontError
+from front_onnx.store.atomic import atomic_write
 
 __all__ = ["check_picture", "new_figure", "save_figure"]
 
@@ -44,7 +45,9 @@ def save_figure(figure: Any, path: Path) -> None:
     Raises:
         FrontError: (exit code 2) matplotlib cannot write such a file, or not there.
     """
-    try:
-        figure.savefig(path)
-    except (ValueError, OSError) as error:
-        raise FrontError(f"--plot cannot write {path}: {error}", request=True) from None
+    with atomic_write(path) as staged:
+        try:
+            figure.savefig(staged.path)
+        except (ValueError, OSError) as error:
+            line = str(error).replace(str(staged.path), str(path))
+            raise FrontError(f"--plot cannot write {path}: {line}", request=True) from None

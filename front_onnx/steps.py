@@ -1,13 +1,11 @@
-"""What every command does around its own work: read, plan, stage what is written, check it, refuse what cannot be."""
+"""What every command does around its own work: read, plan, check what is written, refuse what cannot be."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from front_onnx.plan.planning import make_plan
 from front_onnx.plan.request import Request
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import ModelFile, read_model
+from front_onnx.store.atomic import replaceable
 from front_onnx.understand.structure import find_structure
 from front_onnx.write.separate import separate
 
@@ -35,7 +34,6 @@ __all__ = [
     "refuse_too_large",
     "several",
     "silent",
-    "staged",
     "to_graphsurgeon",
 ]
 
@@ -69,23 +67,6 @@ def plan_for(graph: Graph, block: tuple[str, ...], residual: tuple[str, ...], re
     return make_plan(find_structure(graph, block, residual), request)
 
 
-@contextlib.contextmanager
-def staged(target: Path) -> Iterator[Path]:
-    """A place beside the target to write to; what stands there is moved into place if all goes well."""
-    if target.is_dir():
-        raise FrontError(f"the output {target} is a folder", request=True)
-    if not target.parent.is_dir():
-        raise FrontError(f"the output folder {target.parent} does not exist", request=True)
-    try:
-        folder = tempfile.TemporaryDirectory(dir=target.parent, prefix=".front-onnx-")
-    except OSError as error:
-        raise FrontError(f"the output folder {target.parent} cannot be written to: {error.strerror}") from None
-    with folder as name:
-        yield Path(name) / target.name
-        for path in sorted(Path(name).iterdir(), key=lambda p: p.name == target.name):  # data before model
-            os.replace(path, target.parent / path.name)
-
-
 def check_result(source: ModelFile, result: Path | onnx.ModelProto, seed: int) -> Validation:
     """Validate a result; it is refused if it fails where the source does not.
 
@@ -102,21 +83,20 @@ def check_result(source: ModelFile, result: Path | onnx.ModelProto, seed: int) -
 
 
 def refuse_overwriting(source: ModelFile, target: Path | None) -> None:
-    """Never write over what is read.
+    """Never write over what is read: the model, its data files, whatever tensor they belong to.
 
     Raises:
-        FrontError: (exit code 2) the target is the source or one of its data files.
+        FrontError: (exit code 2) the target is one of these files, or no file can be written there.
     """
-    if target is None or source.path is None:
+    if target is None:
         return
-    folder, hint = source.path.resolve().parent, "choose another -o"
-    if target.resolve() == source.path.resolve():
-        raise FrontError("the output is the input", got=str(target), hint=hint, request=True)
-    entries = [entry for tensor in source.proto.graph.initializer for entry in tensor.external_data]
-    used = {folder / entry.value for entry in entries if entry.key == "location"}
-    for path in (target, target.parent / (target.name + ".data")):
-        if path.resolve() in {data.resolve() for data in used}:
-            raise FrontError("the output would replace the input's data", got=str(path), hint=hint, request=True)
+    real = replaceable(target)
+    for path in (real, real.with_name(f"{real.name}.data")):
+        for used in source.files:
+            if path.exists() and used.exists() and path.samefile(used):
+                own = source.path is not None and path.samefile(source.path)
+                line = "the output is the input" if own else "the output would replace the input's data"
+                raise FrontError(line, got=str(path), hint="choose another -o", request=True)
 
 
 def refuse_too_large(proto: onnx.ModelProto, target: Path | None) -> None:

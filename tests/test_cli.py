@@ -17,6 +17,7 @@ from front_onnx import api, steps
 from front_onnx.commands import main
 from front_onnx.errors import FrontError
 from front_onnx.plan.scale import SCALES
+from front_onnx.store import atomic
 
 ROOT = Path(__file__).parent.parent
 
@@ -534,7 +535,7 @@ def test_an_output_folder_that_cannot_be_written(folder: Path, monkeypatch: pyte
     def deny(*args: object, **kwargs: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(steps.tempfile, "TemporaryDirectory", deny)
+    monkeypatch.setattr(atomic.tempfile, "TemporaryDirectory", deny)
     assert "Permission denied" in refused(folder, "resize digits.onnx --depth 3", code=1)
 
 
@@ -565,7 +566,7 @@ def test_moving_into_place_fails(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     def deny(source: object, target: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(steps.os, "replace", deny)
+    monkeypatch.setattr(atomic.os, "replace", deny)
     assert "Permission denied" in refused(folder, "resize digits.onnx --depth 3", code=1)
 
 

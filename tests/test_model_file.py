@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import ml_dtypes
 import numpy as np
@@ -16,8 +17,8 @@ from onnx import TensorProto, helper, numpy_helper
 from front_onnx.errors import FrontError
 from front_onnx.read.model_file import ModelFile, read_model
 from front_onnx.read.wire import Hole, cut, splice
-from front_onnx.write import model_writer
-from front_onnx.write.model_writer import ModelWriter, ProtoWriter
+from front_onnx.store.atomic import atomic_write
+from front_onnx.store.model_writer import ModelWriter, ProtoWriter
 
 DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
 CORPUS = sorted(DATA.rglob("*.onnx"))[::3]
@@ -63,9 +64,9 @@ def saved(folder: Path, *, external: bool = False) -> Path:
     return path
 
 
-def copy(model: ModelFile, path: Path, *, external: bool, pending: set[str] | None = None) -> None:
+def copy(model: ModelFile, path: Path, *, pending: set[str] | None = None, **options: Any) -> None:
     pending = model.missing() if pending is None else pending
-    with ModelWriter(model.proto, path, external=external, pending=pending) as writer:
+    with atomic_write(path) as staged, ModelWriter(model.proto, staged, pending=pending, **options) as writer:
         for tensor in reversed(model.proto.graph.initializer):
             if tensor.name in pending:
                 writer.put(tensor.name, model.array(tensor))
@@ -188,16 +189,18 @@ def test_new_shape_and_type_replace_old_values(tmp_path: Path) -> None:
     first.dims.extend([2, 300])
     first.data_type = TensorProto.DOUBLE
     values = np.random.default_rng(1).standard_normal((2, 300))
-    with ModelWriter(skeleton, tmp_path / "o.onnx", external=False, pending={"big"}) as writer:
+    with (
+        atomic_write(tmp_path / "o.onnx") as staged,
+        ModelWriter(skeleton, staged, external=False, pending={"big"}) as writer,
+    ):
         writer.put("big", values.T.copy().T)  # not contiguous
     loaded = onnx.load(tmp_path / "o.onnx")
     np.testing.assert_array_equal(numpy_helper.to_array(loaded.graph.initializer[0]), values)
 
 
-def test_over_the_limit_goes_to_a_data_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_writer, "_LARGEST_MESSAGE", 10_000)
+def test_over_the_limit_goes_to_a_data_file(tmp_path: Path) -> None:
     model = read_model(saved(tmp_path))
-    copy(model, tmp_path / "out.onnx", external=False)
+    copy(model, tmp_path / "out.onnx", external=False, largest=10_000)
     entries = {
         tensor.name: {entry.key: entry.value for entry in tensor.external_data}
         for tensor in onnx.load(tmp_path / "out.onnx", load_external_data=False).graph.initializer
@@ -207,48 +210,6 @@ def test_over_the_limit_goes_to_a_data_file(tmp_path: Path, monkeypatch: pytest.
     assert all(entry["location"] == "out.onnx.data" for entry in entries.values())
     assert int(entries["big"]["offset"]) % 4096 == 0
     assert without_location(onnx.load(tmp_path / "out.onnx")) == small_model()
-
-
-@pytest.mark.parametrize("external", [False, True])
-def test_an_exception_leaves_what_was_there(tmp_path: Path, external: bool) -> None:
-    (tmp_path / "in").mkdir()
-    model = read_model(saved(tmp_path / "in"))
-    (tmp_path / "out.onnx").write_bytes(b"old")
-    (tmp_path / "out.onnx.data").write_bytes(b"old data")
-    for stop in (KeyboardInterrupt, ValueError):
-        with (
-            pytest.raises(stop),
-            ModelWriter(model.proto, tmp_path / "out.onnx", external=external, pending=model.missing()) as writer,
-        ):
-            writer.put("big", weights()["big"])
-            raise stop
-    with pytest.raises(FrontError, match="never given"):  # noqa: SIM117
-        with ModelWriter(model.proto, tmp_path / "out.onnx", external=external, pending=model.missing()):
-            pass
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["in", "out.onnx", "out.onnx.data"]
-    assert (tmp_path / "out.onnx").read_bytes() == b"old"
-    assert (tmp_path / "out.onnx.data").read_bytes() == b"old data"
-
-
-@pytest.mark.parametrize("existing", [False, True])
-def test_a_failed_move_brings_both_files_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, existing: bool) -> None:
-    model = read_model(small_model())
-    out = tmp_path / "out.onnx"
-    if existing:
-        out.write_bytes(b"old")
-        (tmp_path / "out.onnx.data").write_bytes(b"old data")
-    move = os.replace
-
-    def refuse(source: Path, target: Path) -> None:
-        if Path(target) == out:
-            raise PermissionError(13, "not allowed")
-        move(source, target)
-
-    monkeypatch.setattr(os, "replace", refuse)
-    with pytest.raises(FrontError, match="not allowed"):
-        copy(model, out, external=True, pending={"big"})
-    left = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    assert left == ({"out.onnx": b"old", "out.onnx.data": b"old data"} if existing else {})
 
 
 def test_in_place(tmp_path: Path) -> None:
@@ -261,7 +222,10 @@ def test_in_place(tmp_path: Path) -> None:
 
 def test_put_is_checked(tmp_path: Path) -> None:
     big = weights()["big"]
-    with ModelWriter(small_model(), tmp_path / "o.onnx", external=False, pending={"big"}) as writer:
+    with (
+        atomic_write(tmp_path / "o.onnx") as staged,
+        ModelWriter(small_model(), staged, external=False, pending={"big"}) as writer,
+    ):
         for name, array, reason in [
             ("small", weights()["small"], "not pending"),
             ("nowhere", big, "not pending"),
@@ -275,23 +239,6 @@ def test_put_is_checked(tmp_path: Path) -> None:
             writer.put("big", big)
     with pytest.raises(FrontError, match="pending name 'nowhere'"):
         ProtoWriter(small_model(), {"nowhere"})
-
-
-def test_places_that_cannot_be_written(tmp_path: Path) -> None:
-    for path, reason in [(tmp_path, "is a folder"), (tmp_path / "no" / "o.onnx", "does not exist")]:
-        with pytest.raises(FrontError, match=reason) as caught:
-            ModelWriter(small_model(), path, external=False, pending=set())
-        assert caught.value.exit_code == 2
-
-
-def test_a_full_disk_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(model_writer.ModelWriter, "_create", full)
-    with pytest.raises(FrontError, match="No space left"):  # noqa: SIM117
-        with ModelWriter(small_model(), tmp_path / "o.onnx", external=False, pending=set()):
-            pass
 
 
 @given(st.dictionaries(st.sampled_from(sorted(weights())), st.integers(0, 300)))

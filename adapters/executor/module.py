@@ -21,9 +21,10 @@ from torch import Tensor, nn
 from front_onnx.errors import FrontError
 from front_onnx.read.graph import Graph
 from front_onnx.read.tensor_data import numpy_type
-from front_onnx.steps import read_any, refuse_overwriting, staged
+from front_onnx.steps import read_any, refuse_overwriting
+from front_onnx.store.atomic import Staged, atomic_write
+from front_onnx.store.replace import made_with, write_with
 from front_onnx.understand.learned import UNREACHED, Learned, find_learned
-from front_onnx.write.replace import made_with, write_with
 from front_onnx.write.unshare import unshared
 
 __all__ = ["OnnxModule"]
@@ -229,12 +230,12 @@ class OnnxModule(nn.Module):
         """
         target = Path(path)
         refuse_overwriting(self.source, target)
-        with staged(target) as place:
-            self.write(place)
+        with atomic_write(target, read=self.source.files) as staged:
+            self.write(staged)
 
-    def write(self, place: Path) -> None:
-        """Write the model to a place that nothing else reads yet."""
-        write_with(self.graph, self.arrays(), place, self._before)
+    def write(self, output: Staged) -> None:
+        """Write the model into a staged output."""
+        write_with(self.graph, self.arrays(), output, self._before)
 
     def proto(self) -> onnx.ModelProto:
         """The model with the weights as they are now."""

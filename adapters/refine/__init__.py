@@ -33,7 +33,8 @@ from front_onnx.errors import FrontError
 from front_onnx.learngenes import Extracted, extract
 from front_onnx.pictures import check_picture
 from front_onnx.plan.request import Request
-from front_onnx.steps import check_result, plan_for, refuse_overwriting, several, staged
+from front_onnx.steps import check_result, plan_for, refuse_overwriting, several
+from front_onnx.store.atomic import atomic_write
 
 __all__ = ["LOSSES", "Refined", "Settings", "Task", "refine"]
 
@@ -127,9 +128,9 @@ def refine(
             raise _interrupted(loop) from None
         gene = None
         if processes.leads:
-            with staged(target) as place:
-                module.write(place)
-                check_result(module.source, place, chosen.seed)
+            with atomic_write(target, read=module.source.files) as staged:
+                module.write(staged)
+                check_result(module.source, staged.path, chosen.seed)
             gene = extract(target, ratio=ratio) if ratio is not None else None
             if plot is not None:
                 plot_history(history, Path(plot))

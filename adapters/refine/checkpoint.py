@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 
 from front_onnx.errors import FrontError
+from front_onnx.store.atomic import atomic_write
 
 __all__ = ["epochs_done", "load_checkpoint", "save_checkpoint"]
 
@@ -29,13 +29,12 @@ def save_checkpoint(path: Path, tensors: dict[str, Any], about: dict[str, Any]) 
     Raises:
         FrontError: it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        torch.save({"version": _VERSION, "about": json.dumps(about), **tensors}, temporary)
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
-        raise FrontError(f"the checkpoint {path} cannot be written: {error}") from None
+    with atomic_write(path) as staged:
+        try:
+            torch.save({"version": _VERSION, "about": json.dumps(about), **tensors}, staged.path)
+        except (OSError, RuntimeError) as error:
+            line = str(error).replace(str(staged.path), str(path))
+            raise FrontError(f"the checkpoint {path} cannot be written: {line}") from None
 
 
 def epochs_done(path: Path) -> tuple[int, int] | None:

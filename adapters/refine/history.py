@@ -8,6 +8,7 @@ from typing import Any
 
 from front_onnx.errors import FrontError
 from front_onnx.pictures import new_figure, save_figure
+from front_onnx.store.atomic import atomic_write
 
 __all__ = ["plot_history", "read_log", "write_log"]
 
@@ -19,10 +20,8 @@ def write_log(path: Path, run: dict[str, Any], history: list[dict[str, Any]]) ->
         FrontError: it cannot be written.
     """
     lines = [json.dumps(record) for record in ({"run": run}, *history)]
-    try:
-        path.write_text("\n".join(lines) + "\n")
-    except OSError as error:
-        raise FrontError(f"the log {path} cannot be written: {error.strerror}") from None
+    with atomic_write(path) as staged, staged.writing():
+        staged.path.write_text("\n".join(lines) + "\n")
 
 
 def read_log(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:

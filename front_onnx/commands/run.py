@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from front_onnx.commands.signals import Ended, raising_signals
 from front_onnx.errors import FrontError
 
 __all__ = ["Group"]
@@ -21,7 +22,8 @@ class Group(click.Group):
         standalone = kwargs.get("standalone_mode", True)
         kwargs["standalone_mode"] = False
         try:
-            code = super().main(*args, **kwargs)
+            with raising_signals():
+                code = super().main(*args, **kwargs)
         except click.ClickException as error:
             if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
                 error.show()  # the help is what was asked for
@@ -33,6 +35,9 @@ class Group(click.Group):
             _end(str(error), error.exit_code)
         except KeyboardInterrupt as error:
             _end(_interrupted(error), 130)
+        except Ended as ended:
+            click.echo(f"Error: ended by {ended.name}", err=True)
+            raise
         except BrokenPipeError:
             os._exit(1)
         except OSError as error:

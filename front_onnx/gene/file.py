@@ -25,6 +25,7 @@ from front_onnx.gene.basis import BANDS, as_data, from_data
 from front_onnx.gene.gene import Gene, Member, Stack
 from front_onnx.read.external_data import is_external
 from front_onnx.read.tensor_data import array_bytes, from_buffer, has_data, numpy_type, raw_length
+from front_onnx.store.atomic import Staged
 
 __all__ = ["is_gene", "read_gene", "write_gene"]
 
@@ -39,8 +40,12 @@ def is_gene(path: object) -> bool:
     return isinstance(path, str | os.PathLike) and os.fspath(path).endswith(".safetensors")
 
 
-def write_gene(gene: Gene, path: Path) -> None:
-    """Write a learngene."""
+def write_gene(gene: Gene, output: Staged) -> None:
+    """Write a learngene.
+
+    Raises:
+        FrontError: the system refuses to write.
+    """
     template = gene.template.SerializeToString(deterministic=True)
     arrays = {name: _stored(gene, name, array) for name, array in gene.arrays.items()}
     arrays["template"] = np.frombuffer(template, np.uint8)
@@ -50,10 +55,15 @@ def write_gene(gene: Gene, path: Path) -> None:
         "template": hashlib.sha256(template).hexdigest(),
         "stacks": [_stack_data(stack) for stack in gene.stacks],
     }
-    save_file(arrays, path, metadata={_KEY: json.dumps(about, sort_keys=True, separators=(",", ":"))})
-    mask = os.umask(0)  # safetensors makes files that only their owner can read
-    os.umask(mask)
-    path.chmod(0o666 & ~mask)
+    metadata = {_KEY: json.dumps(about, sort_keys=True, separators=(",", ":"))}
+    with output.writing():
+        try:
+            save_file(arrays, output.path, metadata=metadata)
+        except SafetensorError as error:
+            raise OSError(None, str(error)) from None
+        mask = os.umask(0)  # safetensors makes files that only their owner can read
+        os.umask(mask)
+        output.path.chmod(0o666 & ~mask)
 
 
 def _stored(gene: Gene, name: str, array: np.ndarray) -> np.ndarray:

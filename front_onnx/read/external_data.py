@@ -64,6 +64,11 @@ class DataFiles:
         return sum(len(data) for data in self._open.values())
 
     @property
+    def paths(self) -> list[Path]:
+        """The real paths of all data files seen so far."""
+        return list(self._open)
+
+    @property
     def maps(self) -> list[mmap.mmap]:
         """The files now mapped."""
         return [data for data in self._open.values() if isinstance(data, mmap.mmap)]

@@ -110,6 +110,13 @@ class ModelFile:
         )
 
     @property
+    def files(self) -> frozenset[Path]:
+        """The files that are read: the model and the data file of any tensor, of subgraphs and Constants too."""
+        if self.path is None:
+            return frozenset()
+        return frozenset([self.path, *(self._files.paths if self._files is not None else [])])
+
+    @property
     def size(self) -> int:
         """Bytes of the model file and its data files, or of the ModelProto."""
         if self._files is None:
@@ -160,7 +167,9 @@ class ModelFile:
 
     def edited(self, proto: onnx.ModelProto) -> ModelFile:
         """The same weights behind another graph."""
-        return ModelFile(proto, self.path, self._left, self._data)
+        other = ModelFile(proto, self.path, self._left, self._data)
+        other._files = self._files
+        return other
 
     def missing(self) -> set[str]:
         """Names of the initializers whose values are not in `proto` itself."""

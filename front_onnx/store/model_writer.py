@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
 from collections.abc import Collection
-from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
@@ -18,10 +15,11 @@ from front_onnx.errors import FrontError
 from front_onnx.read.external_data import is_external
 from front_onnx.read.tensor_data import array_bytes, raw_length
 from front_onnx.read.wire import Hole, splice
+from front_onnx.store.atomic import Staged
 
-__all__ = ["ModelWriter", "ProtoWriter"]
+__all__ = ["LARGEST_MESSAGE", "ModelWriter", "ProtoWriter"]
 
-_LARGEST_MESSAGE = (1 << 31) - 1  # protobuf's limit, in bytes
+LARGEST_MESSAGE = (1 << 31) - 1  # protobuf's limit, in bytes
 _PAGE = 4096  # data files: larger arrays start at a page, so that they can be mapped
 _TYPED = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
 
@@ -97,52 +95,46 @@ class ProtoWriter:
 
 
 class ModelWriter:
-    """Write a model file while its weights come one by one; a context manager.
+    """Write a model into a staged output while its weights come one by one; a context manager.
 
-    The file appears at its place, complete, when the block ends; if it ends with an exception nothing is left
-    behind and whatever stood there before stays.
-
-        with ModelWriter(proto, path, external=False, pending={"w"}) as writer:
+        with atomic_write(path) as staged, ModelWriter(proto, staged, external=False, pending={"w"}) as writer:
             writer.put("w", array)
 
     Args:
         proto: skeleton with final names, dims and types; copied, not changed.
-        path: the model file to write.
-        external: store pending weights in `<file name>.data` beside the model; done anyway over 2 GiB.
+        output: where to write.
+        external: store pending weights in a data file beside the model; done anyway over `largest`.
         pending: names of the initializers whose values come by `put`; all others carry their data.
+        largest: bytes that one file may have.
 
     Raises:
-        FrontError: the folder does not exist or is not writable, `path` is a folder, the disk is full; a
-            pending name is unknown or was never given.
+        FrontError: the disk is full; a pending name is unknown or was never given.
     """
 
     def __init__(
         self,
         proto: onnx.ModelProto,
-        path: str | os.PathLike[str],
+        output: Staged,
         *,
         external: bool,
         pending: Collection[str],
+        largest: int = LARGEST_MESSAGE,
     ) -> None:
-        self.path = Path(path)
-        if self.path.is_dir():
-            raise FrontError(f"the output {self.path} is a folder", request=True)
-        if not self.path.parent.is_dir():
-            raise FrontError(f"the output folder {self.path.parent} does not exist", request=True)
+        self._output = output
         self._pending = _Pending(proto, pending)
         lengths = {name: raw_length(tensor) for name, tensor in self._pending.tensors.items()}
         ordinals = self._pending.ordinals
         layout = splice(self._serialized(), {ordinals[name]: lengths[name] for name in lengths})
-        self.external = external or layout.size > _LARGEST_MESSAGE
+        self.external = external or layout.size > largest
         self._places: dict[str, Hole] = {}
         if self.external:
+            output.check_data()
             self._to_data_file(lengths)
             lengths = dict.fromkeys((name for name in lengths if name not in self._places), 0)
             layout = splice(self._serialized(), {ordinals[name]: 0 for name in lengths})
         else:
             self._places = {name: layout.holes[ordinals[name]] for name in lengths}
         self._layout = layout
-        self._temporary: dict[Path, Path] = {}  # target -> file written so far, in the order they are moved
         self._out: BinaryIO | None = None
 
     def _serialized(self) -> bytes:
@@ -162,42 +154,21 @@ class ModelWriter:
             self._places[name] = Hole(at, length)
             tensor = self._pending.tensors[name]
             tensor.data_location = TensorProto.EXTERNAL
-            for key, value in [("location", self.data_path.name), ("offset", at), ("length", length)]:
+            for key, value in [("location", self._output.data_name), ("offset", at), ("length", length)]:
                 tensor.external_data.add(key=key, value=str(value))
             at += length
 
-    @property
-    def data_path(self) -> Path:
-        """Where external weights go."""
-        return self.path.with_name(self.path.name + ".data")
-
     def __enter__(self) -> Self:
-        try:
+        with self._output.writing():
+            model = open(self._output.path, "xb")
+            self._out = model
+            for offset, piece in self._layout.pieces:
+                model.seek(offset)
+                model.write(piece)
             if self._places and self.external:
-                self._out = self._create(self.data_path)
-            model = self._create(self.path)
-            try:
-                for offset, piece in self._layout.pieces:
-                    model.seek(offset)
-                    model.write(piece)
-            finally:
-                if self._out is None:
-                    self._out = model
-                else:
-                    model.close()
-        except BaseException as error:
-            self._abandon()
-            if isinstance(error, OSError):
-                raise self._failure(error) from None
-            raise
+                model.close()
+                self._out = open(self._output.data_path, "xb")
         return self
-
-    def _create(self, target: Path) -> BinaryIO:
-        temporary = target.with_name(f".{target.name[:200]}.{secrets.token_hex(6)}.tmp")
-        # Beside the target: the same file system, and the mode that umask gives.
-        out = open(temporary, "xb")  # noqa: SIM115
-        self._temporary[target] = temporary
-        return out
 
     def put(self, name: str, array: np.ndarray) -> None:
         """Give the values of a pending initializer, once, in its shape and type; written at once.
@@ -208,60 +179,20 @@ class ModelWriter:
         if self._out is None:
             raise FrontError("ModelWriter.put outside its with block")
         raw = self._pending.take(name, array)
-        try:
+        with self._output.writing():
             if name in self._places:
                 self._out.seek(self._places[name].offset)
                 self._out.write(raw.data)
-        except OSError as error:
-            raise self._failure(error) from None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        try:
-            if kind is None:
-                self._pending.complete()
-                if self._out is not None:
-                    self._out.close()
-                self._move()
-        except OSError as problem:
-            raise self._failure(problem) from None
-        finally:
-            self._abandon()
-
-    def _move(self) -> None:
-        """Move all files into place, the data first; if a move fails, what stood there before comes back."""
-        undo: list[tuple[Path, Path | None]] = []
-        try:
-            for target, temporary in self._temporary.items():
-                last = target == self.path
-                saved = None
-                if not last and os.path.lexists(target):
-                    saved = temporary.with_suffix(".old")
-                    os.replace(target, saved)
-                undo.append((target, saved))
-                os.replace(temporary, target)
-        except BaseException:
-            for target, saved in reversed(undo):
-                if saved is not None:
-                    os.replace(saved, target)
-                elif target != self.path:
-                    target.unlink(missing_ok=True)
-            raise
-        for _, saved in undo:
-            if saved is not None:
-                saved.unlink(missing_ok=True)
-
-    def _abandon(self) -> None:
-        """Close and remove whatever was not moved."""
-        if self._out is not None:
+        out, self._out = self._out, None
+        if kind is None:
+            self._pending.complete()
+            if out is not None:
+                with self._output.writing():
+                    out.close()
+        elif out is not None:
             with contextlib.suppress(OSError):
-                self._out.close()
-            self._out = None
-        for temporary in self._temporary.values():
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
-        self._temporary = {}
-
-    def _failure(self, error: OSError) -> FrontError:
-        return FrontError(f"{self.path} cannot be written: {error.strerror or error}")
+                out.close()

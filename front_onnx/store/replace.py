@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,28 +11,29 @@ from onnx import AttributeProto, TensorProto
 from front_onnx.read.bodies import all_graphs
 from front_onnx.read.graph import Graph
 from front_onnx.read.tensor_data import array_bytes
-from front_onnx.write.model_writer import ModelWriter, ProtoWriter
+from front_onnx.store.atomic import Staged
+from front_onnx.store.model_writer import ModelWriter, ProtoWriter
 from front_onnx.write.unshare import share_again
 
 __all__ = ["made_with", "write_with"]
 
 
 def write_with(
-    graph: Graph, arrays: Mapping[str, np.ndarray], path: Path, before: Mapping[str, str] | None = None
+    graph: Graph, arrays: Mapping[str, np.ndarray], output: Staged, before: Mapping[str, str] | None = None
 ) -> None:
     """Write a graph's model with new values for constants, in their shapes and types.
 
     Args:
         graph: the model.
         arrays: values by the name of an initializer, or of what a Constant node makes.
-        path: where to write.
+        output: where to write.
         before: initializers that go again where they hold what they held: see `write/unshare.py`.
 
     Raises:
         FrontError: another shape or type.
     """
     proto, pending = _prepared(graph, arrays, before)
-    with ModelWriter(proto, path, external=graph.model.external, pending=pending) as writer:
+    with ModelWriter(proto, output, external=graph.model.external, pending=pending) as writer:
         for name in pending:
             writer.put(name, arrays[name] if name in arrays else graph.array(name))
 
