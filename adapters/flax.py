@@ -10,7 +10,7 @@ import numpy as np
 from front_onnx.adapters.transfer import Report, Source, transfer
 
 from front_onnx.check.synthetic import synthetic_inputs
-from front_onnx.errors import FrontError
+from front_onnx.errors import FrontError, RequestError
 from front_onnx.read.graph import Graph
 from front_onnx.steps import read_any
 
@@ -19,7 +19,7 @@ try:
     from flax import linen, nnx
     from jax2onnx import to_onnx
 except ImportError as error:
-    raise FrontError(f"this adapter needs {error.name}", hint="pip install flax jax jax2onnx", request=True) from None
+    raise RequestError(f"this adapter needs {error.name}", hint="pip install flax jax jax2onnx") from None
 
 __all__ = ["Report", "initialize", "load_weights"]
 
@@ -45,14 +45,14 @@ def initialize(
     inputs = list(example_inputs) if isinstance(example_inputs, Sequence) else [example_inputs]
     if isinstance(module, linen.Module):
         if variables is None:
-            raise FrontError("a linen module holds no weights", hint="variables=module.init(...)", request=True)
+            raise RequestError("a linen module holds no weights", hint="variables=module.init(...)")
 
         def bound(tree: Any) -> Callable[..., Any]:
             return lambda *args: module.apply(tree, *args)
 
         return _initialized(bound, variables, inputs, source, options)
     if not isinstance(module, nnx.Module):
-        raise FrontError("no Flax module", got=type(module).__name__, request=True)
+        raise RequestError("no Flax module", got=type(module).__name__)
     definition, state = nnx.split(module)
     found, report = _initialized(lambda tree: nnx.merge(definition, tree), state, inputs, source, options)
     nnx.update(module, found)

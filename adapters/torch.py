@@ -15,7 +15,7 @@ import onnx
 from front_onnx.adapters.transfer import Neutral, Report, Source, has_statistics, transfer
 
 from front_onnx.check.synthetic import synthetic_inputs
-from front_onnx.errors import FrontError
+from front_onnx.errors import FrontError, RequestError
 from front_onnx.gene.file import is_gene
 from front_onnx.read.graph import Graph
 from front_onnx.steps import read_any
@@ -24,7 +24,7 @@ try:
     import torch
     from torch import nn
 except ImportError:
-    raise FrontError("this adapter needs PyTorch", hint="pip install torch", request=True) from None
+    raise RequestError("this adapter needs PyTorch", hint="pip install torch") from None
 
 __all__ = ["Report", "initialize", "load_weights"]
 
@@ -59,7 +59,7 @@ def initialize(
         FrontError: the module cannot be exported, nothing matches, or the source cannot have the module's sizes.
     """
     if exporter not in ("torchscript", "dynamo"):
-        raise FrontError("no such exporter", got=exporter, wanted="torchscript or dynamo", request=True)
+        raise RequestError("no such exporter", got=exporter, wanted="torchscript or dynamo")
     held = _held(module)
     folded = not has_statistics(source)
 
@@ -96,7 +96,7 @@ def load_weights(module: nn.Module, path: Source, example_inputs: Inputs | None 
 def _made_up(module: nn.Module, path: Source) -> Inputs:
     """Inputs for `forward`: by name where its arguments have the names of the file's inputs, else in their order."""
     if is_gene(path):
-        raise FrontError("a learngene says nothing of inputs", hint="use initialize", request=True)
+        raise RequestError("a learngene says nothing of inputs", hint="use initialize")
     arrays = synthetic_inputs(Graph(read_any(path)), {})
     tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
     known = set(inspect.signature(module.forward).parameters)
@@ -196,9 +196,7 @@ def _holding(module: nn.Module, held: Mapping[str, torch.Tensor], values: Mappin
     types = {tensor.dtype for tensor in held.values()}
     training = {part: part.training for part in module.modules()}
     if types != {torch.float32}:
-        raise FrontError(
-            "the module's parameters are not float32", got=types, hint="module.float() first", request=True
-        )
+        raise RequestError("the module's parameters are not float32", got=types, hint="module.float() first")
     try:
         module.eval()
         with torch.no_grad():

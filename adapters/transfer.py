@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from front_onnx.adapters.fingerprint import Fingerprint
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import FrontError, RequestError
 from front_onnx.gene.file import is_gene, read_gene
 from front_onnx.learngenes import init_into
 from front_onnx.read.graph import Graph
@@ -91,7 +91,7 @@ def transfer(
     neutral = neutral or {}
     coded = {name: array for name, array in originals.items() if name not in neutral}
     if not coded:
-        raise FrontError("the model has no floating-point parameters", request=True)
+        raise RequestError("the model has no floating-point parameters")
     fingerprint = Fingerprint({name: array.shape for name, array in coded.items()})
     with tempfile.TemporaryDirectory(prefix="front-onnx-") as folder:
         path = Path(folder) / "target.onnx"

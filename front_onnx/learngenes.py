@@ -12,7 +12,7 @@ import numpy as np
 
 from front_onnx.api import Result, inspect, resize
 from front_onnx.check.validate import Validation
-from front_onnx.errors import FrontError
+from front_onnx.errors import FrontError, RequestError
 from front_onnx.gene.basis import BANDS
 from front_onnx.gene.expand import GeneModel
 from front_onnx.gene.extract import cut_out
@@ -84,11 +84,11 @@ def extract(
         FrontError: the model cannot be read, or the request is impossible.
     """
     if band not in BANDS:
-        raise FrontError("no such band", got=band, wanted=" or ".join(BANDS), request=True)
+        raise RequestError("no such band", got=band, wanted=" or ".join(BANDS))
     request = Request(ratio=ratio, scale=scale)
     source = read_any(model)
     if output is None and source.path is None:
-        raise FrontError("a model in memory has no place to write beside", hint="name the output", request=True)
+        raise RequestError("a model in memory has no place to write beside", hint="name the output")
     if output is None:
         assert source.path is not None
         suffix = f"-r{ratio:g}" + (f"-{band}" if band != "low" else "")
@@ -96,7 +96,7 @@ def extract(
     target = Path(output)
     refuse_overwriting(source, target)
     if not is_gene(target):
-        raise FrontError("a learngene's file ends in .safetensors", got=str(target), request=True)
+        raise RequestError("a learngene's file ends in .safetensors", got=str(target))
     progress("understand", 0, 1)
     plan = plan_for(Graph(source), several(block), several(residual), request)
     rewritten = rewrite(plan)
@@ -238,5 +238,5 @@ def spectrum(
         FrontError: the model cannot be read, or a ratio of 1, which all frequencies are.
     """
     if ratio >= 1:
-        raise FrontError("all frequencies are no low ones", got=ratio, wanted="a ratio below 1", request=True)
+        raise RequestError("all frequencies are no low ones", got=ratio, wanted="a ratio below 1")
     return spectra(plan_for(Graph(read_any(model)), several(block), several(residual), Request(ratio=ratio)))

@@ -14,7 +14,7 @@ from typing import Any
 import onnx
 
 from front_onnx.check.validate import Validation, validate_model
-from front_onnx.errors import FrontError
+from front_onnx.errors import FrontError, OutputError, RequestError
 from front_onnx.gene.file import is_gene
 from front_onnx.plan.numbers import Parted
 from front_onnx.plan.plan import Plan
@@ -73,13 +73,13 @@ def plan_for(graph: Graph, block: tuple[str, ...], residual: tuple[str, ...], re
 def staged(target: Path) -> Iterator[Path]:
     """A place beside the target to write to; what stands there is moved into place if all goes well."""
     if target.is_dir():
-        raise FrontError(f"the output {target} is a folder", request=True)
+        raise RequestError(f"the output {target} is a folder")
     if not target.parent.is_dir():
-        raise FrontError(f"the output folder {target.parent} does not exist", request=True)
+        raise RequestError(f"the output folder {target.parent} does not exist")
     try:
         folder = tempfile.TemporaryDirectory(dir=target.parent, prefix=".front-onnx-")
     except OSError as error:
-        raise FrontError(f"the output folder {target.parent} cannot be written to: {error.strerror}") from None
+        raise OutputError(f"the output folder {target.parent} cannot be written to: {error.strerror}") from None
     with folder as name:
         yield Path(name) / target.name
         for path in sorted(Path(name).iterdir(), key=lambda p: p.name == target.name):  # data before model
@@ -105,18 +105,18 @@ def refuse_overwriting(source: ModelFile, target: Path | None) -> None:
     """Never write over what is read.
 
     Raises:
-        FrontError: (exit code 2) the target is the source or one of its data files.
+        RequestError: the target is the source or one of its data files.
     """
     if target is None or source.path is None:
         return
     folder, hint = source.path.resolve().parent, "choose another -o"
     if target.resolve() == source.path.resolve():
-        raise FrontError("the output is the input", got=str(target), hint=hint, request=True)
+        raise RequestError("the output is the input", got=str(target), hint=hint)
     entries = [entry for tensor in source.proto.graph.initializer for entry in tensor.external_data]
     used = {folder / entry.value for entry in entries if entry.key == "location"}
     for path in (target, target.parent / (target.name + ".data")):
         if path.resolve() in {data.resolve() for data in used}:
-            raise FrontError("the output would replace the input's data", got=str(path), hint=hint, request=True)
+            raise RequestError("the output would replace the input's data", got=str(path), hint=hint)
 
 
 def refuse_too_large(proto: onnx.ModelProto, target: Path | None) -> None:
@@ -133,29 +133,29 @@ def refuse_too_large(proto: onnx.ModelProto, target: Path | None) -> None:
     else:
         return
     if wanted > free:
-        raise FrontError(f"the resized model has {wanted:.3g} bytes of weights, and only {free:.3g} {where}")
+        raise OutputError(f"the resized model has {wanted:.3g} bytes of weights, and only {free:.3g} {where}")
 
 
 def read_any(model: Any) -> ModelFile:
     """Read a model from a path, a ModelProto or a graphsurgeon Graph; one that is read already passes.
 
     Raises:
-        FrontError: it cannot be read.
+        RequestError: it is no model, or a learngene.
+        FileError: it cannot be read.
     """
     if isinstance(model, ModelFile):
         return model
     if is_gene(model):
-        raise FrontError("this is a learngene", got=str(model), hint="front-onnx init makes models of it", request=True)
+        raise RequestError("this is a learngene", got=str(model), hint="front-onnx init makes models of it")
     if isinstance(model, str | os.PathLike | onnx.ModelProto):
         return read_model(model)
     if type(model).__module__.startswith("onnx_graphsurgeon"):
         import onnx_graphsurgeon as gs  # slow to import, and only its own users need it
 
         return read_model(gs.export_onnx(model))
-    raise FrontError(
+    raise RequestError(
         "a model is a path, an onnx.ModelProto or an onnx_graphsurgeon.Graph",
         got=type(model).__name__,
-        request=True,
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import scipy.fft
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import DamagedError
 from front_onnx.transform.maps import AxisMap, Blocks, Chain, Dct, Keep
 
 __all__ = ["BANDS", "Band", "Basis", "Segments", "Whole", "analyse", "as_data", "basis_of", "from_data", "synthesise"]
@@ -116,7 +116,7 @@ def from_data(data: Any) -> Basis:
     """A basis read back from JSON.
 
     Raises:
-        FrontError: anything but what `as_data` writes.
+        DamagedError: anything but what `as_data` writes.
     """
     if _is_size(data):
         return Whole(data)
@@ -128,7 +128,7 @@ def from_data(data: Any) -> Basis:
         parts = tuple(map(from_data, data["segments"]))
         if parts:
             return Segments(parts)
-    raise FrontError("the learngene is damaged: an axis is described in no way that is known", got=str(data)[:60])
+    raise DamagedError("the learngene is damaged: an axis is described in no way that is known", got=str(data)[:60])
 
 
 def _is_size(data: Any) -> bool:

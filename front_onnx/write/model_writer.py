@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import FrontError, OutputError, RequestError
 from front_onnx.read.external_data import is_external
 from front_onnx.read.tensor_data import array_bytes, raw_length
 from front_onnx.read.wire import Hole, splice
@@ -126,9 +126,9 @@ class ModelWriter:
     ) -> None:
         self.path = Path(path)
         if self.path.is_dir():
-            raise FrontError(f"the output {self.path} is a folder", request=True)
+            raise RequestError(f"the output {self.path} is a folder")
         if not self.path.parent.is_dir():
-            raise FrontError(f"the output folder {self.path.parent} does not exist", request=True)
+            raise RequestError(f"the output folder {self.path.parent} does not exist")
         self._pending = _Pending(proto, pending)
         lengths = {name: raw_length(tensor) for name, tensor in self._pending.tensors.items()}
         ordinals = self._pending.ordinals
@@ -263,5 +263,5 @@ class ModelWriter:
                 temporary.unlink(missing_ok=True)
         self._temporary = {}
 
-    def _failure(self, error: OSError) -> FrontError:
-        return FrontError(f"{self.path} cannot be written: {error.strerror or error}")
+    def _failure(self, error: OSError) -> OutputError:
+        return OutputError(f"{self.path} cannot be written: {error.strerror or error}")

@@ -48,7 +48,7 @@ def rewrite(plan: Plan) -> Rewritten:
     """Carry out a plan, all but the arithmetic on weights.
 
     Raises:
-        FrontError: if a depth cannot change because something outside reads a block.
+        UnsupportedError: if a depth cannot change because something outside reads a block.
     """
     draft = Draft(plan.structure.graph)
     for number in range(len(plan.structure.chains)):
