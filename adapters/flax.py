@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from front_onnx.adapters.transfer import Report, Source, transfer
@@ -13,6 +13,7 @@ from front_onnx.check.synthetic import synthetic_inputs
 from front_onnx.errors import FrontError, RequestError
 from front_onnx.read.graph import Graph
 from front_onnx.steps import read_any
+from front_onnx.types import MatchOptions
 
 try:
     import jax
@@ -25,7 +26,7 @@ __all__ = ["Report", "initialize", "load_weights"]
 
 
 def initialize(
-    module: Any, example_inputs: Any, source: Source, *, variables: Any = None, **options: Any
+    module: Any, example_inputs: Any, source: Source, *, variables: Any = None, **options: Unpack[MatchOptions]
 ) -> tuple[Any, Report]:
     """Weights for a Flax model, at whatever size it was built, from a trained model or a learngene.
 
@@ -60,7 +61,7 @@ def initialize(
 
 
 def load_weights(
-    module: Any, path: Source, example_inputs: Any = None, *, variables: Any = None, **options: Any
+    module: Any, path: Source, example_inputs: Any = None, *, variables: Any = None, **options: Unpack[MatchOptions]
 ) -> tuple[Any, Report]:
     """Weights for a Flax model from an ONNX model of its size; inputs are made up from the file's if none are given."""
     if example_inputs is None:
@@ -69,7 +70,7 @@ def load_weights(
 
 
 def _initialized(
-    bound: Callable[[Any], Callable[..., Any]], tree: Any, inputs: list[Any], source: Source, options: Mapping[str, Any]
+    bound: Callable[[Any], Callable[..., Any]], tree: Any, inputs: list[Any], source: Source, options: MatchOptions
 ) -> tuple[Any, Report]:
     leaves, form = jax.tree_util.tree_flatten_with_path(tree)
     names = [jax.tree_util.keystr(path) for path, _ in leaves]

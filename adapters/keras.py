@@ -6,12 +6,13 @@ import contextlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 from front_onnx.adapters.transfer import Neutral, Report, Source, has_statistics, transfer
 
 from front_onnx.errors import FrontError, RequestError
+from front_onnx.types import MatchOptions
 
 try:
     import keras
@@ -23,7 +24,7 @@ except ImportError as error:
 __all__ = ["Report", "initialize", "load_weights"]
 
 
-def initialize(model: keras.Model, source: Source, **options: Any) -> Report:
+def initialize(model: keras.Model, source: Source, **options: Unpack[MatchOptions]) -> Report:
     """Set the weights of a Keras model, at whatever size it was built, from a trained model or a learngene.
 
     Args:
@@ -62,7 +63,7 @@ def initialize(model: keras.Model, source: Source, **options: Any) -> Report:
     return report
 
 
-def load_weights(model: keras.Model, path: Source, **options: Any) -> Report:
+def load_weights(model: keras.Model, path: Source, **options: Unpack[MatchOptions]) -> Report:
     """Set the weights of a Keras model from an ONNX model of its size, as `front-onnx resize` writes it."""
     return initialize(model, path, **options)
 

@@ -8,7 +8,7 @@ import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import onnx
@@ -19,6 +19,7 @@ from front_onnx.errors import FrontError, RequestError
 from front_onnx.gene.file import is_gene
 from front_onnx.read.graph import Graph
 from front_onnx.steps import read_any
+from front_onnx.types import MatchOptions
 
 try:
     import torch
@@ -38,7 +39,7 @@ def initialize(
     source: Source,
     *,
     exporter: str = "torchscript",
-    **options: Any,
+    **options: Unpack[MatchOptions],
 ) -> Report:
     """Set the parameters of a module, at whatever size it was built, from a trained model or a learngene.
 
@@ -76,13 +77,21 @@ def initialize(
     return report
 
 
-def load_weights(module: nn.Module, path: Source, example_inputs: Inputs | None = None, **options: Any) -> Report:
+def load_weights(
+    module: nn.Module,
+    path: Source,
+    example_inputs: Inputs | None = None,
+    *,
+    exporter: str = "torchscript",
+    **options: Unpack[MatchOptions],
+) -> Report:
     """Set the parameters of a module from an ONNX model of its size, as `front-onnx resize` writes it.
 
     Args:
         module: the model, built at the size of the file.
         path: the ONNX file.
         example_inputs: as for `initialize`; made up from the file's inputs if this is None.
+        exporter: as for `initialize`.
         options: as for `initialize`.
 
     Raises:
@@ -90,7 +99,7 @@ def load_weights(module: nn.Module, path: Source, example_inputs: Inputs | None 
     """
     if example_inputs is None:
         example_inputs = _made_up(module, path)
-    return initialize(module, example_inputs, path, **options)
+    return initialize(module, example_inputs, path, exporter=exporter, **options)
 
 
 def _made_up(module: nn.Module, path: Source) -> Inputs:

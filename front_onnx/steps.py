@@ -7,9 +7,9 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import onnx
 
@@ -22,12 +22,14 @@ from front_onnx.plan.planning import make_plan
 from front_onnx.plan.request import Request
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import ModelFile, read_model
+from front_onnx.types import ModelLike, Names
 from front_onnx.understand.structure import find_structure
 from front_onnx.write.separate import separate
 
+if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
+
 __all__ = [
-    "Progress",
-    "Some",
     "check_result",
     "plan_for",
     "read_any",
@@ -39,11 +41,8 @@ __all__ = [
     "to_graphsurgeon",
 ]
 
-Progress = Callable[[str, int, int], None]
-Some = str | Sequence[str] | None  # one name or several
 
-
-def several(given: Some) -> tuple[str, ...]:
+def several(given: Names | None) -> tuple[str, ...]:
     """The names in an argument that takes one or several."""
     return (given,) if isinstance(given, str) else tuple(given or ())
 
@@ -136,7 +135,7 @@ def refuse_too_large(proto: onnx.ModelProto, target: Path | None) -> None:
         raise OutputError(f"the resized model has {wanted:.3g} bytes of weights, and only {free:.3g} {where}")
 
 
-def read_any(model: Any) -> ModelFile:
+def read_any(model: ModelLike) -> ModelFile:
     """Read a model from a path, a ModelProto or a graphsurgeon Graph; one that is read already passes.
 
     Raises:
@@ -159,7 +158,7 @@ def read_any(model: Any) -> ModelFile:
     )
 
 
-def to_graphsurgeon(proto: onnx.ModelProto) -> Any:
+def to_graphsurgeon(proto: onnx.ModelProto) -> gs.Graph:
     """A ModelProto as an onnx_graphsurgeon.Graph."""
     import onnx_graphsurgeon as gs
 

@@ -22,6 +22,7 @@ from front_onnx.errors import RequestError
 from front_onnx.read.graph import Graph
 from front_onnx.read.tensor_data import numpy_type
 from front_onnx.steps import read_any, refuse_overwriting, staged
+from front_onnx.types import ModelLike
 from front_onnx.understand.learned import UNREACHED, Learned, find_learned
 from front_onnx.write.replace import made_with, write_with
 from front_onnx.write.unshare import unshared
@@ -59,7 +60,12 @@ class OnnxModule(nn.Module):
     """
 
     def __init__(
-        self, model: Any, *, train: Iterable[str] = (), freeze: Iterable[str] = (), only: Iterable[str] | None = None
+        self,
+        model: ModelLike,
+        *,
+        train: Iterable[str] = (),
+        freeze: Iterable[str] = (),
+        only: Iterable[str] | None = None,
     ) -> None:
         super().__init__()
         self.source = read_any(model)

@@ -57,7 +57,8 @@ def init_command(
     With --into weights are matched by structure and role (query, key, value, norms ...), not by name. What has no
     counterpart keeps the target's values and is listed; --map overrides: {"TARGET TENSOR": "SOURCE TENSOR" or null}.
     """
-    if (gene is None) == (source is None):
+    start = source if gene is None else gene
+    if start is None or (gene is not None and source is not None):
         raise RequestError("name one source: a learngene, or --from SOURCE.onnx")
     given = {name: value or None if name in ("block", "residual") else value for name, value in given.items()}
     if into is None:
@@ -73,7 +74,7 @@ def init_command(
         wrong = f"--{asked[0].replace('_', '-')}"
         raise RequestError(f"{wrong} says nothing with --into: the target has its sizes")
     with shown(quiet=as_json) as progress:
-        moved = init_into(gene or source, into, mapping=mapping, validate=not no_validate, progress=progress, **given)
+        moved = init_into(start, into, mapping=mapping, validate=not no_validate, progress=progress, **given)
     _tell(moved, as_json)
 
 

@@ -87,7 +87,7 @@ def analyse(x: np.ndarray, axis: int, basis: Basis) -> np.ndarray:
     if isinstance(basis, Segments):
         pieces = np.split(x, np.cumsum([part.size for part in basis.parts])[:-1], axis)
         return np.concatenate([analyse(p, axis, part) for p, part in zip(pieces, basis.parts, strict=True)], axis)
-    spectrum = scipy.fft.dct(x, axis=axis, norm="ortho")
+    spectrum: np.ndarray = scipy.fft.dct(x, axis=axis, norm="ortho")
     return spectrum[(slice(None),) * axis + (slice(basis.first, basis.first + basis.kept),)]
 
 
@@ -100,7 +100,8 @@ def synthesise(x: np.ndarray, axis: int, basis: Basis) -> np.ndarray:
         return np.concatenate([synthesise(p, axis, part) for p, part in zip(pieces, basis.parts, strict=True)], axis)
     spectrum = np.zeros((*x.shape[:axis], basis.size, *x.shape[axis + 1 :]), x.dtype)
     spectrum[(slice(None),) * axis + (slice(basis.first, basis.first + basis.kept),)] = x
-    return scipy.fft.idct(spectrum, axis=axis, norm="ortho", overwrite_x=True)
+    out: np.ndarray = scipy.fft.idct(spectrum, axis=axis, norm="ortho", overwrite_x=True)
+    return out
 
 
 def as_data(basis: Basis) -> Any:

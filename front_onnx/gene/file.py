@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import onnx
@@ -34,7 +34,7 @@ _LARGEST = 1 << 40  # numbers in one expanded stack: more is no model but an att
 _PLAIN = {np.dtype(t) for t in ("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8")}
 
 
-def is_gene(path: object) -> bool:
+def is_gene(path: object) -> TypeGuard[str | os.PathLike[str]]:
     """True if a path looks like that of a learngene."""
     return isinstance(path, str | os.PathLike) and os.fspath(path).endswith(".safetensors")
 

@@ -48,4 +48,4 @@ def by_hand(given: str | os.PathLike[str] | Mapping[str, str | None] | None) -> 
     if not fits:
         wanted = '{"TARGET TENSOR": "SOURCE TENSOR" or null}'
         raise FileError(f"{given} does not say what goes where", wanted=wanted)
-    return found
+    return dict(found)

@@ -6,7 +6,8 @@ import math
 from fractions import Fraction
 
 from front_onnx.errors import RequestError
-from front_onnx.plan.request import Request, Sizes, per_chain, per_list
+from front_onnx.plan.request import Request, per_chain, per_list
+from front_onnx.types import Sizes
 from front_onnx.understand.structure import Structure
 
 __all__ = ["head_factors"]

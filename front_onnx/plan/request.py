@@ -8,10 +8,9 @@ from fractions import Fraction
 
 from front_onnx.errors import RequestError
 from front_onnx.plan.scale import SCALES
+from front_onnx.types import Sizes
 
-__all__ = ["Request", "Sizes", "per_chain", "per_list"]
-
-Sizes = int | str | Sequence[int] | Mapping[str, int]
+__all__ = ["Request", "per_chain", "per_list"]
 
 
 @dataclass(frozen=True)

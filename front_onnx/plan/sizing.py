@@ -11,9 +11,10 @@ from fractions import Fraction
 
 from front_onnx.errors import FrontError, RequestError, UnsupportedError
 from front_onnx.plan.heads import head_factors
-from front_onnx.plan.request import Request, Sizes, per_chain, per_list
+from front_onnx.plan.request import Request, per_chain, per_list
 from front_onnx.plan.rounding import Rounding
 from front_onnx.read.graph import label
+from front_onnx.types import Sizes
 from front_onnx.understand.atoms import Atom, Axis, size_of
 from front_onnx.understand.blocks import Chain
 from front_onnx.understand.structure import Dim, Structure

@@ -138,7 +138,8 @@ def _constant_tensor(node: NodeProto) -> TensorProto | None:
     """The tensor of a Constant node, whichever attribute holds it; None for strings and sparse tensors."""
     for attr in node.attribute:
         if attr.name == "value":
-            return attr.t
+            tensor: TensorProto = attr.t
+            return tensor
         if attr.name in ("value_int", "value_ints", "value_float", "value_floats"):
             value = helper.get_attribute_value(attr)
             kind = TensorProto.INT64 if "int" in attr.name else TensorProto.FLOAT

@@ -114,7 +114,7 @@ class ModelFile:
     def size(self) -> int:
         """Bytes of the model file and its data files, or of the ModelProto."""
         if self._files is None:
-            return self.proto.ByteSize()
+            return int(self.proto.ByteSize())
         return len(self._data) + self._files.size
 
     def array(self, tensor: TensorProto) -> np.ndarray:

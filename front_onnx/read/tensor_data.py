@@ -12,7 +12,16 @@ from onnx import TensorProto, numpy_helper
 
 from front_onnx.errors import DamagedError, FrontError
 
-__all__ = ["array_bytes", "from_buffer", "has_data", "inside_array", "is_float", "numpy_type", "raw_length"]
+__all__ = [
+    "array_bytes",
+    "from_buffer",
+    "has_data",
+    "inside_array",
+    "is_float",
+    "machine_epsilon",
+    "numpy_type",
+    "raw_length",
+]
 
 # Elements that share bytes; by name because older releases of onnx lack some of them.
 _PACKED_BITS = {
@@ -46,10 +55,15 @@ def numpy_type(tensor: TensorProto) -> np.dtype:
 def is_float(dtype: np.dtype) -> bool:
     """True for real floating-point numbers, ml_dtypes' bfloat16 and float8 among them."""
     try:
-        ml_dtypes.finfo(dtype)
+        ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
     except ValueError:
         return False
     return dtype.kind != "c"
+
+
+def machine_epsilon(dtype: np.dtype) -> float:
+    """The distance from 1 to the next number of a floating-point type."""
+    return float(ml_dtypes.finfo(dtype).eps)  # type: ignore[no-untyped-call]
 
 
 def raw_length(tensor: TensorProto) -> int:
@@ -62,9 +76,9 @@ def raw_length(tensor: TensorProto) -> int:
         raise DamagedError(f"tensor {tensor.name!r} has a negative size", got=list(tensor.dims))
     if tensor.data_type == TensorProto.STRING:
         raise DamagedError(f"tensor {tensor.name!r} holds strings, which have no raw form")
-    count = math.prod(tensor.dims)
+    count = int(math.prod(tensor.dims))
     bits = _PACKED_BITS.get(tensor.data_type)
-    return count * numpy_type(tensor).itemsize if bits is None else -(-count * bits // 8)
+    return count * int(numpy_type(tensor).itemsize) if bits is None else -(-count * bits // 8)
 
 
 def has_data(tensor: TensorProto) -> bool:
