@@ -4,28 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from front_onnx.adapters.transfer import Report, Source, transfer
 
 from front_onnx.check.synthetic import synthetic_inputs
-from front_onnx.errors import FrontError
+from front_onnx.errors import FrontError, RequestError
 from front_onnx.read.graph import Graph
 from front_onnx.steps import read_any
+from front_onnx.types import MatchOptions
 
 try:
     import jax
     from flax import linen, nnx
     from jax2onnx import to_onnx
 except ImportError as error:
-    raise FrontError(f"this adapter needs {error.name}", hint="pip install flax jax jax2onnx", request=True) from None
+    raise RequestError(f"this adapter needs {error.name}", hint="pip install flax jax jax2onnx") from None
 
 __all__ = ["Report", "initialize", "load_weights"]
 
 
 def initialize(
-    module: Any, example_inputs: Any, source: Source, *, variables: Any = None, **options: Any
+    module: Any, example_inputs: Any, source: Source, *, variables: Any = None, **options: Unpack[MatchOptions]
 ) -> tuple[Any, Report]:
     """Weights for a Flax model, at whatever size it was built, from a trained model or a learngene.
 
@@ -45,14 +46,14 @@ def initialize(
     inputs = list(example_inputs) if isinstance(example_inputs, Sequence) else [example_inputs]
     if isinstance(module, linen.Module):
         if variables is None:
-            raise FrontError("a linen module holds no weights", hint="variables=module.init(...)", request=True)
+            raise RequestError("a linen module holds no weights", hint="variables=module.init(...)")
 
         def bound(tree: Any) -> Callable[..., Any]:
             return lambda *args: module.apply(tree, *args)
 
         return _initialized(bound, variables, inputs, source, options)
     if not isinstance(module, nnx.Module):
-        raise FrontError("no Flax module", got=type(module).__name__, request=True)
+        raise RequestError("no Flax module", got=type(module).__name__)
     definition, state = nnx.split(module)
     found, report = _initialized(lambda tree: nnx.merge(definition, tree), state, inputs, source, options)
     nnx.update(module, found)
@@ -60,7 +61,7 @@ def initialize(
 
 
 def load_weights(
-    module: Any, path: Source, example_inputs: Any = None, *, variables: Any = None, **options: Any
+    module: Any, path: Source, example_inputs: Any = None, *, variables: Any = None, **options: Unpack[MatchOptions]
 ) -> tuple[Any, Report]:
     """Weights for a Flax model from an ONNX model of its size; inputs are made up from the file's if none are given."""
     if example_inputs is None:
@@ -69,7 +70,7 @@ def load_weights(
 
 
 def _initialized(
-    bound: Callable[[Any], Callable[..., Any]], tree: Any, inputs: list[Any], source: Source, options: Mapping[str, Any]
+    bound: Callable[[Any], Callable[..., Any]], tree: Any, inputs: list[Any], source: Source, options: MatchOptions
 ) -> tuple[Any, Report]:
     leaves, form = jax.tree_util.tree_flatten_with_path(tree)
     names = [jax.tree_util.keystr(path) for path, _ in leaves]

@@ -6,24 +6,25 @@ import contextlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 from front_onnx.adapters.transfer import Neutral, Report, Source, has_statistics, transfer
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import FrontError, RequestError
+from front_onnx.types import MatchOptions
 
 try:
     import keras
     import tf2onnx  # noqa: F401 (what Keras exports with)
 except ImportError as error:
     hint = "pip install keras tensorflow tf2onnx"
-    raise FrontError(f"this adapter needs {error.name}", hint=hint, request=True) from None
+    raise RequestError(f"this adapter needs {error.name}", hint=hint) from None
 
 __all__ = ["Report", "initialize", "load_weights"]
 
 
-def initialize(model: keras.Model, source: Source, **options: Any) -> Report:
+def initialize(model: keras.Model, source: Source, **options: Unpack[MatchOptions]) -> Report:
     """Set the weights of a Keras model, at whatever size it was built, from a trained model or a learngene.
 
     Args:
@@ -38,14 +39,12 @@ def initialize(model: keras.Model, source: Source, **options: Any) -> Report:
         FrontError: the model cannot be exported, nothing matches, or the source cannot have the model's sizes.
     """
     if keras.backend.backend() != "tensorflow":
-        raise FrontError(
-            "Keras exports with TensorFlow", got=keras.backend.backend(), wanted="tensorflow", request=True
-        )
+        raise RequestError("Keras exports with TensorFlow", got=keras.backend.backend(), wanted="tensorflow")
     if not model.built:
-        raise FrontError("the model is not built", hint="call it once on an input", request=True)
+        raise RequestError("the model is not built", hint="call it once on an input")
     held = {v.path: v for v in model.weights if np.issubdtype(np.dtype(v.dtype), np.floating)}
     if len(held) < sum(np.issubdtype(np.dtype(v.dtype), np.floating) for v in model.weights):
-        raise FrontError("two variables have one path", hint="give layers names of their own", request=True)
+        raise RequestError("two variables have one path", hint="give layers names of their own")
     originals = {path: np.array(variable) for path, variable in held.items()}
 
     def export(values: Mapping[str, np.ndarray], path: Path) -> None:
@@ -64,7 +63,7 @@ def initialize(model: keras.Model, source: Source, **options: Any) -> Report:
     return report
 
 
-def load_weights(model: keras.Model, path: Source, **options: Any) -> Report:
+def load_weights(model: keras.Model, path: Source, **options: Unpack[MatchOptions]) -> Report:
     """Set the weights of a Keras model from an ONNX model of its size, as `front-onnx resize` writes it."""
     return initialize(model, path, **options)
 

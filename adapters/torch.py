@@ -8,23 +8,24 @@ import io
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import onnx
 from front_onnx.adapters.transfer import Neutral, Report, Source, has_statistics, transfer
 
 from front_onnx.check.synthetic import synthetic_inputs
-from front_onnx.errors import FrontError
+from front_onnx.errors import FrontError, RequestError
 from front_onnx.gene.file import is_gene
 from front_onnx.read.graph import Graph
 from front_onnx.steps import read_any
+from front_onnx.types import MatchOptions
 
 try:
     import torch
     from torch import nn
 except ImportError:
-    raise FrontError("this adapter needs PyTorch", hint="pip install torch", request=True) from None
+    raise RequestError("this adapter needs PyTorch", hint="pip install torch") from None
 
 __all__ = ["Report", "initialize", "load_weights"]
 
@@ -38,7 +39,7 @@ def initialize(
     source: Source,
     *,
     exporter: str = "torchscript",
-    **options: Any,
+    **options: Unpack[MatchOptions],
 ) -> Report:
     """Set the parameters of a module, at whatever size it was built, from a trained model or a learngene.
 
@@ -59,7 +60,7 @@ def initialize(
         FrontError: the module cannot be exported, nothing matches, or the source cannot have the module's sizes.
     """
     if exporter not in ("torchscript", "dynamo"):
-        raise FrontError("no such exporter", got=exporter, wanted="torchscript or dynamo", request=True)
+        raise RequestError("no such exporter", got=exporter, wanted="torchscript or dynamo")
     held = _held(module)
     folded = not has_statistics(source)
 
@@ -76,13 +77,21 @@ def initialize(
     return report
 
 
-def load_weights(module: nn.Module, path: Source, example_inputs: Inputs | None = None, **options: Any) -> Report:
+def load_weights(
+    module: nn.Module,
+    path: Source,
+    example_inputs: Inputs | None = None,
+    *,
+    exporter: str = "torchscript",
+    **options: Unpack[MatchOptions],
+) -> Report:
     """Set the parameters of a module from an ONNX model of its size, as `front-onnx resize` writes it.
 
     Args:
         module: the model, built at the size of the file.
         path: the ONNX file.
         example_inputs: as for `initialize`; made up from the file's inputs if this is None.
+        exporter: as for `initialize`.
         options: as for `initialize`.
 
     Raises:
@@ -90,13 +99,13 @@ def load_weights(module: nn.Module, path: Source, example_inputs: Inputs | None 
     """
     if example_inputs is None:
         example_inputs = _made_up(module, path)
-    return initialize(module, example_inputs, path, **options)
+    return initialize(module, example_inputs, path, exporter=exporter, **options)
 
 
 def _made_up(module: nn.Module, path: Source) -> Inputs:
     """Inputs for `forward`: by name where its arguments have the names of the file's inputs, else in their order."""
     if is_gene(path):
-        raise FrontError("a learngene says nothing of inputs", hint="use initialize", request=True)
+        raise RequestError("a learngene says nothing of inputs", hint="use initialize")
     arrays = synthetic_inputs(Graph(read_any(path)), {})
     tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
     known = set(inspect.signature(module.forward).parameters)
@@ -196,9 +205,7 @@ def _holding(module: nn.Module, held: Mapping[str, torch.Tensor], values: Mappin
     types = {tensor.dtype for tensor in held.values()}
     training = {part: part.training for part in module.modules()}
     if types != {torch.float32}:
-        raise FrontError(
-            "the module's parameters are not float32", got=types, hint="module.float() first", request=True
-        )
+        raise RequestError("the module's parameters are not float32", got=types, hint="module.float() first")
     try:
         module.eval()
         with torch.no_grad():

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 from front_onnx.adapters.fingerprint import Fingerprint
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import FrontError, RequestError
 from front_onnx.gene.file import is_gene, read_gene
 from front_onnx.learngenes import init_into
 from front_onnx.read.graph import Graph
 from front_onnx.steps import read_any
+from front_onnx.types import MatchOptions, PathLike
 
 __all__ = ["Neutral", "Report", "Source", "has_statistics", "transfer"]
 
-Source = str | os.PathLike[str]
+Source = PathLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ def transfer(
     originals: Mapping[str, np.ndarray],
     export: Callable[[Mapping[str, np.ndarray], Path], None],
     neutral: Mapping[str, Neutral] | None = None,
-    **options: Any,
+    **options: Unpack[MatchOptions],
 ) -> tuple[dict[str, np.ndarray], Report]:
     """New values for the parameters of a user's model.
 
@@ -91,7 +91,7 @@ def transfer(
     neutral = neutral or {}
     coded = {name: array for name, array in originals.items() if name not in neutral}
     if not coded:
-        raise FrontError("the model has no floating-point parameters", request=True)
+        raise RequestError("the model has no floating-point parameters")
     fingerprint = Fingerprint({name: array.shape for name, array in coded.items()})
     with tempfile.TemporaryDirectory(prefix="front-onnx-") as folder:
         path = Path(folder) / "target.onnx"
@@ -112,7 +112,7 @@ def _found(
     exported: Path,
     fingerprint: Fingerprint,
     originals: Mapping[str, np.ndarray],
-    options: Mapping[str, Any],
+    options: MatchOptions,
 ) -> tuple[dict[str, np.ndarray], Report]:
     graph = Graph(read_any(exported))
     moved = init_into(source, exported, output=exported.with_name("moved.onnx"), validate=False, **options)

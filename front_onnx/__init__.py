@@ -1,20 +1,66 @@
 """front-onnx: resize trained ONNX models in the frequency domain."""
 
 from front_onnx.api import Result, inspect, resize, validate
-from front_onnx.errors import FrontError
+from front_onnx.check.validate import Check, Validation
+from front_onnx.errors import (
+    DamagedError,
+    FileError,
+    FrontError,
+    OutputError,
+    RequestError,
+    UnsupportedError,
+    UntrainableError,
+)
+from front_onnx.gene.gene import Gene
+from front_onnx.gene.spectrum import AxisSpectrum, StackSpectrum
 from front_onnx.learngenes import Extracted, Moved, extract, init, init_into, spectrum
+from front_onnx.match.matching import Match
+from front_onnx.match.piece import Piece
+from front_onnx.plan.plan import Plan
 from front_onnx.plan.request import Request
+from front_onnx.read.graph import Graph
+from front_onnx.read.model_file import ModelFile, read_model
+from front_onnx.types import MatchOptions, ModelLike, Names, PathLike, Progress, ResizeOptions, Sizes
+from front_onnx.understand.blocks import Chain
+from front_onnx.understand.structure import Dim, Structure
 
 __all__ = [
+    "AxisSpectrum",
+    "Chain",
+    "Check",
+    "DamagedError",
+    "Dim",
     "Extracted",
+    "FileError",
     "FrontError",
+    "Gene",
+    "Graph",
+    "Match",
+    "MatchOptions",
+    "ModelFile",
+    "ModelLike",
     "Moved",
+    "Names",
+    "OutputError",
+    "PathLike",
+    "Piece",
+    "Plan",
+    "Progress",
     "Request",
+    "RequestError",
+    "ResizeOptions",
     "Result",
+    "Sizes",
+    "StackSpectrum",
+    "Structure",
+    "UnsupportedError",
+    "UntrainableError",
+    "Validation",
     "extract",
     "init",
     "init_into",
     "inspect",
+    "read_model",
     "resize",
     "spectrum",
     "validate",

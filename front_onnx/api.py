@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -18,8 +19,6 @@ from front_onnx.plan.request import Request
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import read_model
 from front_onnx.steps import (
-    Progress,
-    Some,
     check_result,
     plan_for,
     read_any,
@@ -32,9 +31,13 @@ from front_onnx.steps import (
 from front_onnx.store.atomic import atomic_write
 from front_onnx.store.model_writer import ModelWriter, ProtoWriter
 from front_onnx.transform.weights import fill
+from front_onnx.types import ModelLike, Names, PathLike, Progress, Sizes
 from front_onnx.understand.structure import Structure, find_structure
 from front_onnx.write.rewrite import rewrite
 from front_onnx.write.verify import verify
+
+if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
 
 __all__ = ["Result", "default_output", "inspect", "resize", "validate"]
 
@@ -56,13 +59,13 @@ class Result:
     plan: Plan
     skeleton: onnx.ModelProto
     output: Path | None
-    model: Any
+    model: onnx.ModelProto | gs.Graph | None
     validation: Validation | None
     seconds: float
     size: int
 
 
-def inspect(model: Any, *, residual: Some = None, block: Some = None) -> Structure:
+def inspect(model: ModelLike, *, residual: Names | None = None, block: Names | None = None) -> Structure:
     """Chains of blocks, named dims and what can be resized.
 
     Args:
@@ -71,27 +74,28 @@ def inspect(model: Any, *, residual: Some = None, block: Some = None) -> Structu
         block: the repeated unit of each chain by hand, "NODE..NODE", instead of what is found.
 
     Raises:
-        FrontError: the model cannot be read, or what is named by hand is not there.
+        FileError: the model cannot be read.
+        RequestError: what is named by hand is not there.
     """
     return find_structure(Graph(read_any(model)), several(block), several(residual))
 
 
 def resize(
-    model: Any,
+    model: ModelLike,
     *,
-    depth: Any = None,
-    width: Any = None,
+    depth: Sizes | None = None,
+    width: Sizes | None = None,
     width_mult: float | str | None = None,
-    heads: Any = None,
-    head_dim: Any = None,
-    dims: dict[str, int] | None = None,
-    freeze: Some = None,
+    heads: Sizes | None = None,
+    head_dim: Sizes | None = None,
+    dims: Mapping[str, int] | None = None,
+    freeze: Names | None = None,
     round_to: int | None = None,
-    residual: Some = None,
-    block: Some = None,
+    residual: Names | None = None,
+    block: Names | None = None,
     ratio: float = 1.0,
     scale: str = "auto",
-    output: str | os.PathLike[str] | None = None,
+    output: PathLike | None = None,
     dry_run: bool = False,
     validate: bool = True,
     seed: int = 0,
@@ -112,7 +116,8 @@ def resize(
         residual: the tensor, or "TENSOR:AXIS", whose axis is the residual width, instead of what is found.
         block: the repeated unit of each chain by hand, "NODE..NODE", instead of what is found.
         ratio: part of the low frequencies kept along every axis (Eq. 4).
-        scale: scale convention, see `front_onnx.scale`.
+        scale: scale convention: "auto", "ortho" (the paper's), "amp", "variance" or "fan-in", see
+            `front_onnx/plan/scale.py`.
         output: where to write. A model given by path is written to `default_output` if this is None;
             a model given in memory is returned and not written.
         dry_run: plan only.
@@ -121,7 +126,11 @@ def resize(
         progress: called with (stage, done, total).
 
     Raises:
-        FrontError: the request is impossible (exit_code 2) or the work failed (exit_code 1).
+        RequestError: a size is impossible; the message lists the nearest possible ones.
+        UnsupportedError: the model holds what cannot be carried to these sizes.
+        FileError: the model cannot be read.
+        OutputError: the result cannot be written.
+        FrontError: the result did not pass its checks, so nothing was written.
     """
     started = time.perf_counter()
     request = Request(depth, width, width_mult, heads, head_dim, dims or {}, ratio, scale, several(freeze), round_to)
@@ -166,7 +175,13 @@ def resize(
     return Result(plan, rewritten.proto, None, given, checked, seconds, proto.ByteSize())
 
 
-def validate(model: Any, *, like: Any = None, inputs: dict[str, np.ndarray] | None = None, seed: int = 0) -> Validation:
+def validate(
+    model: ModelLike,
+    *,
+    like: ModelLike | None = None,
+    inputs: Mapping[str, np.ndarray] | None = None,
+    seed: int = 0,
+) -> Validation:
     """Check a model: full checker, strict shape inference, an onnxruntime session, a run, finite outputs.
 
     Args:
@@ -174,6 +189,10 @@ def validate(model: Any, *, like: Any = None, inputs: dict[str, np.ndarray] | No
         like: a model whose interface is compared.
         inputs: arrays by input name; made up where missing.
         seed: for the inputs that are made up.
+
+    Raises:
+        FileError: the model cannot be read.
+        RequestError: given inputs do not belong to the model.
     """
     given = model if isinstance(model, str | os.PathLike) else read_any(model).proto
     reference = None if like is None else read_any(like).proto

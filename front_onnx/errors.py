@@ -1,12 +1,35 @@
-"""The one exception of the package: a refusal says where, what it met, what it wanted and what to do."""
+"""The exceptions of the package: a refusal says where, what it met, what it wanted and what to do, in one line.
+
+    FrontError              everything below, and work that failed: exit code 1
+        RequestError        what was asked is wrong, or impossible for this model: exit code 2
+        UnsupportedError    the model holds what cannot be followed or carried to other sizes: exit code 2
+            UntrainableError    it holds what cannot be trained through: exit code 1
+        FileError           a file that is missing, cannot be read or is not what it should be: exit code 2
+            DamagedError        a file that opens as what it should be and does not hold together: exit code 1
+        OutputError         the result finds no room or cannot be written: exit code 1
+
+Who tries several sizes catches `RequestError` and goes on; who walks through many files catches `FileError` and
+`UnsupportedError` as well. The class follows from who can mend it, the exit code is the class's.
+"""
 
 from __future__ import annotations
 
-__all__ = ["FrontError"]
+import copy
+from typing import ClassVar, Self
+
+__all__ = [
+    "DamagedError",
+    "FileError",
+    "FrontError",
+    "OutputError",
+    "RequestError",
+    "UnsupportedError",
+    "UntrainableError",
+]
 
 
 class FrontError(Exception):
-    """A request that cannot be carried out, told in one line.
+    """Work that cannot be done, told in one line.
 
     Args:
         message: what went wrong, in one sentence without a full stop.
@@ -15,8 +38,12 @@ class FrontError(Exception):
         got: what was found or asked for.
         wanted: what would have been right.
         hint: what the user can do about it (nearest possible sizes, an option to add).
-        request: True if the request was wrong (exit code 2), False if the work failed (exit code 1).
+
+    Attributes:
+        exit_code: what the command line ends with: 2 if something else has to be given, 1 if the work failed.
     """
+
+    exit_code: ClassVar[int] = 1
 
     def __init__(
         self,
@@ -27,17 +54,53 @@ class FrontError(Exception):
         got: object = None,
         wanted: object = None,
         hint: str | None = None,
-        request: bool = False,
     ) -> None:
-        self._given = {"message": message, "node": node, "dim": dim, "got": got, "wanted": wanted, "request": request}
         self.message, self.node, self.dim = message, node, dim
         self.got, self.wanted, self.hint = got, wanted, hint
-        self.exit_code = 2 if request else 1
-        details = [("node", node), ("dim", dim), ("got", got), ("wanted", wanted)]
-        shown = ", ".join(f"{name} {value}" for name, value in details if value is not None)
-        line = message + (f" ({shown})" if shown else "") + (f"; {hint}" if hint else "")
-        super().__init__(" ".join(line.split()))
+        super().__init__(message)
 
-    def with_hint(self, hint: str | None) -> FrontError:
-        """The same refusal with advice."""
-        return FrontError(**self._given, hint=hint)  # type: ignore[arg-type]
+    def __str__(self) -> str:
+        details = [("node", self.node), ("dim", self.dim), ("got", self.got), ("wanted", self.wanted)]
+        shown = ", ".join(f"{name} {value}" for name, value in details if value is not None)
+        line = self.message + (f" ({shown})" if shown else "") + (f"; {self.hint}" if self.hint else "")
+        return " ".join(line.split())
+
+    def with_hint(self, hint: str | None) -> Self:
+        """The same refusal, of the same class, with advice."""
+        other = copy.copy(self)
+        other.hint = hint
+        return other
+
+
+class RequestError(FrontError):
+    """What was asked is wrong, or impossible for this model: another request would do."""
+
+    exit_code = 2
+
+
+class UnsupportedError(FrontError):
+    """The model holds what cannot be followed or carried to other sizes; another export may do."""
+
+    exit_code = 2
+
+
+class UntrainableError(UnsupportedError):
+    """The model holds an operator, or a form of one, that cannot be run and trained as a module."""
+
+    exit_code = 1
+
+
+class FileError(FrontError):
+    """A file that is missing, cannot be read, or is not what it should be (no ONNX model, no learngene, no data)."""
+
+    exit_code = 2
+
+
+class DamagedError(FileError):
+    """A model or learngene that opens and does not hold together: data that are missing, or of another length."""
+
+    exit_code = 1
+
+
+class OutputError(FrontError):
+    """The result finds no room, or cannot be written."""

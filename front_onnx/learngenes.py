@@ -6,13 +6,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 
 from front_onnx.api import Result, inspect, resize
 from front_onnx.check.validate import Validation
-from front_onnx.errors import FrontError
+from front_onnx.errors import FrontError, RequestError
 from front_onnx.gene.basis import BANDS
 from front_onnx.gene.expand import GeneModel
 from front_onnx.gene.extract import cut_out
@@ -27,8 +27,6 @@ from front_onnx.plan.request import Request
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import ModelFile
 from front_onnx.steps import (
-    Progress,
-    Some,
     check_result,
     plan_for,
     read_any,
@@ -38,6 +36,7 @@ from front_onnx.steps import (
 )
 from front_onnx.store.atomic import atomic_write
 from front_onnx.store.replace import write_with
+from front_onnx.types import ModelLike, Names, PathLike, Progress, ResizeOptions
 from front_onnx.write.rewrite import rewrite
 from front_onnx.write.unshare import unshared
 from front_onnx.write.verify import verify
@@ -58,14 +57,14 @@ class Extracted:
 
 
 def extract(
-    model: Any,
+    model: ModelLike,
     *,
-    output: str | os.PathLike[str] | None = None,
+    output: PathLike | None = None,
     ratio: float = DEFAULT_RATIO,
     band: str = "low",
     scale: str = "auto",
-    residual: Some = None,
-    block: Some = None,
+    residual: Names | None = None,
+    block: Names | None = None,
     progress: Progress = silent,
 ) -> Extracted:
     """Cut a learngene out of a trained model: the low frequencies of every stack and tensor (Eq. 3 and 4).
@@ -81,14 +80,15 @@ def extract(
         progress: called with (stage, done, total).
 
     Raises:
-        FrontError: the model cannot be read, or the request is impossible.
+        FileError: the model cannot be read.
+        RequestError: the request is impossible.
     """
     if band not in BANDS:
-        raise FrontError("no such band", got=band, wanted=" or ".join(BANDS), request=True)
+        raise RequestError("no such band", got=band, wanted=" or ".join(BANDS))
     request = Request(ratio=ratio, scale=scale)
     source = read_any(model)
     if output is None and source.path is None:
-        raise FrontError("a model in memory has no place to write beside", hint="name the output", request=True)
+        raise RequestError("a model in memory has no place to write beside", hint="name the output")
     if output is None:
         assert source.path is not None
         suffix = f"-r{ratio:g}" + (f"-{band}" if band != "low" else "")
@@ -96,7 +96,7 @@ def extract(
     target = Path(output)
     refuse_overwriting(source, target)
     if not is_gene(target):
-        raise FrontError("a learngene's file ends in .safetensors", got=str(target), request=True)
+        raise RequestError("a learngene's file ends in .safetensors", got=str(target))
     progress("understand", 0, 1)
     plan = plan_for(Graph(source), several(block), several(residual), request)
     rewritten = rewrite(plan)
@@ -110,12 +110,12 @@ def extract(
 
 
 def init(
-    gene: str | os.PathLike[str],
+    gene: PathLike,
     *,
     scale: str | None = None,
-    residual: Some = None,
-    block: Some = None,
-    **options: Any,
+    residual: Names | None = None,
+    block: Names | None = None,
+    **options: Unpack[ResizeOptions],
 ) -> Result:
     """Make a model of any size of a learngene (Eq. 8). With ratio 1 it is what `resize` makes of the source.
 
@@ -127,7 +127,8 @@ def init(
         options: sizes and everything else that `resize` takes.
 
     Raises:
-        FrontError: the file is no learngene or is damaged, or the request is impossible.
+        FileError: the file is no learngene or is damaged.
+        FrontError: what `resize` raises.
     """
     found = read_gene(gene)
     return resize(
@@ -159,11 +160,11 @@ class Moved:
 
 
 def init_into(
-    source: Any,
-    target: Any,
+    source: ModelLike,
+    target: ModelLike,
     *,
-    output: str | os.PathLike[str] | None = None,
-    mapping: str | os.PathLike[str] | Mapping[str, str | None] | None = None,
+    output: PathLike | None = None,
+    mapping: PathLike | Mapping[str, str | None] | None = None,
     scale: str | None = None,
     dry_run: bool = False,
     validate: bool = True,
@@ -186,7 +187,8 @@ def init_into(
         progress: called with (stage, done, total).
 
     Raises:
-        FrontError: a model cannot be read, nothing matches, or the source cannot have the target's sizes.
+        FileError: a model cannot be read.
+        FrontError: nothing matches, or the source cannot have the target's sizes.
     """
     progress("understand", 0, 1)
     wanted = by_hand(mapping)
@@ -206,7 +208,7 @@ def init_into(
     if dry_run:
         return Moved(matching.matches, matching.unused, {}, None, None)
     progress("transform", 0, 1)
-    arrays, done = moved_weights(model, structure, matching, other, {"scale": scale or "auto"})
+    arrays, done = moved_weights(model, structure, matching, other, scale or "auto")
     place = Path(output) if output is not None else None
     if place is None and goal.path is not None:
         place = goal.path.with_name(f"{goal.path.stem}-init{goal.path.suffix or '.onnx'}")
@@ -224,7 +226,7 @@ def init_into(
 
 
 def spectrum(
-    model: Any, *, ratio: float = DEFAULT_SPECTRUM, residual: Some = None, block: Some = None
+    model: ModelLike, *, ratio: float = DEFAULT_SPECTRUM, residual: Names | None = None, block: Names | None = None
 ) -> list[StackSpectrum]:
     """How much of the energy of a model's weights is in the low frequencies, beside noise and permuted weights.
 
@@ -235,8 +237,9 @@ def spectrum(
         block: see `resize`.
 
     Raises:
-        FrontError: the model cannot be read, or a ratio of 1, which all frequencies are.
+        FileError: the model cannot be read.
+        RequestError: a ratio of 1, which all frequencies are.
     """
     if ratio >= 1:
-        raise FrontError("all frequencies are no low ones", got=ratio, wanted="a ratio below 1", request=True)
+        raise RequestError("all frequencies are no low ones", got=ratio, wanted="a ratio below 1")
     return spectra(plan_for(Graph(read_any(model)), several(block), several(residual), Request(ratio=ratio)))

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import onnx
 
 from front_onnx.check.validate import Validation, validate_model
-from front_onnx.errors import FrontError
+from front_onnx.errors import FrontError, OutputError, RequestError
 from front_onnx.gene.file import is_gene
 from front_onnx.plan.numbers import Parted
 from front_onnx.plan.plan import Plan
@@ -21,12 +20,14 @@ from front_onnx.plan.request import Request
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import ModelFile, read_model
 from front_onnx.store.atomic import replaceable
+from front_onnx.types import ModelLike, Names
 from front_onnx.understand.structure import find_structure
 from front_onnx.write.separate import separate
 
+if TYPE_CHECKING:
+    import onnx_graphsurgeon as gs
+
 __all__ = [
-    "Progress",
-    "Some",
     "check_result",
     "plan_for",
     "read_any",
@@ -37,11 +38,8 @@ __all__ = [
     "to_graphsurgeon",
 ]
 
-Progress = Callable[[str, int, int], None]
-Some = str | Sequence[str] | None  # one name or several
 
-
-def several(given: Some) -> tuple[str, ...]:
+def several(given: Names | None) -> tuple[str, ...]:
     """The names in an argument that takes one or several."""
     return (given,) if isinstance(given, str) else tuple(given or ())
 
@@ -86,7 +84,7 @@ def refuse_overwriting(source: ModelFile, target: Path | None) -> None:
     """Never write over what is read: the model, its data files, whatever tensor they belong to.
 
     Raises:
-        FrontError: (exit code 2) the target is one of these files, or no file can be written there.
+        RequestError: the target is one of these files, or no file can be written there.
     """
     if target is None:
         return
@@ -96,7 +94,7 @@ def refuse_overwriting(source: ModelFile, target: Path | None) -> None:
             if path.exists() and used.exists() and path.samefile(used):
                 own = source.path is not None and path.samefile(source.path)
                 line = "the output is the input" if own else "the output would replace the input's data"
-                raise FrontError(line, got=str(path), hint="choose another -o", request=True)
+                raise RequestError(line, got=str(path), hint="choose another -o")
 
 
 def refuse_too_large(proto: onnx.ModelProto, target: Path | None) -> None:
@@ -113,33 +111,33 @@ def refuse_too_large(proto: onnx.ModelProto, target: Path | None) -> None:
     else:
         return
     if wanted > free:
-        raise FrontError(f"the resized model has {wanted:.3g} bytes of weights, and only {free:.3g} {where}")
+        raise OutputError(f"the resized model has {wanted:.3g} bytes of weights, and only {free:.3g} {where}")
 
 
-def read_any(model: Any) -> ModelFile:
+def read_any(model: ModelLike) -> ModelFile:
     """Read a model from a path, a ModelProto or a graphsurgeon Graph; one that is read already passes.
 
     Raises:
-        FrontError: it cannot be read.
+        RequestError: it is no model, or a learngene.
+        FileError: it cannot be read.
     """
     if isinstance(model, ModelFile):
         return model
     if is_gene(model):
-        raise FrontError("this is a learngene", got=str(model), hint="front-onnx init makes models of it", request=True)
+        raise RequestError("this is a learngene", got=str(model), hint="front-onnx init makes models of it")
     if isinstance(model, str | os.PathLike | onnx.ModelProto):
         return read_model(model)
     if type(model).__module__.startswith("onnx_graphsurgeon"):
         import onnx_graphsurgeon as gs  # slow to import, and only its own users need it
 
         return read_model(gs.export_onnx(model))
-    raise FrontError(
+    raise RequestError(
         "a model is a path, an onnx.ModelProto or an onnx_graphsurgeon.Graph",
         got=type(model).__name__,
-        request=True,
     )
 
 
-def to_graphsurgeon(proto: onnx.ModelProto) -> Any:
+def to_graphsurgeon(proto: onnx.ModelProto) -> gs.Graph:
     """A ModelProto as an onnx_graphsurgeon.Graph."""
     import onnx_graphsurgeon as gs
 

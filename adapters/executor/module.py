@@ -18,12 +18,13 @@ from front_onnx.adapters.executor.table import Step
 from front_onnx.adapters.executor.types import from_numpy, to_numpy
 from torch import Tensor, nn
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import RequestError
 from front_onnx.read.graph import Graph
 from front_onnx.read.tensor_data import numpy_type
 from front_onnx.steps import read_any, refuse_overwriting
 from front_onnx.store.atomic import Staged, atomic_write
 from front_onnx.store.replace import made_with, write_with
+from front_onnx.types import ModelLike
 from front_onnx.understand.learned import UNREACHED, Learned, find_learned
 from front_onnx.write.unshare import unshared
 
@@ -60,7 +61,12 @@ class OnnxModule(nn.Module):
     """
 
     def __init__(
-        self, model: Any, *, train: Iterable[str] = (), freeze: Iterable[str] = (), only: Iterable[str] | None = None
+        self,
+        model: ModelLike,
+        *,
+        train: Iterable[str] = (),
+        freeze: Iterable[str] = (),
+        only: Iterable[str] | None = None,
     ) -> None:
         super().__init__()
         self.source = read_any(model)
@@ -168,12 +174,12 @@ class OnnxModule(nn.Module):
         else:
             if len(args) > len(self.input_names):
                 wanted = ", ".join(self.input_names)
-                raise FrontError("more tensors than the graph has inputs", got=len(args), wanted=wanted, request=True)
+                raise RequestError("more tensors than the graph has inputs", got=len(args), wanted=wanted)
             inputs = {**dict(zip(self.input_names, args, strict=False)), **inputs}
         needed = [i.name for i in self.graph.inputs if not i.type.HasField("optional_type")]
         if not inputs.keys() <= {*self.input_names} or not {*needed} <= inputs.keys():
             got, wanted = ", ".join(inputs) or "nothing", ", ".join(self.input_names)
-            raise FrontError("these are not the graph's inputs", got=got, wanted=wanted, request=True)
+            raise RequestError("these are not the graph's inputs", got=got, wanted=wanted)
         made = self.run({name: torch.as_tensor(value) for name, value in inputs.items()})
         return dict(zip(self.output_names, made, strict=True))
 
@@ -268,7 +274,7 @@ def _chosen(learned: Learned, train: tuple[str, ...], freeze: tuple[str, ...]) -
     """What is learned after the user had a say."""
     for pattern in (*train, *freeze):
         if not any(fnmatchcase(name, pattern) for name in (*learned.names, *learned.others)):
-            raise FrontError("no float constant has a name like this", got=pattern, request=True)
+            raise RequestError("no float constant has a name like this", got=pattern)
     reachable = {n for n, why in learned.others.items() if why != UNREACHED}
     names = {*learned.names, *(n for n in reachable if any(fnmatchcase(n, p) for p in train))}
     frozen = {n for n in (*names, *learned.statistics) if any(fnmatchcase(n, p) for p in freeze)}

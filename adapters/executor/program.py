@@ -11,7 +11,7 @@ import torch
 from front_onnx.adapters.executor import operators  # noqa: F401 - fills the table
 from front_onnx.adapters.executor.table import OPERATORS, Operator, Step, attributes_of
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import FrontError, UntrainableError
 from front_onnx.read.bodies import Body
 from front_onnx.read.graph import Graph, label
 
@@ -53,7 +53,7 @@ def compile_graph(graph: Graph, held: Iterable[str]) -> Program:
     """Steps for all nodes but those that only hold a constant in `held`.
 
     Raises:
-        FrontError: an operator has no entry in the table; all of them are named, before anything is run.
+        UntrainableError: an operator has no entry in the table; all of them are named, before anything is run.
     """
     missing = missing_operators(graph)
     if missing:
@@ -61,7 +61,7 @@ def compile_graph(graph: Graph, held: Iterable[str]) -> Program:
         first = next(iter(missing.values()))[0]
         quantised = any("Quantize" in name or name.startswith("QLinear") for name in missing)
         hint = "train the float model and quantise again" if quantised else None
-        raise FrontError(f"operators that cannot be trained through: {listed}", node=first, hint=hint)
+        raise UntrainableError(f"operators that cannot be trained through: {listed}", node=first, hint=hint)
     known = set(held)
 
     def body(found: Body, inputs: Sequence[str], outputs: Sequence[str]) -> Program:

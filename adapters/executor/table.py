@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import onnx
 from torch import Tensor
@@ -20,6 +20,7 @@ from torch import Tensor
 __all__ = ["OPERATORS", "Operator", "Step", "ints", "operator"]
 
 Run = Callable[..., Any]
+RunT = TypeVar("RunT", bound=Run)
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,10 @@ OPERATORS: dict[tuple[str, str], Operator] = {}
 
 def operator(
     *names: str, domain: str = "ai.onnx", host: Sequence[int] = (), updates: Mapping[int, int] | None = None
-) -> Callable[[Run], Run]:
+) -> Callable[[RunT], RunT]:
     """Register a function for one or more operators."""
 
-    def register(run: Run) -> Run:
+    def register(run: RunT) -> RunT:
         for name in names:
             OPERATORS[domain, name] = Operator(run, frozenset(host), updates or {})
         return run

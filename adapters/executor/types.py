@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from onnx import TensorProto
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import UntrainableError
 
 __all__ = ["from_numpy", "to_numpy", "torch_type"]
 
@@ -33,12 +33,12 @@ def torch_type(data_type: int, where: str) -> torch.dtype:
     """The torch type of an ONNX element type.
 
     Raises:
-        FrontError: there is none.
+        UntrainableError: there is none.
     """
     if data_type not in _TYPES:
         known = data_type in TensorProto.DataType.values()
         name = TensorProto.DataType.Name(data_type) if known else str(data_type)
-        raise FrontError("a type that cannot be trained on", node=where, got=name)
+        raise UntrainableError("a type that cannot be trained on", node=where, got=name)
     return _TYPES[data_type]
 
 
@@ -46,7 +46,7 @@ def from_numpy(array: np.ndarray, where: str) -> torch.Tensor:
     """A copy of an array as a tensor; bfloat16 stays bfloat16.
 
     Raises:
-        FrontError: torch has no such type.
+        UntrainableError: torch has no such type.
     """
     if array.dtype == ml_dtypes.bfloat16:
         return torch.from_numpy(np.array(array).view(np.int16)).view(torch.bfloat16)
@@ -55,7 +55,7 @@ def from_numpy(array: np.ndarray, where: str) -> torch.Tensor:
     try:
         return torch.from_numpy(np.array(array, order="C"))
     except TypeError:
-        raise FrontError("a type that cannot be trained on", node=where, got=array.dtype) from None
+        raise UntrainableError("a type that cannot be trained on", node=where, got=array.dtype) from None
 
 
 def to_numpy(tensor: torch.Tensor, dtype: np.dtype) -> np.ndarray:

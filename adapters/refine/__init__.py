@@ -29,7 +29,7 @@ from front_onnx.adapters.spectral.stacks import stacks_of_plan
 from onnx import TensorProto
 
 from front_onnx.check.synthetic import index_limits
-from front_onnx.errors import FrontError
+from front_onnx.errors import RequestError
 from front_onnx.learngenes import Extracted, extract
 from front_onnx.pictures import check_picture
 from front_onnx.plan.request import Request
@@ -102,7 +102,7 @@ def refine(
         settings: see `Settings`.
 
     Raises:
-        FrontError: the model or the data cannot be used (exit code 2), or the training failed: see `Loop.run`.
+        FrontError: the model, the data or the request cannot be used, or the training failed: see `Loop.run`.
     """
     chosen, function = _chosen(settings)
     source = Path(model)
@@ -162,7 +162,7 @@ def _prepared(
 ) -> Loop:
     """All parts of the loop, with whatever is wrong told before the first step."""
     if not module.weights():
-        raise FrontError("no weights to train were found", hint="--train PATTERN names them", request=True)
+        raise RequestError("no weights to train were found", hint="--train PATTERN names them")
     read = {"batch_size": settings.batch_size, "seed": settings.seed}
     extra = frozenset(inputs_of(Path(teacher))) if teacher is not None else frozenset()
     samples = load_data(data, module.graph, extra=extra, **read)
@@ -171,7 +171,7 @@ def _prepared(
     output = settings.output_name or module.output_names[0]
     if output not in module.output_names:
         wanted = ", ".join(module.output_names)
-        raise FrontError("the graph has no such output", got=output, wanted=wanted, request=True)
+        raise RequestError("the graph has no such output", got=output, wanted=wanted)
     task = _task(module, settings, output, LABELS in first, teacher is not None, function)
     taught = None
     if teacher is not None:
@@ -201,7 +201,7 @@ def _chosen(given: dict[str, Any]) -> tuple[Settings, Callable[..., Any] | None]
     """Settings, and the loss if it was given as a function.
 
     Raises:
-        FrontError: (exit code 2) there is no such setting, or it is out of its range.
+        RequestError: there is no such setting, or it is out of its range.
     """
     for name in ("train", "freeze"):
         if name in given:
@@ -213,7 +213,7 @@ def _chosen(given: dict[str, Any]) -> tuple[Settings, Callable[..., Any] | None]
     try:
         chosen = Settings(**given)
     except TypeError as error:
-        raise FrontError(f"no such setting: {error}", request=True) from None
+        raise RequestError(f"no such setting: {error}") from None
     chosen.check()
     return chosen, function
 
@@ -222,13 +222,13 @@ def _refuse_early(target: Path, read: list[Path], ratio: float | None, plot: str
     """Whatever would fail after the last epoch fails before the first.
 
     Raises:
-        FrontError: (exit code 2) the output is a folder or a file of the run, the ratio is out of range, a picture
+        RequestError: the output is a folder or a file of the run, the ratio is out of range, a picture
             cannot be written.
     """
     if target.is_dir():
-        raise FrontError(f"the output {target} is a folder", request=True)
+        raise RequestError(f"the output {target} is a folder")
     if target.resolve() in {path.resolve() for path in read}:
-        raise FrontError("the output is a file that the run reads", got=str(target), request=True)
+        raise RequestError("the output is a file that the run reads", got=str(target))
     if ratio is not None:
         Request(ratio=ratio)
     if plot is not None:
@@ -246,32 +246,32 @@ def _task(
     """The loss on the data, or None if a teacher says all there is to say.
 
     Raises:
-        FrontError: (exit code 2) the loss needs what is not there.
+        RequestError: the loss needs what is not there.
     """
     kind = settings.loss if settings.loss in LOSSES and function is None else "callable"
     info = module.graph.value_info.get(output)
     if info is not None and info.type.tensor_type.elem_type in _WHOLE:
-        raise FrontError("an output of whole numbers has no gradient", got=output, hint="--output-name", request=True)
+        raise RequestError("an output of whole numbers has no gradient", got=output, hint="--output-name")
     if kind in ("cross-entropy", "mse") and not labelled:
         if taught:
             return None
-        raise FrontError("the data has no labels", got=settings.loss, wanted="an array called labels", request=True)
+        raise RequestError("the data has no labels", got=settings.loss, wanted="an array called labels")
     ids = None
     if kind in ("next-token", "masked-token"):
         tables = sorted(index_limits(module.graph), key=lambda name: (name != "input_ids", name))
         if not tables:
-            raise FrontError(f"{kind} needs an input of tokens, and no input indexes a table", request=True)
+            raise RequestError(f"{kind} needs an input of tokens, and no input indexes a table")
         ids = tables[0]
     if kind == "masked-token" and not labelled and settings.mask_token is None:
         hint = "--mask-token ID, or labels in the data (-100 where nothing is asked)"
-        raise FrontError("masked-token needs the id of the mask", hint=hint, request=True)
+        raise RequestError("masked-token needs the id of the mask", hint=hint)
     if (
         kind == "masked-token"
         and ids is not None
         and not 0 <= (settings.mask_token or 0) < index_limits(module.graph)[ids]
     ):
         limit = index_limits(module.graph)[ids] - 1
-        raise FrontError("the mask is no token", got=settings.mask_token, wanted=f"0 to {limit}", request=True)
+        raise RequestError("the mask is no token", got=settings.mask_token, wanted=f"0 to {limit}")
     if kind == "callable" and function is None:
         function = imported(settings.loss)
     share = settings.mask_share
@@ -286,7 +286,7 @@ def _regularizer(module: OnnxModule, settings: Settings) -> SpectralRegularizer 
         if settings.lam == 0:
             return None
         hint = "--lambda 0 trains without L_reg"
-        raise FrontError("a learngene would cut none of the weights that are trained", hint=hint, request=True)
+        raise RequestError("a learngene would cut none of the weights that are trained", hint=hint)
     return SpectralRegularizer(
         module,
         lam=settings.lam,
@@ -302,21 +302,20 @@ def _refuse_to_lose(checkpoint: Path) -> None:
     """A run that did not end is not begun again by accident."""
     done = epochs_done(checkpoint)
     if done is not None and done[0] < done[1]:
-        raise FrontError(
+        raise RequestError(
             f"{checkpoint} holds a run that did not end",
             got=f"epoch {done[0]} of {done[1]}",
             hint="--resume goes on, --restart begins anew",
-            request=True,
         )
 
 
 def _make(folder: Path, target: Path) -> None:
     if not target.parent.is_dir():
-        raise FrontError(f"the output folder {target.parent} does not exist", request=True)
+        raise RequestError(f"the output folder {target.parent} does not exist")
     try:
         folder.mkdir(exist_ok=True)
     except OSError as error:
-        raise FrontError(f"the folder {folder} cannot be made: {error.strerror}", request=True) from None
+        raise RequestError(f"the folder {folder} cannot be made: {error.strerror}") from None
 
 
 def _interrupted(loop: Loop) -> KeyboardInterrupt:

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import FrontError, RequestError
 
 __all__ = ["called", "imported", "iterated", "name_of"]
 
@@ -18,7 +18,7 @@ def imported(path: str) -> Callable[..., Any]:
     """A callable by its import path, "package.module:function"; modules of the current folder are found too.
 
     Raises:
-        FrontError: (exit code 2) there is no such module or function.
+        RequestError: there is no such module or function.
     """
     module, _, name = path.partition(":")
     if os.getcwd() not in sys.path:
@@ -26,9 +26,9 @@ def imported(path: str) -> Callable[..., Any]:
     try:
         found = getattr(importlib.import_module(module), name)
     except Exception as error:  # whatever the module does when it is imported
-        raise FrontError(f"{path} cannot be imported: {type(error).__name__}: {error}", request=True) from error
+        raise RequestError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
     if not callable(found):
-        raise FrontError(f"{path} is not callable", got=type(found).__name__, request=True)
+        raise RequestError(f"{path} is not callable", got=type(found).__name__)
     return found
 
 
@@ -60,7 +60,7 @@ def iterated(name: str, items: Any) -> Iterator[Any]:
     try:
         iterator = iter(items)
     except TypeError as error:
-        raise FrontError(f"{name} gives nothing to iterate over", got=type(items).__name__, request=True) from error
+        raise RequestError(f"{name} gives nothing to iterate over", got=type(items).__name__) from error
     while True:
         try:
             item = next(iterator)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import FileError, OutputError, RequestError
 from front_onnx.store.atomic import atomic_write
 
 __all__ = ["epochs_done", "load_checkpoint", "save_checkpoint"]
@@ -27,14 +27,14 @@ def save_checkpoint(path: Path, tensors: dict[str, Any], about: dict[str, Any]) 
         about: plain data: settings, epoch, history.
 
     Raises:
-        FrontError: it cannot be written.
+        OutputError: it cannot be written.
     """
     with atomic_write(path) as staged:
         try:
             torch.save({"version": _VERSION, "about": json.dumps(about), **tensors}, staged.path)
         except (OSError, RuntimeError) as error:
             line = str(error).replace(str(staged.path), str(path))
-            raise FrontError(f"the checkpoint {path} cannot be written: {line}") from None
+            raise OutputError(f"the checkpoint {path} cannot be written: {line}") from None
 
 
 def epochs_done(path: Path) -> tuple[int, int] | None:
@@ -57,14 +57,15 @@ def load_checkpoint(path: Path, about: dict[str, Any]) -> tuple[dict[str, Any], 
         tensors and plain data, as they were saved.
 
     Raises:
-        FrontError: (exit code 2) there is none, it is damaged, or it belongs to a run with other settings.
+        FileError: there is none, or it is damaged.
+        RequestError: it belongs to a run with other settings.
     """
     try:
         found = torch.load(path, map_location="cpu", weights_only=True)
         saved = json.loads(found.pop("about"))
         version = found.pop("version")
     except FileNotFoundError:
-        raise FrontError(f"there is no checkpoint {path} to resume from", request=True) from None
+        raise FileError(f"there is no checkpoint {path} to resume from") from None
     except (
         OSError,
         RuntimeError,
@@ -76,9 +77,9 @@ def load_checkpoint(path: Path, about: dict[str, Any]) -> tuple[dict[str, Any], 
         EOFError,
     ) as error:
         line = " ".join(str(error).split())[:120]
-        raise FrontError(f"the checkpoint {path} is damaged: {line}", request=True) from None
+        raise FileError(f"the checkpoint {path} is damaged: {line}") from None
     if version != _VERSION:
-        raise FrontError("the checkpoint is of another version", got=version, wanted=_VERSION, request=True)
+        raise FileError("the checkpoint is of another version", got=version, wanted=_VERSION)
     now, before = json.loads(json.dumps(about)), saved["run"]
     settings = {**before["settings"], **{key: now["settings"].get(key) for key in _FREE}}
     for name, old, new in [
@@ -86,5 +87,5 @@ def load_checkpoint(path: Path, about: dict[str, Any]) -> tuple[dict[str, Any], 
         *((key, before.get(key), value) for key, value in now.items() if key != "settings"),
     ]:
         if old != new:
-            raise FrontError(f"the checkpoint's run had another {name}", got=new, wanted=old, request=True)
+            raise RequestError(f"the checkpoint's run had another {name}", got=new, wanted=old)
     return found, saved

@@ -17,7 +17,7 @@ from front_onnx.adapters.refine.callables import called, imported, iterated, nam
 from onnx import helper
 
 from front_onnx.check.synthetic import index_limits
-from front_onnx.errors import FrontError
+from front_onnx.errors import FileError, FrontError, RequestError
 from front_onnx.read.graph import Graph
 
 __all__ = ["LABELS", "Arrays", "Batch", "Data", "load_data"]
@@ -118,7 +118,7 @@ class Called:
                     self.steps = len(made)
                     break
         if not self.steps or not self._first:
-            raise FrontError("the data has no batches", got=self.name, request=True)
+            raise RequestError("the data has no batches", got=self.name)
 
     def _call(self, epoch: int) -> Any:
         return called(self.name, self.function, *([epoch] if self._takes_epoch else []))
@@ -153,7 +153,7 @@ class Called:
 
 def _as_arrays(batch: Any, name: str) -> Batch:
     if not isinstance(batch, Mapping):
-        raise FrontError(f"{name}: a batch is a mapping of arrays by name", got=type(batch).__name__, request=True)
+        raise RequestError(f"{name}: a batch is a mapping of arrays by name", got=type(batch).__name__)
     return {key: np.asarray(value) for key, value in batch.items()}
 
 
@@ -177,7 +177,8 @@ def load_data(
         extra: names besides the graph's inputs and `labels`.
 
     Raises:
-        FrontError: (exit code 2) it cannot be read; names, types, shapes or lengths do not fit the graph.
+        FileError: it cannot be read.
+        RequestError: names, types, shapes or lengths do not fit the graph.
     """
     fixed = _fixed_batch(graph)
     if callable(source):
@@ -192,21 +193,20 @@ def load_data(
         return _checked(Called(lambda: source, type(source).__name__), graph, extra)
     else:
         wanted = "an .npz file, arrays by name, batches, or a callable"
-        raise FrontError("data of no kind that is known", got=type(source).__name__, wanted=wanted, request=True)
+        raise RequestError("data of no kind that is known", got=type(source).__name__, wanted=wanted)
     lengths = {key: array.shape[0] if array.ndim else 0 for key, array in arrays.items()}
     if len(set(lengths.values())) != 1:
         listed = ", ".join(f"{key} {n}" for key, n in lengths.items())
-        raise FrontError(
+        raise RequestError(
             "arrays of the data have several lengths",
             got=listed or "no arrays",
             wanted="one for all samples",
-            request=True,
         )
     if min(lengths.values()) == 0:
-        raise FrontError("the data has no samples", got=name, request=True)
+        raise RequestError("the data has no samples", got=name)
     if fixed is not None and batch_size != fixed:
         hint = f"--batch-size {fixed}, or export with a dynamic batch"
-        raise FrontError("the graph has a fixed batch", got=batch_size, wanted=fixed, hint=hint, request=True)
+        raise RequestError("the graph has a fixed batch", got=batch_size, wanted=fixed, hint=hint)
     held = Arrays(arrays, batch_size, seed, train, fixed is not None, name)
     _checked(held, graph, extra)
     return _check_indices(held, graph)
@@ -217,20 +217,20 @@ def _read(path: Path) -> Batch:
         archive = np.load(path)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             hint = "numpy.savez(path, INPUT=array, labels=labels)"
-            raise FrontError(f"{path} is one array, and names are needed", hint=hint, request=True)
+            raise FileError(f"{path} is one array, and names are needed", hint=hint)
         with archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError:
-        raise FrontError(f"there is no file {path}", request=True) from None
+        raise FileError(f"there is no file {path}") from None
     except (OSError, ValueError, AttributeError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise FrontError(f"{path} is no .npz file of arrays: {error}", request=True) from None
+        raise FileError(f"{path} is no .npz file of arrays: {error}") from None
 
 
 def _checked(data: Data, graph: Graph, extra: frozenset[str]) -> Data:
     """Compare the first samples with what the graph declares.
 
     Raises:
-        FrontError: (exit code 2) a name is missing or unknown, another type, rank or size.
+        RequestError: a name is missing or unknown, another type, rank or size.
     """
     batch = data.first()
     known = {info.name: info for info in graph.inputs}
@@ -239,16 +239,16 @@ def _checked(data: Data, graph: Graph, extra: frozenset[str]) -> Data:
     if missing or unknown:
         what = f"lacks {', '.join(missing)}" if missing else f"has {', '.join(unknown)}, which is no input"
         wanted = ", ".join(known)
-        raise FrontError(f"the data {what}", got=", ".join(sorted(batch)), wanted=wanted, request=True)
+        raise RequestError(f"the data {what}", got=", ".join(sorted(batch)), wanted=wanted)
     sizes: dict[str, int] = {}
     for name, info in known.items():
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(info.type.tensor_type.elem_type))
         array = batch[name]
         if array.dtype.kind == "f" and not np.isfinite(_all(data, name)).all():
-            raise FrontError(f"input {name} holds values that are no numbers", got="nan or infinity", request=True)
+            raise RequestError(f"input {name} holds values that are no numbers", got="nan or infinity")
         if array.dtype != dtype:
             hint = f"array.astype(numpy.{dtype.name})"
-            raise FrontError(f"input {name} has another type", got=array.dtype, wanted=dtype, hint=hint, request=True)
+            raise RequestError(f"input {name} has another type", got=array.dtype, wanted=dtype, hint=hint)
         declared = graph.declared_shape(name)
         if declared is None:
             continue
@@ -259,7 +259,7 @@ def _checked(data: Data, graph: Graph, extra: frozenset[str]) -> Data:
             elif size:
                 fits = fits and sizes.setdefault(size, got) == got
         if not fits:
-            raise FrontError(f"input {name} has another shape", got=list(array.shape), wanted=declared, request=True)
+            raise RequestError(f"input {name} has another shape", got=list(array.shape), wanted=declared)
     return data
 
 
@@ -272,15 +272,13 @@ def _check_indices(data: Arrays, graph: Graph) -> Arrays:
     """Whole numbers that index tables have to lie within them.
 
     Raises:
-        FrontError: (exit code 2) one does not.
+        RequestError: one does not.
     """
     for name, limit in index_limits(graph).items():
         array = data.arrays[name]
         if array.size and (array.max() >= limit or array.min() < -limit):
             got = f"{array.min()} to {array.max()}"
-            raise FrontError(
-                f"input {name} indexes beyond its table", got=got, wanted=f"0 to {limit - 1}", request=True
-            )
+            raise RequestError(f"input {name} indexes beyond its table", got=got, wanted=f"0 to {limit - 1}")
     return data
 
 

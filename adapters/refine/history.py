@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import FileError
 from front_onnx.pictures import new_figure, save_figure
 from front_onnx.store.atomic import atomic_write
 
@@ -17,7 +17,7 @@ def write_log(path: Path, run: dict[str, Any], history: list[dict[str, Any]]) ->
     """Write the run's settings and one line for each epoch; epoch 0 is the source.
 
     Raises:
-        FrontError: it cannot be written.
+        OutputError: it cannot be written.
     """
     lines = [json.dumps(record) for record in ({"run": run}, *history)]
     with atomic_write(path) as staged, staged.writing():
@@ -28,20 +28,20 @@ def read_log(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The settings and the epochs of a log.
 
     Raises:
-        FrontError: (exit code 2) it is no such log.
+        FileError: it is no such log.
     """
     try:
         first, *rest = [json.loads(line) for line in path.read_text().splitlines() if line]
         return first["run"], rest
     except (OSError, ValueError, KeyError) as error:
-        raise FrontError(f"{path} is no log of a refinement: {error}", request=True) from None
+        raise FileError(f"{path} is no log of a refinement: {error}") from None
 
 
 def plot_history(history: list[dict[str, Any]], path: Path) -> None:
     """Loss and metric, both terms' gradient norms, and the energy in the low and the high band, over the epochs.
 
     Raises:
-        FrontError: matplotlib is not installed, or cannot write such a file.
+        RequestError: matplotlib is not installed, or cannot write such a file.
     """
     figure = new_figure(12, 3.6)
     losses, norms, energy = figure.subplots(1, 3)

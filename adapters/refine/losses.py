@@ -15,7 +15,7 @@ from front_onnx.adapters.refine.callables import called
 from torch import Tensor
 from torch.nn import functional
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import FrontError, RequestError
 
 __all__ = ["IGNORED", "LOSSES", "Loss", "Task", "distillation"]
 
@@ -125,27 +125,25 @@ class Task:
             vocabulary: how many tokens there are, for losses on tokens.
 
         Raises:
-            FrontError: (exit code 2) the output is of no use for the loss, a label is no class, no label counts.
+            RequestError: the output is of no use for the loss, a label is no class, no label counts.
         """
         if self.kind in ("mse", "callable"):
             return
         if made.dim() < 2 or (self.kind != "cross-entropy" and made.dim() != 3):
             wanted = "[batch, classes]" if self.kind == "cross-entropy" else "[batch, tokens, classes]"
             shape = list(made.shape)
-            raise FrontError(f"{self.kind} cannot read {self.output}", got=shape, wanted=wanted, request=True)
+            raise RequestError(f"{self.kind} cannot read {self.output}", got=shape, wanted=wanted)
         classes = made.shape[_class_axis(made, some)]
         if labels is None and vocabulary is not None and vocabulary > classes:
-            raise FrontError(
-                f"{self.output} has fewer classes than there are tokens", got=classes, wanted=vocabulary, request=True
-            )
+            raise RequestError(f"{self.output} has fewer classes than there are tokens", got=classes, wanted=vocabulary)
         if labels is None or labels.dtype.kind not in "iu":
             return
         counted = labels[labels != IGNORED]
         if not counted.size:
-            raise FrontError("no label counts", got=f"{IGNORED} everywhere", request=True)
+            raise RequestError("no label counts", got=f"{IGNORED} everywhere")
         if counted.max() >= classes or counted.min() < 0:
             got, wanted = f"{counted.min()} to {counted.max()}", f"0 to {classes - 1}"
-            raise FrontError("labels that are no classes of the output", got=got, wanted=wanted, request=True)
+            raise RequestError("labels that are no classes of the output", got=got, wanted=wanted)
 
     def class_axis(self, made: Tensor, batch: Mapping[str, Tensor]) -> int | None:
         """The axis of the output that holds classes; None where the task knows none."""
@@ -155,7 +153,7 @@ class Task:
 
     def _labels(self, batch: Mapping[str, Tensor]) -> Tensor:
         if "labels" not in batch:
-            raise FrontError(f"the loss {self.kind} needs an array called labels", got=", ".join(batch), request=True)
+            raise RequestError(f"the loss {self.kind} needs an array called labels", got=", ".join(batch))
         return batch["labels"]
 
     def _visible(self, batch: Mapping[str, Tensor]) -> Tensor:
@@ -175,20 +173,18 @@ def _class_axis(made: Tensor, labels: Tensor | None) -> int:
 def _classes(logits: Tensor, labels: Tensor, smoothing: float) -> Loss:
     """Cross-entropy over the last axis of logits [..., C], or the second of [B, C, ...]; labels [...]."""
     if labels.is_floating_point():
-        raise FrontError("labels of classes are whole numbers", got=labels.dtype, request=True)
+        raise RequestError("labels of classes are whole numbers", got=labels.dtype)
     logits = logits.movedim(_class_axis(logits, labels), -1)
     flat = logits.reshape(-1, logits.shape[-1])
     if labels.shape != logits.shape[:-1]:
-        raise FrontError(
-            "labels do not go with the output", got=list(labels.shape), wanted=list(logits.shape[:-1]), request=True
-        )
+        raise RequestError("labels do not go with the output", got=list(labels.shape), wanted=list(logits.shape[:-1]))
     wanted = labels.reshape(-1).to(torch.int64)
     try:
         total = functional.cross_entropy(
             flat.float(), wanted, ignore_index=IGNORED, label_smoothing=smoothing, reduction="sum"
         )
     except IndexError as error:
-        raise FrontError(f"labels that are no classes of the output: {error}", request=True) from None
+        raise RequestError(f"labels that are no classes of the output: {error}") from None
     counted = wanted != IGNORED
     count = counted.sum().float()
     hits = ((flat.argmax(-1) == wanted) & counted).sum().float()
@@ -204,14 +200,13 @@ def distillation(made: Tensor, taught: Tensor, temperature: float, axis: int | N
         axis: that of the classes; None where there are none.
 
     Raises:
-        FrontError: the outputs have different shapes.
+        RequestError: the outputs have different shapes.
     """
     if made.shape != taught.shape:
-        raise FrontError(
+        raise RequestError(
             "the teacher's output has another shape than the model's",
             got=list(taught.shape),
             wanted=list(made.shape),
-            request=True,
         )
     if axis is None:
         total = functional.mse_loss(made.float(), taught.float(), reduction="sum")

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from front_onnx.adapters.refine.data import Batch
 from torch import Tensor
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import RequestError
 
 __all__ = ["Processes", "joined"]
 
@@ -69,7 +69,7 @@ def _device(asked: str, local: int) -> torch.device:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         line = str(error).splitlines()[0][:120]
-        raise FrontError(f"there is no device {asked}: {line}", hint="--device cpu", request=True) from None
+        raise RequestError(f"there is no device {asked}: {line}", hint="--device cpu") from None
     return device
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from front_onnx.adapters.refine.losses import LOSSES
 from front_onnx.adapters.spectral.regularizer import DEFAULT_GAMMA, DEFAULT_LAMBDA, DEFAULT_REDUCTION, REDUCTIONS
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import RequestError
 
 __all__ = ["AMP", "Settings"]
 
@@ -77,7 +77,7 @@ class Settings:
         """Refuse what no refinement can be run with.
 
         Raises:
-            FrontError: (exit code 2) the first setting that is out of its range.
+            RequestError: the first setting that is out of its range.
         """
         for field in dataclasses.fields(self):
             value, kind = getattr(self, field.name), _KINDS.get(str(field.type))
@@ -85,9 +85,9 @@ class Settings:
                 isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
             ):
                 wanted = str(field.type)
-                raise FrontError(f"--{field.name} is of another type", got=repr(value), wanted=wanted, request=True)
+                raise RequestError(f"--{field.name} is of another type", got=repr(value), wanted=wanted)
             if isinstance(value, float) and not math.isfinite(value):
-                raise FrontError(f"--{field.name} is no number", got=value, request=True)
+                raise RequestError(f"--{field.name} is no number", got=value)
         ranges: list[tuple[str, bool, str]] = [
             ("lambda", 0 <= self.lam <= 1, "0 to 1"),
             ("gamma", self.gamma > 0, "more than 0"),
@@ -111,7 +111,7 @@ class Settings:
         for name, good, wanted in ranges:
             if not good:
                 value = getattr(self, {"lambda": "lam"}.get(name, name.replace("-", "_")))
-                raise FrontError(f"--{name} is out of its range", got=value, wanted=wanted, request=True)
+                raise RequestError(f"--{name} is out of its range", got=value, wanted=wanted)
 
     def as_data(self) -> dict[str, Any]:
         """As plain data."""

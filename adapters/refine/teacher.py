@@ -10,7 +10,7 @@ import torch
 from front_onnx.adapters.executor.module import OnnxModule
 from torch import Tensor
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import FrontError, RequestError
 from front_onnx.read.graph import Graph
 from front_onnx.steps import read_any
 
@@ -42,7 +42,7 @@ class Teacher:
         self.names = [info.name for info in graph.inputs]
         missing = sorted(set(self.names) - inputs)
         if missing:
-            raise FrontError("the teacher asks for inputs that the data lacks", got=", ".join(missing), request=True)
+            raise RequestError("the teacher asks for inputs that the data lacks", got=", ".join(missing))
         self.output = output if output in graph.outputs else graph.outputs[0]
         self.device = device
         self.module: OnnxModule | None = None
@@ -71,5 +71,5 @@ class Teacher:
             (made,) = self.session.run([self.output], arrays)
         except Exception as error:  # onnxruntime has exceptions of its own
             line = " ".join(str(error).split())[:300]
-            raise FrontError(f"the teacher cannot be run on the data: {line}", request=True) from error
+            raise RequestError(f"the teacher cannot be run on the data: {line}") from error
         return torch.from_numpy(made).to(self.device)

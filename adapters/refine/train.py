@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from front_onnx.check.synthetic import index_limits
-from front_onnx.errors import FrontError
+from front_onnx.errors import FrontError, RequestError
 
 __all__ = ["HALF", "Loop", "Tell"]
 
@@ -148,7 +148,7 @@ class Loop:
         self.scaler = torch.amp.GradScaler(self.processes.device.type, enabled=s.amp == "fp16")
         self.metric = self.task.metric if self.task is not None else "squared error"
         if self.settings.every > total:
-            raise FrontError("--every is more than all steps", got=self.settings.every, wanted=total, request=True)
+            raise RequestError("--every is more than all steps", got=self.settings.every, wanted=total)
         self.history: list[dict[str, Any]] = []
         self.first_loss: float | None = None
         self.norms: dict[str, float] = {}  # of both terms' gradients, at the first step of an epoch
@@ -343,7 +343,7 @@ class Loop:
         except (torch.OutOfMemoryError, MemoryError) as error:
             raise self._too_large(error) from None
         if not total.requires_grad:
-            raise FrontError("no weight has a part in the loss", got=f"output {self.output}", request=True)
+            raise RequestError("no weight has a part in the loss", got=f"output {self.output}")
 
     def _least(self) -> int:
         """As few samples as the graph takes."""

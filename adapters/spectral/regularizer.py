@@ -12,7 +12,7 @@ from front_onnx.adapters.spectral.penalty import attenuation, masked_transform, 
 from front_onnx.adapters.spectral.stacks import Stack, stacks_of_module
 from torch import Tensor, nn
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import RequestError
 
 __all__ = ["DEFAULT_GAMMA", "DEFAULT_LAMBDA", "DEFAULT_REDUCTION", "REDUCTIONS", "SpectralRegularizer"]
 
@@ -39,7 +39,7 @@ class SpectralRegularizer(nn.Module):
         options: `kernels`, `singles`, `segments` for `stacks_of_module`.
 
     Raises:
-        FrontError: no such reduction, a gamma that is not positive, or nothing to regularise.
+        RequestError: no such reduction, a gamma that is not positive, or nothing to regularise.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class SpectralRegularizer(nn.Module):
     ) -> None:
         super().__init__()
         if reduction not in REDUCTIONS:
-            raise FrontError("no such reduction", got=reduction, wanted=" or ".join(REDUCTIONS), request=True)
+            raise RequestError("no such reduction", got=reduction, wanted=" or ".join(REDUCTIONS))
         if gamma <= 0 or (gamma_depth is not None and gamma_depth <= 0) or every < 1 or not 0 <= lam <= 1:
-            raise FrontError("gamma has to be positive, lambda in 0..1, every at least 1", request=True)
+            raise RequestError("gamma has to be positive, lambda in 0..1, every at least 1")
         self.lam, self.gamma, self.gamma_depth = lam, gamma, gamma_depth
         self.reduction, self.every = reduction, every
         self.stacks = list(stacks_of_module(module, **options) if stacks is None else stacks)
         if not self.stacks:
-            raise FrontError("no weights that could be regularised were found", request=True)
+            raise RequestError("no weights that could be regularised were found")
         self._module = [module]  # in a list: not a submodule, whose parameters would be listed twice
         self.calls = 0
         self.last: Tensor | None = None  # L_reg of the last call of `total` that evaluated it

@@ -8,7 +8,7 @@ from typing import Any
 
 from front_onnx.adapters.spectral.regularizer import SpectralRegularizer
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import RequestError
 
 __all__ = ["SpectralTrainerMixin", "lightning_callback"]
 
@@ -62,7 +62,7 @@ def lightning_callback(module: Any = None, **options: Any) -> Any:
         options: the arguments of `SpectralRegularizer`.
 
     Raises:
-        FrontError: Lightning is not installed.
+        RequestError: Lightning is not installed.
     """
     base: Any = _lightning().Callback
 
@@ -84,4 +84,4 @@ def _lightning() -> Any:
     for name in ("lightning.pytorch", "pytorch_lightning"):
         if importlib.util.find_spec(name.partition(".")[0]) is not None:
             return importlib.import_module(name)
-    raise FrontError("this needs Lightning", hint="pip install lightning", request=True)
+    raise RequestError("this needs Lightning", hint="pip install lightning")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from onnx import helper
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import FrontError, RequestError
 from front_onnx.read.graph import Graph
 from front_onnx.understand.analysis import understand
 
@@ -21,12 +21,12 @@ def synthetic_inputs(graph: Graph, given: Mapping[str, np.ndarray], seed: int = 
     """One array per graph input; those given are taken as they are.
 
     Raises:
-        FrontError: (exit code 2) a given array has no input, or another type or rank.
+        RequestError: a given array has no input, or another type or rank.
     """
     known = {info.name: info for info in graph.inputs}
     for name in given:
         if name not in known and not known.keys() <= given.keys():  # labels beside all inputs do no harm
-            raise FrontError(f"the model has no input {name!r}", wanted=", ".join(known), request=True)
+            raise RequestError(f"the model has no input {name!r}", wanted=", ".join(known))
     limits = index_limits(graph)
     sizes = _symbol_sizes(graph, given, limits)
     rng = np.random.default_rng(seed)
@@ -54,13 +54,13 @@ def synthetic_inputs(graph: Graph, given: Mapping[str, np.ndarray], seed: int = 
 
 def _checked(name: str, array: np.ndarray, dtype: np.dtype, shape: list[int | str] | None) -> np.ndarray:
     if array.dtype != dtype:
-        raise FrontError(f"input {name} has another type", got=array.dtype, wanted=dtype, request=True)
+        raise RequestError(f"input {name} has another type", got=array.dtype, wanted=dtype)
     fits = shape is None or (
         len(shape) == array.ndim
         and all(not isinstance(n, int) or n == m for n, m in zip(shape, array.shape, strict=True))
     )
     if not fits:
-        raise FrontError(f"input {name} has another shape", got=list(array.shape), wanted=shape, request=True)
+        raise RequestError(f"input {name} has another shape", got=list(array.shape), wanted=shape)
     return array
 
 

@@ -12,7 +12,7 @@ from front_onnx.commands.options import BY_HAND, CHECKS, SIZES, dims, options
 from front_onnx.commands.progress import shown
 from front_onnx.commands.resize import tell
 from front_onnx.commands.tables import console, print_matches, print_validation
-from front_onnx.errors import FrontError
+from front_onnx.errors import RequestError
 from front_onnx.learngenes import Moved, init, init_into
 from front_onnx.match.describe import describe_matches
 from front_onnx.plan.scale import SCALES
@@ -57,13 +57,14 @@ def init_command(
     With --into weights are matched by structure and role (query, key, value, norms ...), not by name. What has no
     counterpart keeps the target's values and is listed; --map overrides: {"TARGET TENSOR": "SOURCE TENSOR" or null}.
     """
-    if (gene is None) == (source is None):
-        raise FrontError("name one source: a learngene, or --from SOURCE.onnx", request=True)
+    start = source if gene is None else gene
+    if start is None or (gene is not None and source is not None):
+        raise RequestError("name one source: a learngene, or --from SOURCE.onnx")
     given = {name: value or None if name in ("block", "residual") else value for name, value in given.items()}
     if into is None:
         if gene is None or mapping is not None:
             wrong = "--from" if gene is None else "--map"
-            raise FrontError(f"{wrong} goes with --into", hint="front-onnx resize resizes a model", request=True)
+            raise RequestError(f"{wrong} goes with --into", hint="front-onnx resize resizes a model")
         with shown(quiet=as_json) as progress:
             result = init(gene, dims=dims(sets), validate=not no_validate, progress=progress, **given)
         tell(result, as_json)
@@ -71,9 +72,9 @@ def init_command(
     asked = [name for name in _ONLY_SIZES if given.pop(name)] + ["set"] * bool(sets)
     if asked:
         wrong = f"--{asked[0].replace('_', '-')}"
-        raise FrontError(f"{wrong} says nothing with --into: the target has its sizes", request=True)
+        raise RequestError(f"{wrong} says nothing with --into: the target has its sizes")
     with shown(quiet=as_json) as progress:
-        moved = init_into(gene or source, into, mapping=mapping, validate=not no_validate, progress=progress, **given)
+        moved = init_into(start, into, mapping=mapping, validate=not no_validate, progress=progress, **given)
     _tell(moved, as_json)
 
 

@@ -10,7 +10,7 @@ import click
 from front_onnx.api import inspect
 from front_onnx.commands.options import BY_HAND, options
 from front_onnx.commands.tables import console, print_gene, print_spectrum, print_structure
-from front_onnx.errors import FrontError
+from front_onnx.errors import RequestError
 from front_onnx.gene.describe import describe_gene
 from front_onnx.gene.file import is_gene, read_gene
 from front_onnx.gene.plot import plot_spectra
@@ -52,7 +52,7 @@ def inspect_command(
     front-onnx inspect model-r0.5.safetensors
     """
     if plot and not audit:
-        raise FrontError("--plot shows what --spectrum finds", hint="add --spectrum", request=True)
+        raise RequestError("--plot shows what --spectrum finds", hint="add --spectrum")
     if audit:
         found = spectrum(model, ratio=ratio, residual=residual, block=block)
         about, show = describe_spectrum(found, ratio), print_spectrum

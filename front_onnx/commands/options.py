@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import RequestError
 
 __all__ = ["BY_HAND", "CHECKS", "SIZES", "dims", "options"]
 
@@ -84,14 +84,14 @@ def dims(pairs: tuple[str, ...]) -> dict[str, int]:
     """What `--set DIM=SIZE` says.
 
     Raises:
-        FrontError: (exit code 2) not of this form, or two sizes for one dim.
+        RequestError: not of this form, or two sizes for one dim.
     """
     out: dict[str, int] = {}
     for pair in pairs:
         name, _, size = pair.partition("=")
         if not name or not size.isdecimal():
-            raise FrontError("--set takes DIM=SIZE", got=pair, request=True)
+            raise RequestError("--set takes DIM=SIZE", got=pair)
         if out.get(name, int(size)) != int(size):
-            raise FrontError("--set gives one dim two sizes", dim=name, got=f"{out[name]} and {size}", request=True)
+            raise RequestError("--set gives one dim two sizes", dim=name, got=f"{out[name]} and {size}")
         out[name] = int(size)
     return out

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from front_onnx.steps import Progress
+from front_onnx.types import Progress
 
 __all__ = ["shown"]
 

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from front_onnx.commands.options import options
 from front_onnx.commands.tables import console, count, print_inlined
-from front_onnx.errors import FrontError
+from front_onnx.errors import FrontError, RequestError
 
 __all__ = ["refine_command"]
 
@@ -153,7 +153,7 @@ def refine_command(model: str, as_json: bool, output_name: str | None, **given: 
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        raise FrontError("refine needs PyTorch", hint="pip install 'front-onnx[torch]'", request=True) from None
+        raise RequestError("refine needs PyTorch", hint="pip install 'front-onnx[torch]'") from None
     leads = os.environ.get("RANK", "0") == "0"
     with _told(quiet=as_json or not leads) as tell:
         refined = refine(model, tell=tell, output_name=output_name, **given)

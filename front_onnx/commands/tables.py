@@ -75,7 +75,7 @@ def print_inlined(functions: list[str]) -> None:
 
 def _alike(dims: list[dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Dims with one stem, size and kind in one row: a stage may have an inner width in each of its layers."""
-    groups: dict[tuple, list[dict[str, Any]]] = {}
+    groups: dict[tuple[object, ...], list[dict[str, Any]]] = {}
     for dim in dims:
         key = (re.sub(r"_\d+$", "", dim["name"]), dim["size"], dim["kind"], dim["resizable"])
         groups.setdefault(key, []).append(dim)

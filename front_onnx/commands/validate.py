@@ -11,7 +11,7 @@ import numpy as np
 
 from front_onnx.api import validate
 from front_onnx.commands.tables import print_validation
-from front_onnx.errors import FrontError
+from front_onnx.errors import FileError
 from front_onnx.summary import describe_validation
 
 __all__ = ["validate_command"]
@@ -53,6 +53,6 @@ def _arrays(path: str | None) -> dict[str, np.ndarray] | None:
         with file:
             return {name: file[name] for name in file.files}
     except FileNotFoundError:
-        raise FrontError(f"there is no file {path}", request=True) from None
+        raise FileError(f"there is no file {path}") from None
     except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise FrontError(f"{path} is no .npz file: {error}", request=True) from None
+        raise FileError(f"{path} is no .npz file: {error}") from None

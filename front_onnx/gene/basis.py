@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import scipy.fft
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import DamagedError
 from front_onnx.transform.maps import AxisMap, Blocks, Chain, Dct, Keep
 
 __all__ = ["BANDS", "Band", "Basis", "Segments", "Whole", "analyse", "as_data", "basis_of", "from_data", "synthesise"]
@@ -87,7 +87,7 @@ def analyse(x: np.ndarray, axis: int, basis: Basis) -> np.ndarray:
     if isinstance(basis, Segments):
         pieces = np.split(x, np.cumsum([part.size for part in basis.parts])[:-1], axis)
         return np.concatenate([analyse(p, axis, part) for p, part in zip(pieces, basis.parts, strict=True)], axis)
-    spectrum = scipy.fft.dct(x, axis=axis, norm="ortho")
+    spectrum: np.ndarray = scipy.fft.dct(x, axis=axis, norm="ortho")
     return spectrum[(slice(None),) * axis + (slice(basis.first, basis.first + basis.kept),)]
 
 
@@ -100,7 +100,8 @@ def synthesise(x: np.ndarray, axis: int, basis: Basis) -> np.ndarray:
         return np.concatenate([synthesise(p, axis, part) for p, part in zip(pieces, basis.parts, strict=True)], axis)
     spectrum = np.zeros((*x.shape[:axis], basis.size, *x.shape[axis + 1 :]), x.dtype)
     spectrum[(slice(None),) * axis + (slice(basis.first, basis.first + basis.kept),)] = x
-    return scipy.fft.idct(spectrum, axis=axis, norm="ortho", overwrite_x=True)
+    out: np.ndarray = scipy.fft.idct(spectrum, axis=axis, norm="ortho", overwrite_x=True)
+    return out
 
 
 def as_data(basis: Basis) -> Any:
@@ -116,7 +117,7 @@ def from_data(data: Any) -> Basis:
     """A basis read back from JSON.
 
     Raises:
-        FrontError: anything but what `as_data` writes.
+        DamagedError: anything but what `as_data` writes.
     """
     if _is_size(data):
         return Whole(data)
@@ -128,7 +129,7 @@ def from_data(data: Any) -> Basis:
         parts = tuple(map(from_data, data["segments"]))
         if parts:
             return Segments(parts)
-    raise FrontError("the learngene is damaged: an axis is described in no way that is known", got=str(data)[:60])
+    raise DamagedError("the learngene is damaged: an axis is described in no way that is known", got=str(data)[:60])
 
 
 def _is_size(data: Any) -> bool:

@@ -34,7 +34,7 @@ def cut_out(plan: Plan, rewritten: Rewritten, band: str, progress: Callable[[int
     graph = plan.structure.graph
     template = onnx.ModelProto()
     template.CopyFrom(rewritten.proto)
-    groups: dict[tuple, list[tuple[Member, Resampled]]] = defaultdict(list)
+    groups: dict[tuple[object, ...], list[tuple[Member, Resampled]]] = defaultdict(list)
     whole = {}
     for name, content in rewritten.pending.items():
         if isinstance(content, Resampled):

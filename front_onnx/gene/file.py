@@ -11,7 +11,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import onnx
@@ -20,7 +20,7 @@ from onnx import TensorProto
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import DamagedError, FileError
 from front_onnx.gene.basis import BANDS, as_data, from_data
 from front_onnx.gene.gene import Gene, Member, Stack
 from front_onnx.read.external_data import is_external
@@ -35,7 +35,7 @@ _LARGEST = 1 << 40  # numbers in one expanded stack: more is no model but an att
 _PLAIN = {np.dtype(t) for t in ("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8")}
 
 
-def is_gene(path: object) -> bool:
+def is_gene(path: object) -> TypeGuard[str | os.PathLike[str]]:
     """True if a path looks like that of a learngene."""
     return isinstance(path, str | os.PathLike) and os.fspath(path).endswith(".safetensors")
 
@@ -89,36 +89,36 @@ def read_gene(path: str | os.PathLike[str]) -> Gene:
     """Read and check a learngene; coefficients are read when they are asked for.
 
     Raises:
-        FrontError: no such file, no learngene, damaged, or a template that does not belong to it.
+        FileError: no such file, or no learngene.
+        DamagedError: a learngene whose parts do not belong together.
     """
     where = Path(os.fspath(path))
     if not where.is_file():
-        raise FrontError(f"there is no file {where}", request=True)
+        raise FileError(f"there is no file {where}")
     try:
         return _read(where)
     except (SafetensorError, DecodeError, KeyError, TypeError, ValueError, RecursionError, AttributeError) as error:
         line = " ".join(str(error).split())[:200]
-        raise FrontError(f"{where} is no learngene or is damaged: {line or type(error).__name__}") from None
+        raise DamagedError(f"{where} is no learngene or is damaged: {line or type(error).__name__}") from None
 
 
 def _read(path: Path) -> Gene:
     with safe_open(path, "np") as opened:
         metadata = opened.metadata() or {}
         if _KEY not in metadata:
-            raise FrontError(f"{path} is no learngene: it has no header of front-onnx", request=True)
+            raise FileError(f"{path} is no learngene: it has no header of front-onnx")
         about = json.loads(metadata[_KEY])
         if not isinstance(about, dict) or about.get("format") != _FORMAT:
-            raise FrontError(
+            raise FileError(
                 f"{path} is a learngene of another version",
                 got=str(about.get("format") if isinstance(about, dict) else about)[:40],
                 wanted=_FORMAT,
-                request=True,
             )
         found = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 (it is no mapping)
         shapes = {name: (piece.get_dtype(), tuple(piece.get_shape())) for name, piece in found.items()}
         raw = opened.get_tensor("template").tobytes()
     if hashlib.sha256(raw).hexdigest() != about.pop("template"):
-        raise FrontError(f"{path} is damaged: its template does not belong to it")
+        raise DamagedError(f"{path} is damaged: its template does not belong to it")
     template = onnx.ModelProto.FromString(raw)
     stacks = tuple(_stack(data) for data in about.pop("stacks"))
     _check_about(about)
@@ -151,22 +151,22 @@ def _check(
     wanted = {"template"}
     for tensor in tensors.values():
         if is_external(tensor):
-            raise FrontError(f"{path} is damaged: its template reads a file", got=tensor.name)
+            raise DamagedError(f"{path} is damaged: its template reads a file", got=tensor.name)
     for stack in stacks:
         wanted.add(stack.key)
         if math.prod(stack.shape) > _LARGEST:
-            raise FrontError(f"{path} is damaged: a stack is too large to be real", got=stack.shape)
+            raise DamagedError(f"{path} is damaged: a stack is too large to be real", got=stack.shape)
         for member in stack.members:
             tensor = tensors.get(member.name)
             dims = None if tensor is None else tuple(tensor.dims)[:: -1 if member.transposed else 1]
             if dims != stack.shape[1:] or not 0 <= member.index < stack.depth.size or member.name not in empty:
-                raise FrontError(f"{path} is damaged: a stack does not fit its template", got=member.name)
+                raise DamagedError(f"{path} is damaged: a stack does not fit its template", got=member.name)
             empty.discard(member.name)
     for name in empty:
         wanted.add(f"value/{name}")
     if wanted != set(shapes):
         odd = sorted(wanted ^ set(shapes))
-        raise FrontError(f"{path} is damaged: its tensors are not those of its template", got=", ".join(odd[:3]))
+        raise DamagedError(f"{path} is damaged: its tensors are not those of its template", got=", ".join(odd[:3]))
     for stack in stacks:
         _check_shape(path, stack.key, shapes[stack.key], stack.kept, tensors[stack.members[0].name])
     for name in empty:
@@ -194,7 +194,7 @@ def _check_shape(
         count = math.prod(dims) * dtype.itemsize if name.startswith("stack/") else raw_length(tensor)
         wanted = ("U8", (count,))
     if found != wanted:
-        raise FrontError(f"{path} is damaged: {name} has another shape or type", got=found, wanted=wanted)
+        raise DamagedError(f"{path} is damaged: {name} has another shape or type", got=found, wanted=wanted)
 
 
 class _Arrays(Mapping[str, np.ndarray]):

@@ -16,7 +16,7 @@ def plot_spectra(found: list[StackSpectrum], path: Path) -> None:
     """Energy per frequency along depth and along the width axes, beside white noise.
 
     Raises:
-        FrontError: matplotlib is not installed, or cannot write such a file.
+        RequestError: matplotlib is not installed, or cannot write such a file.
     """
     figure = new_figure(9, 3.6)
     panels = figure.subplots(1, 2, sharey=True)

@@ -102,7 +102,8 @@ def _power(x: np.ndarray, axis: int) -> np.ndarray:
     """Energy at each frequency along an axis [n]."""
     spectrum = scipy.fft.dct(x, axis=axis, norm="ortho")
     others = tuple(place for place in range(x.ndim) if place != axis)
-    return np.square(spectrum, dtype=np.float64).sum(axis=others)
+    power: np.ndarray = np.square(spectrum, dtype=np.float64).sum(axis=others)
+    return power
 
 
 def _share(power: np.ndarray, kept: int) -> float:
@@ -132,8 +133,9 @@ def _verdict(found: list[StackSpectrum], ratio: float) -> str:
     """One sentence: is there low-frequency structure here or not?"""
     said = []
     clear = False
-    for along, chosen in (("depth", lambda a: a.axis == "depth"), ("the width axes", lambda a: a.axis != "depth")):
-        axes = [(math.prod(stack.shape), axis) for stack in found for axis in stack.axes if chosen(axis)]
+    for along in ("depth", "the width axes"):
+        all_axes = [(math.prod(stack.shape), axis) for stack in found for axis in stack.axes]
+        axes = [(weight, axis) for weight, axis in all_axes if (axis.axis == "depth") == (along == "depth")]
         if not axes:
             continue
         weights = np.array([weight for weight, _ in axes], float)

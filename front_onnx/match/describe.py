@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import FileError
 from front_onnx.match.matching import Match
 
 __all__ = ["by_hand", "describe_matches"]
@@ -34,18 +34,18 @@ def by_hand(given: str | os.PathLike[str] | Mapping[str, str | None] | None) -> 
     """What goes where by hand: {"TARGET TENSOR[:ROLE]": "SOURCE TENSOR[:ROLE]" or null}, or a JSON file of it.
 
     Raises:
-        FrontError: (exit code 2) no such file, or something else in it.
+        FileError: no such file, or something else in it.
     """
     if given is None or isinstance(given, Mapping):
         return dict(given or {})
     try:
         found = json.loads(Path(given).read_text())
     except OSError as error:
-        raise FrontError(f"{given} cannot be read: {error.strerror}", request=True) from None
+        raise FileError(f"{given} cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise FrontError(f"{given} is no JSON: {error}", request=True) from None
+        raise FileError(f"{given} is no JSON: {error}") from None
     fits = isinstance(found, dict) and all(isinstance(v, str | None) for v in found.values())
     if not fits:
         wanted = '{"TARGET TENSOR": "SOURCE TENSOR" or null}'
-        raise FrontError(f"{given} does not say what goes where", wanted=wanted, request=True)
-    return found
+        raise FileError(f"{given} does not say what goes where", wanted=wanted)
+    return dict(found)

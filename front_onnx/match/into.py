@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,13 +12,14 @@ from front_onnx.errors import FrontError
 from front_onnx.match.matching import Match, Matching
 from front_onnx.match.roles import find_pieces
 from front_onnx.read.model_file import ModelFile
+from front_onnx.types import ResizeOptions
 from front_onnx.understand.structure import Structure
 
 __all__ = ["moved_weights"]
 
 
 def moved_weights(
-    source: ModelFile, structure: Structure, matching: Matching, target: Structure, options: Mapping[str, Any]
+    source: ModelFile, structure: Structure, matching: Matching, target: Structure, scale: str
 ) -> tuple[dict[str, np.ndarray], list[Match]]:
     """The tensors of the target that change, and the matches as they were made.
 
@@ -29,7 +28,7 @@ def moved_weights(
         structure: what it is.
         matching: which of its weights go where.
         target: the model they go to.
-        options: scale and the like, for `resize`.
+        scale: the scale convention.
 
     Raises:
         FrontError: the source cannot have the sizes of the target.
@@ -43,12 +42,13 @@ def moved_weights(
         for dim in structure.dims
         if matching.sizes.get(dim.atom, dim.atom.size) != dim.atom.size and dim.named
     }
-    asked: dict[str, Any] = {"dims": dims}
+    asked: ResizeOptions = {"dims": dims, "validate": False}
     if depth != [chain.depth for chain in structure.chains]:
         asked["depth"] = depth
     with tempfile.TemporaryDirectory(prefix="front-onnx-") as folder:
         place = Path(folder) / "resized.onnx"
-        resize(source, output=place, validate=False, **asked, **options)
+        asked["output"] = place
+        resize(source, scale=scale, **asked)
         resized = inspect(place)
         return _copied(resized, matching, target)
 

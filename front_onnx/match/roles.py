@@ -328,7 +328,7 @@ class _Roles:
             return False
         index = self.graph.constants.get(node.input[1])
         if index is not None:
-            return math.prod(index.dims) > 1
+            return bool(math.prod(index.dims) > 1)
         fact = self.analysis.facts.get(node.input[1])
         axes = fact.axes if fact is not None and fact.axes is not None else ()
         return node.input[1] not in self.fed and any(size_of(axis) > 1 for axis in axes)
@@ -427,7 +427,7 @@ class _Roles:
         for edge in self.graph.consumers.get(name, ()):
             node = self.graph.nodes[edge.node]
             if node.op_type in ("Add", "Sub") and self.trace.beside_constant(edge):
-                return node.output[0]
+                return str(node.output[0])
         return name
 
     def _straight(self, name: str) -> Arrival | None:
@@ -491,7 +491,7 @@ def _numbered(found: list[tuple[tuple[int, ...], Piece]]) -> list[Piece]:
     for place, piece in found:
         groups[piece.key].append(place)
     out = []
-    seen: Counter[tuple] = Counter()
+    seen: Counter[tuple[tuple[str, str], tuple[int, ...]]] = Counter()
     for place, piece in found:
         places = sorted(groups[piece.key])
         if len(places) > 1:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from front_onnx.errors import FrontError
-from front_onnx.plan.request import Request, Sizes, per_chain, per_list
+from front_onnx.errors import RequestError
+from front_onnx.plan.request import Request, per_chain, per_list
+from front_onnx.types import Sizes
 from front_onnx.understand.structure import Structure
 
 __all__ = ["head_factors"]
@@ -16,7 +17,7 @@ def head_factors(structure: Structure, request: Request, ratios: list[Fraction])
     """(heads, head_dim) factors of each chain: the inner width follows the residual width unless both are given."""
     for option, given in (("--heads", request.heads), ("--head-dim", request.head_dim)):
         if given is not None and not any(d.kind == "head_dim" and d.chain is not None for d in structure.dims):
-            raise FrontError(f"{option} has nothing to set: no attention heads in repeated blocks", request=True)
+            raise RequestError(f"{option} has nothing to set: no attention heads in repeated blocks")
     out = []
     for number, ratio in enumerate(ratios):
         heads = _asked(structure, "--heads", request.heads, number, ("heads", "kv_heads", "repeat"))
@@ -52,5 +53,5 @@ def _asked(
         return None
     wanted = sizes[chains.index(number)]
     if not wanted:
-        raise FrontError(f"{option} has to be positive", got=wanted, request=True)
+        raise RequestError(f"{option} has to be positive", got=wanted)
     return Fraction(wanted, by_chain[number])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import UnsupportedError
 from front_onnx.plan.contents import Numbers
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge, label
@@ -27,7 +27,7 @@ class Parting:
     others: tuple[frozenset[int], ...]
 
 
-class Parted(FrontError):
+class Parted(UnsupportedError):
     """Numbers stand for sizes that part, but each of them for one size where it is used: they can be told apart."""
 
     partings: list[Parting]
@@ -38,7 +38,7 @@ def plan_numbers(plan: Plan) -> None:
 
     Raises:
         Parted: one number stands for sizes that part.
-        FrontError: a computed size does not follow the new sizes.
+        UnsupportedError: a computed size does not follow the new sizes.
     """
     planner = _Numbers(plan)
     planner.lists()
@@ -58,13 +58,12 @@ class _Numbers:
         for edge, fact in self.analysis.uses.items():
             for axis in fact.axes or () if fact.value is not None else ():
                 if self.plan.size(axis) != size_of(axis):
-                    raise FrontError(
+                    raise UnsupportedError(
                         f"{self.graph.read_by(edge)} lists one number for each place of an axis",
                         node=label(self.graph.nodes[edge.node]),
                         dim=self.plan.structure.describe(axis),
                         got=self.plan.size(axis),
                         wanted=size_of(axis),
-                        request=True,
                     )
 
     def numbers(self) -> None:
@@ -84,7 +83,6 @@ class _Numbers:
                     node=label(self.graph.nodes[edge.node]),
                     got=" and ".join(map(str, sorted(wanted))),
                     wanted="one size",
-                    request=True,
                 )
                 partings.append(
                     _parting(site, [b.at(self.plan.size) if b in moved else site.value for b in site.bindings])
@@ -128,21 +126,19 @@ class _Numbers:
             self._require(node, bool(taken), bool(number.value), "a branch chosen by shape arithmetic")
         for left, right in self.analysis.algebra.equalities:
             if self.plan.size(left) != self.plan.size(right):
-                raise FrontError(
+                raise UnsupportedError(
                     "fixed sizes that belong together would part",
                     got=self.plan.size(left),
                     wanted=self.plan.size(right),
-                    request=True,
                 )
 
     def _require(self, node: int, got: object, wanted: object, what: str) -> None:
         if got != wanted:
-            raise FrontError(
+            raise UnsupportedError(
                 f"{what} does not follow the new sizes",
                 node=label(self.graph.nodes[node]),
                 got=got,
                 wanted=wanted,
-                request=True,
             )
 
 

@@ -21,7 +21,7 @@ def make_plan(structure: Structure, request: Request) -> Plan:
     """Decide all sizes and edits.
 
     Raises:
-        FrontError: if the request is impossible, naming the dim or node in the way.
+        RequestError, UnsupportedError: the request is impossible, naming the dim or node in the way.
     """
     refuse_unsupported(structure.graph, request)
     try:

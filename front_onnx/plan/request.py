@@ -6,12 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import RequestError
 from front_onnx.plan.scale import SCALES
+from front_onnx.types import Sizes
 
-__all__ = ["Request", "Sizes", "per_chain", "per_list"]
-
-Sizes = int | str | Sequence[int] | Mapping[str, int]
+__all__ = ["Request", "per_chain", "per_list"]
 
 
 @dataclass(frozen=True)
@@ -44,13 +43,13 @@ class Request:
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio <= 1:
-            raise FrontError("the ratio is out of range", got=self.ratio, wanted="0 < ratio <= 1", request=True)
+            raise RequestError("the ratio is out of range", got=self.ratio, wanted="0 < ratio <= 1")
         if self.scale not in SCALES:
-            raise FrontError("no such scale", got=self.scale, wanted=" or ".join(SCALES), request=True)
+            raise RequestError("no such scale", got=self.scale, wanted=" or ".join(SCALES))
         if self.round_to is not None and self.round_to < 1:
-            raise FrontError("--round-to has to be positive", got=self.round_to, request=True)
+            raise RequestError("--round-to has to be positive", got=self.round_to)
         if self.width is not None and self.width_mult is not None:
-            raise FrontError("--width and --width-mult exclude each other", request=True)
+            raise RequestError("--width and --width-mult exclude each other")
 
     def with_size(self, option: str, size: Sizes) -> Request:
         """The same request with one option changed."""
@@ -66,7 +65,7 @@ class Request:
         except (ValueError, ZeroDivisionError):
             factor = Fraction(0)
         if factor <= 0:
-            raise FrontError("--width-mult has to be a positive number", got=self.width_mult, request=True)
+            raise RequestError("--width-mult has to be a positive number", got=self.width_mult)
         return factor
 
 
@@ -79,7 +78,7 @@ def per_chain(option: str, given: Sizes, names: Sequence[str], what: str = "chai
     """Read one size, one per chain, or sizes by name, into a list with one entry per chain.
 
     Raises:
-        FrontError: (exit code 2) if the numbers do not fit the chains.
+        RequestError: if the numbers do not fit the chains.
     """
     shown = ", ".join(names)
     if isinstance(given, str):
@@ -96,12 +95,11 @@ def per_chain(option: str, given: Sizes, names: Sequence[str], what: str = "chai
         return _by_name(option, given, names, what)
     numbers = list(given)
     if len(numbers) != len(names) or not numbers:
-        raise FrontError(
+        raise RequestError(
             f"{option} takes one number per {what}",
             got=",".join(map(str, numbers)) or "nothing",
             wanted=f"{len(names)} ({shown})" if names else "none",
             hint=f"for example {option} {','.join('N' * len(names))}" if len(names) > 1 else None,
-            request=True,
         )
     return list(numbers)
 
@@ -117,7 +115,7 @@ def _by_name(option: str, given: Mapping[str, int], names: Sequence[str], what: 
         )
         if len(found) != 1:
             problem = "no" if not found else "more than one"
-            raise FrontError(f"{problem} {what} is called {key!r}", wanted=", ".join(names), request=True)
+            raise RequestError(f"{problem} {what} is called {key!r}", wanted=", ".join(names))
         out[found[0]] = _whole(option, value)
     return out
 
@@ -128,5 +126,5 @@ def _whole(option: str, value: object) -> int:
     except ValueError:
         number = -1
     if number < 0:
-        raise FrontError(f"{option} takes whole numbers", got=value, request=True)
+        raise RequestError(f"{option} takes whole numbers", got=value)
     return number

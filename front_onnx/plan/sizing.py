@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import FrontError, RequestError, UnsupportedError
 from front_onnx.plan.heads import head_factors
-from front_onnx.plan.request import Request, Sizes, per_chain, per_list
+from front_onnx.plan.request import Request, per_chain, per_list
 from front_onnx.plan.rounding import Rounding
 from front_onnx.read.graph import label
+from front_onnx.types import Sizes
 from front_onnx.understand.atoms import Atom, Axis, size_of
 from front_onnx.understand.blocks import Chain
 from front_onnx.understand.structure import Dim, Structure
@@ -28,14 +29,15 @@ def target_units(structure: Structure, request: Request) -> list[int]:
     """Units of each chain after resizing.
 
     Raises:
-        FrontError: (exit code 2) if a depth is impossible.
+        RequestError: a depth is impossible.
+        UnsupportedError: what is before or in a chain cannot be followed.
     """
     chains = structure.chains
     units = [len(chain.units) for chain in chains]
     if request.depth is None:
         return units
     if not chains:
-        raise FrontError("this model has no repeated block, so its depth cannot change", request=True)
+        raise RequestError("this model has no repeated block, so its depth cannot change")
     names = [f"{chain.name}" for chain in chains]
     for number, wanted in enumerate(per_chain("--depth", request.depth, names)):
         if wanted is None:
@@ -47,13 +49,12 @@ def target_units(structure: Structure, request: Request) -> list[int]:
         if layers % chain.layers or layers < (0 if lead else chain.layers):
             low = max(layers // chain.layers, 0 if lead else 1) * chain.layers + lead
             near = sorted({low, low + chain.layers} if layers > 0 else {low})
-            raise FrontError(
+            raise RequestError(
                 f"chain {chain.name} cannot have this depth: its unit holds {chain.layers} layers"
                 if chain.layers > 1
                 else f"chain {chain.name} cannot have this depth",
                 got=wanted,
                 wanted=" or ".join(map(str, near)),
-                request=True,
             )
         units[number] = layers // chain.layers
         if chain.loop is not None and layers != chain.depth:
@@ -64,8 +65,8 @@ def target_units(structure: Structure, request: Request) -> list[int]:
 def _check_loop(structure: Structure, chain: Chain, wanted: int) -> None:
     (atom,) = structure.analysis.algebra.expand(chain.loop.axis if chain.loop is not None else ())
     if atom.frozen:
-        raise FrontError(
-            f"the depth of {chain.name} cannot change: {atom.frozen}", got=wanted, wanted=chain.depth, request=True
+        raise UnsupportedError(
+            f"the depth of {chain.name} cannot change: {atom.frozen}", got=wanted, wanted=chain.depth
         )
 
 
@@ -77,18 +78,17 @@ def _check_followed(structure: Structure, chain: Chain) -> None:
     for index in sorted(flow.behind(chain.start)):
         node = min((behind[name] for name in flow.inputs[index] if name in behind), default=None)
         if node is not None and flow.weighted[index]:
-            raise FrontError(
+            raise UnsupportedError(
                 f"the depth of {chain.name} cannot change: what comes before its blocks cannot be followed: "
                 f"{reasons[node]}",
                 node=label(structure.graph.nodes[node]),
                 wanted=chain.depth,
-                request=True,
             )
         if node is not None or index in reasons:
             behind.update(dict.fromkeys(flow.outputs[index], index if node is None else node))
 
 
-class _Impossible(FrontError):
+class _Impossible(RequestError):
     """A size that is no whole number, before the nearest possible ones are looked for."""
 
 
@@ -100,7 +100,8 @@ def target_sizes(
     With `whole_heads`, what is rounded is rounded to whole heads (see `rounding.py`).
 
     Raises:
-        FrontError: (exit code 2) if a size is impossible or a dim cannot change.
+        RequestError: a size is impossible.
+        UnsupportedError: a dim cannot change, as what touches it cannot be followed.
     """
     try:
         return _target_sizes(structure, request, whole_heads)
@@ -130,13 +131,12 @@ def _target_sizes(
         sizes[dim.atom] = int(wanted)
         ratio = ratios[chain]
         if dim.kind == "fixed" and ratio != 1 and dim.name not in named and _left_behind(structure, dim):
-            raise FrontError(
+            raise RequestError(
                 f"dim {dim.name} would have to follow the width and cannot: {dim.reason}",
                 dim=dim.name,
                 got=dim.size * ratio,
                 wanted=dim.size,
                 hint=f"--set {dim.name}={dim.size} keeps it on purpose",
-                request=True,
             )
     _check_frozen(structure, sizes)
     if request.heads is None and request.head_dim is None:
@@ -144,7 +144,7 @@ def _target_sizes(
     _check_residuals(structure, request, sizes, ratios, rounding)
     if request.factor not in (None, 1) and not rounding.rounded and all(s == a.size for a, s in sizes.items()):
         reason = next((dim.frozen for dim in structure.dims if dim.frozen), "no inner dim can change its size")
-        raise FrontError(f"--width-mult has nothing to scale: {reason}", request=True)
+        raise RequestError(f"--width-mult has nothing to scale: {reason}")
     return sizes, rounding.rounded
 
 
@@ -166,26 +166,25 @@ def _ratios(structure: Structure, request: Request) -> list[Fraction]:
     if not groups:
         frozen = next((dim for dim in structure.dims if dim.frozen), None)
         if frozen is not None:
-            raise FrontError(f"the width cannot change: {frozen.frozen}", dim=frozen.name, request=True)
+            raise UnsupportedError(f"the width cannot change: {frozen.frozen}", dim=frozen.name)
         reason = "no repeated block" if not chains else "no single residual width"
         hint = "name one with --residual TENSOR, use --width-mult to scale all inner dims, or --set DIM=SIZE"
-        raise FrontError(f"--width has nothing to set: this model has {reason}", hint=hint, request=True)
+        raise RequestError(f"--width has nothing to set: this model has {reason}", hint=hint)
     stages = [*(chain.name for chain in chains), "the model"]
     names = [f"{stages[members[0]]} {size}" for size, members in groups]
     typed: Sizes = request.width
     if isinstance(typed, str | int) and str(typed).strip().isdigit() and len({size for size, _ in groups}) == 1:
         typed = [int(typed)] * len(groups)  # an encoder and a decoder of one width
     if len(groups) > 1 and len(per_list(typed)) == 1:
-        raise FrontError(
+        raise RequestError(
             "this model has several residual widths",
             got=request.width,
             wanted=f"one per stage ({', '.join(names)})",
             hint="or scale all of them with --width-mult",
-            request=True,
         )
     for (size, members), wanted in zip(groups, per_chain("--width", typed, names, "stage"), strict=True):
         if wanted == 0:
-            raise FrontError("a width has to be positive", got=0, request=True)
+            raise RequestError("a width has to be positive", got=0)
         for number in members if wanted is not None else ():
             ratios[number] = Fraction(wanted or size, size)
     return ratios
@@ -214,27 +213,24 @@ def _named(structure: Structure, request: Request) -> dict[str, int]:
         dim = names.get(name)
         if dim is None:
             known = ", ".join(n for n, d in names.items() if d.named)
-            raise FrontError(f"no dim is called {name!r}", wanted=known, request=True)
+            raise RequestError(f"no dim is called {name!r}", wanted=known)
         if not dim.named:
-            raise FrontError(
+            raise RequestError(
                 f"dim {name} cannot be set",
                 dim=name,
                 got=size,
                 wanted=dim.size,
                 hint=dim.reason,
-                request=True,
             )
         if size < 1:
-            raise FrontError("a size has to be positive", dim=name, got=size, request=True)
+            raise RequestError("a size has to be positive", dim=name, got=size)
     kept = {name: names[name].size for name in request.freeze if name in names}
     for name in request.freeze:
         if name not in names:
             known = ", ".join(n for n, d in names.items() if d.named)
-            raise FrontError(f"--freeze: no dim is called {name!r}", wanted=known, request=True)
+            raise RequestError(f"--freeze: no dim is called {name!r}", wanted=known)
         if request.dims.get(name, kept[name]) != kept[name]:
-            raise FrontError(
-                "--freeze and --set disagree", dim=name, got=request.dims[name], wanted=kept[name], request=True
-            )
+            raise RequestError("--freeze and --set disagree", dim=name, got=request.dims[name], wanted=kept[name])
     return {**request.dims, **kept}
 
 
@@ -246,7 +242,6 @@ def _impossible(structure: Structure, dim: Dim, wanted: Fraction) -> _Impossible
         node=label(structure.graph.nodes[dim.edges[0].node]) if dim.edges else None,
         got=shown,
         wanted="a whole number of at least 1" if dim.times == 1 else f"a multiple of {dim.times}",
-        request=True,
     )
 
 
@@ -288,12 +283,11 @@ def _near(structure: Structure, request: Request, option: str, pieces: list[str]
 def _check_frozen(structure: Structure, sizes: dict[Atom, int]) -> None:
     for dim in structure.dims:
         if dim.frozen and sizes[dim.atom] != dim.atom.size:
-            raise FrontError(
+            raise UnsupportedError(
                 f"dim {dim.name} cannot change: {dim.frozen}",
                 dim=dim.name,
                 got=sizes[dim.atom],
                 wanted=dim.size,
-                request=True,
             )
 
 
@@ -314,14 +308,13 @@ def _check_products(structure: Structure, sizes: dict[Atom, int], named: set[str
             moving += [d for d in free if sizes[d.atom] != d.atom.size and d.name not in named][:1]
         if len(moving) > 1:
             one, other = moving[0], moving[1]
-            raise FrontError(
+            raise RequestError(
                 f"{structure.describe(axis)} would follow the width twice, by {one.name} and by {other.name}",
                 node=label(structure.graph.nodes[one.edges[0].node]),
                 dim=one.name,
                 got=f"{sizes[one.atom]} x {sizes[other.atom]}",
                 wanted=f"one of {one.atom.size} and {other.atom.size} kept",
                 hint=f"--set {one.name}={one.atom.size} or --set {other.name}={other.atom.size}",
-                request=True,
             )
 
 
@@ -340,9 +333,8 @@ def _check_residuals(
             continue  # as near to what was asked as whole heads allow
         got = algebra.evaluate(axis, lambda atom: sizes.get(atom, atom.size))
         if got != size_of(axis) * ratio:
-            raise FrontError(
+            raise RequestError(
                 f"the width of {name} is {structure.describe(axis)} and would not become what --width asks",
                 got=got,
                 wanted=int(size_of(axis) * ratio),
-                request=True,
             )

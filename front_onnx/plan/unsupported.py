@@ -7,7 +7,7 @@ import re
 import numpy as np
 from onnx import NodeProto, TensorProto
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import UnsupportedError
 from front_onnx.plan.request import Request
 from front_onnx.read.graph import Graph, attribute, label
 
@@ -20,23 +20,21 @@ def refuse_unsupported(graph: Graph, request: Request) -> None:
     """Let models without quantised or sparse weights pass, and requests that change nothing.
 
     Raises:
-        FrontError: (exit code 2) the node or tensor in the way, and what to do.
+        UnsupportedError: the node or tensor in the way, and what to do.
     """
     if request == Request(scale=request.scale):
         return
     for index, node in enumerate(graph.nodes):
         if is_quantised(node) or _restores(graph, node):
-            raise FrontError(
+            raise UnsupportedError(
                 f"the model is quantised: {node.op_type} works on rounded numbers, which cannot be resampled",
                 node=label(node, index),
                 hint="resize the float model and quantise the result again",
-                request=True,
             )
     for tensor in graph.proto.sparse_initializer:
-        raise FrontError(
+        raise UnsupportedError(
             f"initializer {tensor.values.name} is sparse: what is left out cannot be resampled",
             hint="store it as a dense tensor",
-            request=True,
         )
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import UnsupportedError
 from front_onnx.plan.contents import Computed, Content, Counted, Filled, Numbers, Original, Repeated, Resampled
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.scalars import continued, depth_power
@@ -26,7 +26,7 @@ def plan_weights(plan: Plan) -> None:
     """Fill `plan.contents` and `plan.clones`: stacks over their units, single tensors by themselves.
 
     Raises:
-        FrontError: a computed table or an integer table would have to change and cannot.
+        UnsupportedError: a computed table or an integer table would have to change and cannot.
     """
     _Weights(plan).run()
 
@@ -127,11 +127,10 @@ class _Weights:
         if sequence is None:
             return self._stack(edges, target)
         if any(b.at(self.plan.size) != b.at(size_of) for bindings in bound for b in bindings):
-            raise FrontError(
+            raise UnsupportedError(
                 f"{names[0]} is scaled by the number of the block and by a size that changes, and only one can change",
                 node=label(self.graph.nodes[edges[0].node]),
                 got=values[0],
-                request=True,
             )
         return [Original(names[u]) if u < len(names) else holding(sequence(u)) for u in range(target)]
 
@@ -216,13 +215,12 @@ class _Weights:
         if not counts_up(self.graph.array(name)):
             place = moving[0]
             axis = (self.analysis.uses[edge].axes or ())[place]
-            raise FrontError(
+            raise UnsupportedError(
                 f"integer table {name} would have to change along axis {place}",
                 node=label(self.graph.nodes[edge.node]),
                 dim=self.structure.describe(axis),
                 got=dims[place],
                 wanted=tensor.dims[place],
-                request=True,
             )
         return Counted(dims, tensor.data_type)
 
@@ -235,17 +233,16 @@ class _Weights:
         same = dims == tuple(self.graph.constants[names[0]].dims)
         return [Original(n) if same else Computed(n, dims, self.graph.constants[n].data_type) for n in names]
 
-    def _unknown(self, edge: Edge, dims: tuple[int, ...]) -> FrontError:
+    def _unknown(self, edge: Edge, dims: tuple[int, ...]) -> UnsupportedError:
         name = self.graph.read_by(edge)
         before = self.graph.constants[name].dims
         place = next(i for i, (a, b) in enumerate(zip(dims, before, strict=True)) if a != b)
-        return FrontError(
+        return UnsupportedError(
             f"{name} is read by a sine or cosine, so it is computed and not learned, and it is no plain series",
             node=label(self.graph.nodes[edge.node]),
             dim=self.structure.describe((self.analysis.uses[edge].axes or ())[place]),
             got=dims[place],
             wanted=before[place],
-            request=True,
         )
 
     def _kept(self, size: int) -> int:

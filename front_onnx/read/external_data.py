@@ -15,7 +15,7 @@ from pathlib import Path, PureWindowsPath
 
 from onnx import TensorProto
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import DamagedError
 from front_onnx.read.tensor_data import raw_length
 
 __all__ = ["DataFiles", "is_external", "map_file"]
@@ -77,7 +77,7 @@ class DataFiles:
         """The mapped file of an external tensor, and the offset and length of its values there, checked.
 
         Raises:
-            FrontError: location outside the model's folder, no such file, range outside it, wrong length.
+            DamagedError: location outside the model's folder, no such file, range outside it, wrong length.
         """
         entries = {str(entry.key): str(entry.value) for entry in tensor.external_data}
         location = entries.get("location", "")
@@ -85,12 +85,12 @@ class DataFiles:
         offset = _number(tensor, entries, "offset", 0)
         length = _number(tensor, entries, "length", wanted)
         if length != wanted:
-            raise FrontError(
+            raise DamagedError(
                 f"tensor {tensor.name!r} has another byte length than its shape", got=length, wanted=wanted
             )
         data = self._file(tensor, location)
         if offset + length > len(data):
-            raise FrontError(
+            raise DamagedError(
                 f"tensor {tensor.name!r} lies outside its data file {location!r}",
                 got=f"{len(data)} bytes",
                 wanted=f"{offset + length}",
@@ -100,20 +100,20 @@ class DataFiles:
     def _file(self, tensor: TensorProto, location: str) -> mmap.mmap | bytes:
         refused = f"tensor {tensor.name!r} names the data file {location!r}"
         if not location or "\0" in location:
-            raise FrontError(f"{refused}, which is no file name")
+            raise DamagedError(f"{refused}, which is no file name")
         if os.path.isabs(location) or PureWindowsPath(location).drive or location[0] in "/\\":
-            raise FrontError(f"{refused}, an absolute path", wanted="a file under the model's folder")
+            raise DamagedError(f"{refused}, an absolute path", wanted="a file under the model's folder")
         found = next((folder / location for folder in self._folders if os.path.lexists(folder / location)), None)
         real = Path(os.path.realpath(found if found is not None else self._folders[0] / location))
         if not any(real.is_relative_to(folder) for folder in self._folders):
-            raise FrontError(f"{refused}, which leads out of the model's folder", got=real)
+            raise DamagedError(f"{refused}, which leads out of the model's folder", got=real)
         if real not in self._open:
             try:
                 self._open[real] = map_file(real)
             except FileNotFoundError:
-                raise FrontError(f"{refused}, which does not exist", wanted=self._folders[0] / location) from None
+                raise DamagedError(f"{refused}, which does not exist", wanted=self._folders[0] / location) from None
             except (OSError, ValueError) as error:
-                raise FrontError(f"{refused}, which cannot be read: {getattr(error, 'strerror', error)}") from None
+                raise DamagedError(f"{refused}, which cannot be read: {getattr(error, 'strerror', error)}") from None
         return self._open[real]
 
 
@@ -122,5 +122,5 @@ def _number(tensor: TensorProto, entries: dict[str, str], key: str, default: int
     if text is None:
         return default
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise FrontError(f"tensor {tensor.name!r} has an impossible {key} of its external data", got=repr(text))
+        raise DamagedError(f"tensor {tensor.name!r} has an impossible {key} of its external data", got=repr(text))
     return int(text)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import onnx
 from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, helper
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import DamagedError
 from front_onnx.understand.names import unused
 
 __all__ = ["inline_functions"]
@@ -26,7 +26,7 @@ def inline_functions(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]
     A function written for another version of an operator set than the model's stays, and so do its calls.
 
     Raises:
-        FrontError: a function calls itself, or a call has more inputs or outputs than its function.
+        DamagedError: a function calls itself, or a call has more inputs or outputs than its function.
     """
     if not model.functions:
         return model, []
@@ -110,7 +110,7 @@ class _Inliner:
                 out.append(_copied(node))
                 continue
             if key in calls:
-                raise FrontError(f"function {node.op_type} calls itself", node=node.name)
+                raise DamagedError(f"function {node.op_type} calls itself", node=node.name)
             self.used[key] = None
             self._import(function)
             out += self._expanded(self._body(node, key, function), (*calls, key))
@@ -125,7 +125,7 @@ class _Inliner:
     def _body(self, call: NodeProto, key: _Key, function: FunctionProto) -> list[NodeProto]:
         """The nodes of a function for one call of it."""
         if len(call.input) > len(function.input) or len(call.output) > len(function.output):
-            raise FrontError(f"a call of function {function.name} has more inputs or outputs than it", node=call.name)
+            raise DamagedError(f"a call of function {function.name} has more inputs or outputs than it", node=call.name)
         scope = call.name or next(filter(None, call.output), function.name)
         given = [*call.input, *[""] * (len(function.input) - len(call.input))]
         names = {"": "", **dict(zip(function.input, given, strict=True))}

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import DamagedError
 from front_onnx.read.bodies import all_graphs, graphs_of, lay_out
 from front_onnx.read.model_file import ModelFile
 
@@ -70,7 +70,7 @@ class Graph:
         for index, node in enumerate(self.nodes):
             for slot, name in enumerate(node.input):
                 if name not in seen:
-                    raise FrontError(f"the graph reads {name!r} before anything makes it", node=label(node))
+                    raise DamagedError(f"the graph reads {name!r} before anything makes it", node=label(node))
                 self.consumers[name].append(Edge(index, slot))
             for name in node.output:
                 self.producer[name] = index
@@ -86,7 +86,7 @@ class Graph:
                 self.captured[index] |= {name for name in _outer_names(graph) if name in seen}
         for name in (name for body in bodies for name in body.outputs):
             if name not in seen:
-                raise FrontError(f"a body gives back {name!r}, and nothing makes it")
+                raise DamagedError(f"a body gives back {name!r}, and nothing makes it")
 
     def constant_name(self, name: str) -> str:
         """The name of the tensor behind a constant, Identity nodes skipped."""
@@ -138,7 +138,8 @@ def _constant_tensor(node: NodeProto) -> TensorProto | None:
     """The tensor of a Constant node, whichever attribute holds it; None for strings and sparse tensors."""
     for attr in node.attribute:
         if attr.name == "value":
-            return attr.t
+            tensor: TensorProto = attr.t
+            return tensor
         if attr.name in ("value_int", "value_ints", "value_float", "value_floats"):
             value = helper.get_attribute_value(attr)
             kind = TensorProto.INT64 if "int" in attr.name else TensorProto.FLOAT

@@ -15,7 +15,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import DamagedError, FileError, RequestError
 from front_onnx.read.bodies import has_unique_names, make_names_unique
 from front_onnx.read.external_data import DataFiles, is_external, map_file
 from front_onnx.read.functions import inline_functions
@@ -34,8 +34,9 @@ def read_model(source: str | os.PathLike[str] | onnx.ModelProto) -> ModelFile:
     Model-local functions are inlined.
 
     Raises:
-        FrontError: no such file, not readable, truncated, no ONNX model, no graph or no nodes, weights whose
-            bytes do not agree with their shape, a data file that is missing or outside the model's folder.
+        FileError: no such file, not readable, truncated, no ONNX model, no graph or no nodes.
+        DamagedError: weights whose bytes do not agree with their shape, a data file that is missing or outside
+            the model's folder.
     """
     if isinstance(source, onnx.ModelProto):
         proto, inlined = inline_functions(source)
@@ -43,7 +44,7 @@ def read_model(source: str | os.PathLike[str] | onnx.ModelProto) -> ModelFile:
     elif isinstance(source, str | os.PathLike):
         model = _read_file(Path(os.fspath(source)))
     else:
-        raise FrontError("a model is a path or an onnx.ModelProto", got=type(source).__name__, request=True)
+        raise RequestError("a model is a path or an onnx.ModelProto", got=type(source).__name__)
     model.check()
     return model
 
@@ -52,24 +53,24 @@ def _read_file(path: Path) -> ModelFile:
     try:
         data = map_file(path)
     except FileNotFoundError:
-        raise FrontError(f"there is no file {path}", request=True) from None
+        raise FileError(f"there is no file {path}") from None
     except (OSError, ValueError) as error:
-        raise FrontError(f"{path} cannot be read: {getattr(error, 'strerror', error)}", request=True) from None
+        raise FileError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from None
     if len(data) == 0:
-        raise FrontError(f"{path} is empty", request=True)
+        raise FileError(f"{path} is empty")
     try:
         skeleton, holes = cut(data, _LEFT_IN_FILE)
         proto = onnx.ModelProto.FromString(skeleton)
     except (WireError, DecodeError) as error:
         reason = str(error) if isinstance(error, WireError) else "it does not parse"
-        raise FrontError(f"{path} is no ONNX model or is damaged: {reason}", request=True) from None
+        raise FileError(f"{path} is no ONNX model or is damaged: {reason}") from None
     names = [tensor.name for tensor in proto.graph.initializer]
     if len(names) != len(holes):
-        raise FrontError(f"{path} is no ONNX model or is damaged: its initializers are unreadable", request=True)
+        raise FileError(f"{path} is no ONNX model or is damaged: its initializers are unreadable")
     left = {name: hole for name, hole in zip(names, holes, strict=True) if hole is not None}
     twice = next((name for name, count in Counter(names).items() if count > 1 and name in left), None)
     if twice is not None:
-        raise FrontError(f"{path} has two initializers of the name {twice!r}", request=True)
+        raise FileError(f"{path} has two initializers of the name {twice!r}")
     model = ModelFile(proto, path, left, data)
     for tensor in _nested_tensors(proto):
         if is_external(tensor):  # rare, and out of the writer's reach: brought inside as onnx.load does
@@ -120,7 +121,7 @@ class ModelFile:
     def size(self) -> int:
         """Bytes of the model file and its data files, or of the ModelProto."""
         if self._files is None:
-            return self.proto.ByteSize()
+            return int(self.proto.ByteSize())
         return len(self._data) + self._files.size
 
     def array(self, tensor: TensorProto) -> np.ndarray:
@@ -130,11 +131,11 @@ class ModelFile:
         return by themselves when touched again), so walking a model does not fill memory with it.
 
         Raises:
-            FrontError: the data are missing or do not agree with the tensor's shape.
+            DamagedError: the data are missing or do not agree with the tensor's shape.
         """
         if is_external(tensor):
             if self._files is None:
-                raise FrontError(
+                raise DamagedError(
                     f"tensor {tensor.name!r} has its data in a file, and a ModelProto does not say where",
                     hint="give the path of the model, or load it with its external data",
                 )
@@ -191,12 +192,12 @@ class ModelFile:
         """Refuse what can be known to be wrong before any weight is read."""
         origin = self.path if self.path is not None else "the model"
         if not self.proto.HasField("graph"):
-            raise FrontError(f"{origin} is no ONNX model: it has no graph", request=True)
+            raise FileError(f"{origin} is no ONNX model: it has no graph")
         if not self.proto.graph.node:
-            raise FrontError(f"{origin} has a graph without nodes", request=True)
+            raise FileError(f"{origin} has a graph without nodes")
         for text in _texts(self.proto.graph):
             if not isinstance(text, str):  # protobuf hands out bytes that are no UTF-8 as they are
-                raise FrontError(f"{origin} is damaged: a name is no text", got=repr(text)[:60], request=True)
+                raise FileError(f"{origin} is damaged: a name is no text", got=repr(text)[:60])
         for tensor in self.proto.graph.initializer:
             self._check_data(tensor)
 
@@ -207,7 +208,7 @@ class ModelFile:
         elif tensor.name in self._left:
             hole, wanted = self._left[tensor.name], raw_length(tensor)
             if hole.length != wanted:
-                raise FrontError(
+                raise DamagedError(
                     f"tensor {tensor.name!r} has another byte length than its shape",
                     got=hole.length,
                     wanted=wanted,

@@ -10,9 +10,18 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import DamagedError, FrontError
 
-__all__ = ["array_bytes", "from_buffer", "has_data", "inside_array", "is_float", "numpy_type", "raw_length"]
+__all__ = [
+    "array_bytes",
+    "from_buffer",
+    "has_data",
+    "inside_array",
+    "is_float",
+    "machine_epsilon",
+    "numpy_type",
+    "raw_length",
+]
 
 # Elements that share bytes; by name because older releases of onnx lack some of them.
 _PACKED_BITS = {
@@ -35,36 +44,41 @@ def numpy_type(tensor: TensorProto) -> np.dtype:
     """The numpy type of the tensor's elements (ml_dtypes' for bfloat16, float8 and 4-bit numbers).
 
     Raises:
-        FrontError: an element type this release of onnx does not know.
+        DamagedError: an element type this release of onnx does not know.
     """
     try:
         return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
     except (KeyError, TypeError, ValueError):
-        raise FrontError(f"tensor {tensor.name!r} has an unknown element type", got=tensor.data_type) from None
+        raise DamagedError(f"tensor {tensor.name!r} has an unknown element type", got=tensor.data_type) from None
 
 
 def is_float(dtype: np.dtype) -> bool:
     """True for real floating-point numbers, ml_dtypes' bfloat16 and float8 among them."""
     try:
-        ml_dtypes.finfo(dtype)
+        ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
     except ValueError:
         return False
     return dtype.kind != "c"
+
+
+def machine_epsilon(dtype: np.dtype) -> float:
+    """The distance from 1 to the next number of a floating-point type."""
+    return float(ml_dtypes.finfo(dtype).eps)  # type: ignore[no-untyped-call]
 
 
 def raw_length(tensor: TensorProto) -> int:
     """The bytes that dims and element type ask for in raw_data or in a data file.
 
     Raises:
-        FrontError: negative dims, or a type that has no raw form (string).
+        DamagedError: negative dims, or a type that has no raw form (string).
     """
     if any(size < 0 for size in tensor.dims):
-        raise FrontError(f"tensor {tensor.name!r} has a negative size", got=list(tensor.dims))
+        raise DamagedError(f"tensor {tensor.name!r} has a negative size", got=list(tensor.dims))
     if tensor.data_type == TensorProto.STRING:
-        raise FrontError(f"tensor {tensor.name!r} holds strings, which have no raw form")
-    count = math.prod(tensor.dims)
+        raise DamagedError(f"tensor {tensor.name!r} holds strings, which have no raw form")
+    count = int(math.prod(tensor.dims))
     bits = _PACKED_BITS.get(tensor.data_type)
-    return count * numpy_type(tensor).itemsize if bits is None else -(-count * bits // 8)
+    return count * int(numpy_type(tensor).itemsize) if bits is None else -(-count * bits // 8)
 
 
 def has_data(tensor: TensorProto) -> bool:
@@ -76,11 +90,11 @@ def from_buffer(tensor: TensorProto, buffer: object, offset: int, length: int) -
     """Bytes of `buffer` as the tensor's array, read-only: a view unless bits are packed.
 
     Raises:
-        FrontError: `length` does not agree with dims and element type.
+        DamagedError: `length` does not agree with dims and element type.
     """
     wanted = raw_length(tensor)
     if length != wanted:
-        raise FrontError(f"tensor {tensor.name!r} has another byte length than its shape", got=length, wanted=wanted)
+        raise DamagedError(f"tensor {tensor.name!r} has another byte length than its shape", got=length, wanted=wanted)
     dims = tuple(tensor.dims)
     if tensor.data_type in _PACKED_BITS:
         packed = np.frombuffer(buffer, np.uint8, length, offset) if length else np.empty(0, np.uint8)  # type: ignore[call-overload]
@@ -96,21 +110,21 @@ def inside_array(tensor: TensorProto) -> np.ndarray:
     """The values that the tensor carries itself, in raw_data or in a typed field.
 
     Raises:
-        FrontError: their number does not agree with dims.
+        DamagedError: their number does not agree with dims.
     """
     if tensor.HasField("raw_data"):
         raw = tensor.raw_data
         return from_buffer(tensor, raw, 0, len(raw))
     wanted = math.prod(tensor.dims)
     if any(size < 0 for size in tensor.dims):
-        raise FrontError(f"tensor {tensor.name!r} has a negative size", got=list(tensor.dims))
+        raise DamagedError(f"tensor {tensor.name!r} has a negative size", got=list(tensor.dims))
     if wanted == 0:
         return _frozen(np.empty(tuple(tensor.dims), numpy_type(tensor)))
     try:
         return _frozen(numpy_helper.to_array(tensor))
     except Exception as error:  # onnx raises whatever its reshape, cast or lookup happens to raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FrontError(f"tensor {tensor.name!r} cannot be read: {reason}") from None
+        raise DamagedError(f"tensor {tensor.name!r} cannot be read: {reason}") from None
 
 
 def array_bytes(tensor: TensorProto, array: np.ndarray) -> np.ndarray:

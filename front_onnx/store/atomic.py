@@ -20,7 +20,7 @@ from pathlib import Path
 
 import onnx
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import OutputError, RequestError
 from front_onnx.read.external_data import map_file
 from front_onnx.read.wire import cut
 from front_onnx.store.interrupts import uninterrupted
@@ -56,20 +56,20 @@ class Staged:
         """Refuse a data file that nobody who opens the target by its name would find.
 
         Raises:
-            FrontError: (exit code 2) the target is a link into another folder; a model's data file is looked for
+            RequestError: the target is a link into another folder; a model's data file is looked for
                 beside the link, by onnx and onnxruntime alike.
         """
         real = Path(os.path.realpath(self.target))
         if not self.target.parent.samefile(real.parent):
             line = f"the output {self.target} is a link into another folder, and a data file belongs beside the model"
-            raise FrontError(line, hint=f"-o {real}", request=True)
+            raise RequestError(line, hint=f"-o {real}")
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """Tell what the system refuses in terms of the target.
 
         Raises:
-            FrontError: the system refused to write.
+            OutputError: the system refused to write.
         """
         try:
             yield
@@ -90,8 +90,8 @@ def atomic_write(target: Path, *, read: Collection[Path] = ()) -> Iterator[Stage
         read: files that must stay, whoever owns them.
 
     Raises:
-        FrontError: (exit code 2) the target is a folder, a device, a pipe or read-only, or its folder does not exist;
-            (exit code 1) the system refuses to write.
+        RequestError: the target is a folder, a device, a pipe or read-only, or its folder does not exist;
+            OutputError: the system refuses to write.
     """
     real = replaceable(target)
     folder: tempfile.TemporaryDirectory[str] | None = None
@@ -113,23 +113,23 @@ def replaceable(target: Path) -> Path:
     """Follow the target to the file that writing it would replace or make.
 
     Raises:
-        FrontError: (exit code 2) there can be no such file.
+        RequestError: there can be no such file.
     """
     try:
         status = os.stat(target)
     except FileNotFoundError:
         status = None
     except OSError as error:
-        raise FrontError(f"the output {target} cannot be written: {error.strerror}", request=True) from None
+        raise RequestError(f"the output {target} cannot be written: {error.strerror}") from None
     if status is not None and stat.S_ISDIR(status.st_mode):
-        raise FrontError(f"the output {target} is a folder", request=True)
+        raise RequestError(f"the output {target} is a folder")
     if status is not None and not stat.S_ISREG(status.st_mode):
-        raise FrontError(f"the output {target} is no regular file", hint="choose another -o", request=True)
+        raise RequestError(f"the output {target} is no regular file", hint="choose another -o")
     real = Path(os.path.realpath(target))
     if not real.parent.is_dir():
-        raise FrontError(f"the output folder {real.parent} does not exist", request=True)
+        raise RequestError(f"the output folder {real.parent} does not exist")
     if status is not None and (not status.st_mode & 0o222 or not os.access(real, os.W_OK)):
-        raise FrontError(f"the output {target} is read-only", hint="choose another -o", request=True)
+        raise RequestError(f"the output {target} is read-only", hint="choose another -o")
     return real
 
 
@@ -137,11 +137,11 @@ def _staging(target: Path, real: Path) -> tempfile.TemporaryDirectory[str]:
     try:
         return tempfile.TemporaryDirectory(dir=real.parent, prefix=".front-onnx-")
     except OSError as error:
-        raise FrontError(f"the output folder {target.parent} cannot be written to: {error.strerror}") from None
+        raise OutputError(f"the output folder {target.parent} cannot be written to: {error.strerror}") from None
 
 
-def _cannot(target: Path, error: OSError) -> FrontError:
-    return FrontError(f"{target} cannot be written: {error.strerror or error}")
+def _cannot(target: Path, error: OSError) -> OutputError:
+    return OutputError(f"{target} cannot be written: {error.strerror or error}")
 
 
 @contextlib.contextmanager

@@ -139,7 +139,7 @@ class ModelWriter:
 
     def _serialized(self) -> bytes:
         try:
-            return self._pending.proto.SerializeToString(deterministic=True)
+            return bytes(self._pending.proto.SerializeToString(deterministic=True))
         except Exception as error:  # protobuf has several names for "over 2 GiB"
             raise FrontError(f"the model without its large weights does not serialise: {error}") from None
 

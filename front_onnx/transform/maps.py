@@ -50,12 +50,12 @@ class Matrix:
     @property
     def source(self) -> int:
         """The size before the map."""
-        return self.matrix.shape[1]
+        return int(self.matrix.shape[1])
 
     @property
     def target(self) -> int:
         """The size after the map."""
-        return self.matrix.shape[0]
+        return int(self.matrix.shape[0])
 
 
 @dataclass(frozen=True)

@@ -75,7 +75,7 @@ def resample_matrix(source: int, target: int, keep: int) -> np.ndarray:
     cosines = np.cos(np.pi / (2 * source) * np.arange(4 * source))
     basis = cosines[np.outer(low, 2 * np.arange(source) + 1) % (4 * source)] * np.sqrt(2 / source)
     basis[0] = np.sqrt(1 / source)
-    matrix = scipy.fft.idct(basis, n=target, axis=0, norm="ortho", workers=_workers(basis.size, None))
+    matrix: np.ndarray = scipy.fft.idct(basis, n=target, axis=0, norm="ortho", workers=_workers(basis.size, None))
     _cache.put(key, matrix)
     return matrix
 
@@ -131,7 +131,8 @@ def dense_matrix(axis_map: AxisMap) -> np.ndarray:
     if isinstance(axis_map, Kron):
         return reduce(np.kron, parts)
     if isinstance(axis_map, Blocks):
-        return scipy.linalg.block_diag(*parts)
+        joined: np.ndarray = scipy.linalg.block_diag(*parts)
+        return joined
     return reduce(lambda before, after: after @ before, parts)
 
 
@@ -182,15 +183,17 @@ def multiply(matrix: np.ndarray, x: np.ndarray, axis: int) -> np.ndarray:
     shape = (*x.shape[:axis], len(matrix), *x.shape[axis + 1 :])
     before, after = int(np.prod(x.shape[:axis])), int(np.prod(x.shape[axis + 1 :]))
     x = x.reshape(before, matrix.shape[1], after)
+    out: np.ndarray
     if after == 1:
-        return (x[:, :, 0] @ matrix.T).reshape(shape)
-    if before == 1:
-        return _wide_product(matrix, x[0]).reshape(shape)
-    if after >= 32:
-        return np.matmul(matrix, x).reshape(shape)
-    # Many thin products are slow: one large one on the transposed array instead.
-    out = np.ascontiguousarray(x.transpose(0, 2, 1)).reshape(before * after, -1) @ matrix.T
-    return np.ascontiguousarray(out.reshape(before, after, -1).transpose(0, 2, 1)).reshape(shape)
+        out = x[:, :, 0] @ matrix.T
+    elif before == 1:
+        out = _wide_product(matrix, x[0])
+    elif after >= 32:
+        out = matrix @ x
+    else:  # many thin products are slow: one large one on the transposed array instead
+        out = np.ascontiguousarray(x.transpose(0, 2, 1)).reshape(before * after, -1) @ matrix.T
+        out = np.ascontiguousarray(out.reshape(before, after, -1).transpose(0, 2, 1))
+    return out.reshape(shape)
 
 
 def _wide_product(matrix: np.ndarray, x: np.ndarray) -> np.ndarray:
@@ -201,8 +204,10 @@ def _wide_product(matrix: np.ndarray, x: np.ndarray) -> np.ndarray:
     """
     columns = _ONE_THREAD // max(1, matrix.size)
     count, rest = divmod(x.shape[1], columns) if columns >= 64 else (0, x.shape[1])
+    out: np.ndarray
     if count == 0:
-        return matrix @ x
+        out = matrix @ x
+        return out
     out = np.empty((len(matrix), x.shape[1]), x.dtype)
     blocked = count * columns
     np.matmul(
@@ -217,25 +222,29 @@ def _wide_product(matrix: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 def _dct(x: np.ndarray, axis: int, axis_map: Dct, workers: int | None) -> np.ndarray:
     source, target, gain = axis_map.source, axis_map.target, x.dtype.type(axis_map.gain)
+    out: np.ndarray
     if source == target <= axis_map.keep:
-        return x * gain
+        out = x * gain
+        return out
     if source * target < _SHORT * (source + target):
         return multiply(dense_matrix(axis_map), x, axis)
     threads = _workers(x.size, workers)
     spectrum = scipy.fft.dct(x, axis=axis, norm="ortho", workers=threads)
     spectrum = spectrum[(slice(None),) * axis + (slice(min(axis_map.keep, source, target)),)]
     out = scipy.fft.idct(spectrum, n=target, axis=axis, norm="ortho", workers=threads)
-    return out if gain == 1 else np.multiply(out, gain, out=out)
+    if gain != 1:
+        out *= gain
+    return out
 
 
 def _matrix(x: np.ndarray, axis: int, axis_map: Matrix) -> np.ndarray:
     chosen = selection(axis_map)
     if chosen is None:
         return multiply(_typed(axis_map, x.dtype.str), x, axis)
-    out = np.take(x, chosen.indices, axis)
-    if np.all(chosen.gains == 1):
-        return out
-    return out * chosen.gains.astype(x.dtype).reshape(-1, *[1] * (x.ndim - axis - 1))
+    out: np.ndarray = np.take(x, chosen.indices, axis)
+    if not np.all(chosen.gains == 1):
+        out = out * chosen.gains.astype(x.dtype).reshape(-1, *[1] * (x.ndim - axis - 1))
+    return out
 
 
 @lru_cache(maxsize=4)

@@ -84,7 +84,7 @@ def working_type(dtype: np.dtype) -> np.dtype:
     if dtype == np.float64:
         return dtype
     try:
-        ml_dtypes.finfo(dtype)
+        ml_dtypes.finfo(dtype)  # type: ignore[no-untyped-call]
     except ValueError:
         raise FrontError("only floating-point weights can be resized", got=dtype) from None
     if dtype.kind == "c":

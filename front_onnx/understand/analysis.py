@@ -79,9 +79,9 @@ class Analysis:
         self.loops: list[Loop] = []
         self.passed: dict[str, tuple[Edge, int | None]] = {}
         self.troubles: list[tuple[int, str]] = []
-        self._derived: dict[tuple, Axis] = {}
+        self._derived: dict[tuple[object, ...], Axis] = {}
         self._keys: list[object] = []
-        self._cut: dict[tuple, Axis] = {}
+        self._cut: dict[tuple[object, ...], Axis] = {}
         self._symbols: dict[str, Axis] = {}
         self._primes = _primes()
         self._tied: dict[str, Edge] = {}
@@ -89,7 +89,7 @@ class Analysis:
 
     # -- what rules ask for (registry.Records) ----------------------------------------------------------------
 
-    def derived(self, key: tuple, size: int, reason: str) -> Axis:
+    def derived(self, key: tuple[object, ...], size: int, reason: str) -> Axis:
         """A fixed axis that the same key gives again."""
         if key not in self._derived:
             self._derived[key] = self.algebra.new(size, fixed=reason)
@@ -112,7 +112,8 @@ class Analysis:
 
     def scalar(self, tensor: TensorProto) -> int | float | bool:
         """The one element of a tensor."""
-        return self.graph.model.array(tensor).reshape(-1)[0].item()
+        value: int | float | bool = self.graph.model.array(tensor).reshape(-1)[0].item()
+        return value
 
     def scalar_at(self, node: int, slot: int) -> Number | None:
         """The one number that a node input reads, if it is followed."""

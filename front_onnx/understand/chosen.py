@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import islice, pairwise
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import RequestError
 from front_onnx.read.graph import Edge, label
 from front_onnx.understand.analysis import Analysis
 from front_onnx.understand.atoms import size_of
@@ -49,7 +49,7 @@ def chosen_chains(analysis: Analysis, blocks: Sequence[str]) -> list[Chain]:
     """The chains of the units that are named, in graph order.
 
     Raises:
-        FrontError: (exit code 2) no such node, no cuts around the unit, no repeat of it, or units that overlap.
+        RequestError: no such node, no cuts around the unit, no repeat of it, or units that overlap.
     """
     flow = Flow(analysis)
     stretches = sorted(((_stretch(flow, text), text) for text in blocks), key=lambda found: min(found[0].nodes))
@@ -89,7 +89,7 @@ def _stretch(flow: Flow, text: str) -> _Stretch:
         if best is None or found.count > best.count:
             best = found
     if best is None and turned:
-        raise FrontError("--block names the end of a unit before its beginning", got=text, request=True)
+        raise RequestError("--block names the end of a unit before its beginning", got=text)
     if best is None:
         raise _no_cut(flow, first, last, text)
     if best.count < 2:
@@ -102,9 +102,7 @@ def _ends(flow: Flow, text: str) -> tuple[int | str, int | str]:
     pairs = [(text[:at], text[at + 2 :]) for at in range(len(text)) if text.startswith("..", at)]
     pairs = [pair for pair in pairs if all(pair)]
     if not pairs:
-        raise FrontError(
-            "--block takes the first and the last node of a unit", got=text, wanted="NODE..NODE", request=True
-        )
+        raise RequestError("--block takes the first and the last node of a unit", got=text, wanted="NODE..NODE")
     nodes: dict[str, list[int]] = {}
     for index, node in enumerate(flow.graph.nodes):
         nodes.setdefault(node.name, []).append(index)
@@ -118,10 +116,10 @@ def _ends(flow: Flow, text: str) -> tuple[int | str, int | str]:
         if not known(name):
             near = get_close_matches(name, [n for n in (*nodes, *tensors) if n], n=3)
             hint = f"perhaps {' or '.join(near)}" if near else None
-            raise FrontError(f"--block: no node or tensor is called {name!r}", hint=hint, request=True)
+            raise RequestError(f"--block: no node or tensor is called {name!r}", hint=hint)
         if name not in tensors and len(nodes[name]) > 1:
             hint = "name the tensors between the units instead"
-            raise FrontError(f"--block: {len(nodes[name])} nodes are called {name!r}", hint=hint, request=True)
+            raise RequestError(f"--block: {len(nodes[name])} nodes are called {name!r}", hint=hint)
     first, last = ((nodes[n][0] if len(nodes.get(n, ())) == 1 else n) for n in names)
     return first, last
 
@@ -168,11 +166,11 @@ def _repeated(segments: list[Segment], first: int, last: int) -> _Stretch:
 # -- refusals -------------------------------------------------------------------------------------------------
 
 
-def _refusal(message: str, node: int, flow: Flow, **details: object) -> FrontError:
-    return FrontError(message, node=label(flow.graph.nodes[node], node), request=True, **details)  # type: ignore[arg-type]
+def _refusal(message: str, node: int, flow: Flow, **details: object) -> RequestError:
+    return RequestError(message, node=label(flow.graph.nodes[node], node), **details)  # type: ignore[arg-type]
 
 
-def _no_cut(flow: Flow, first: int | str, last: int | str, text: str) -> FrontError:
+def _no_cut(flow: Flow, first: int | str, last: int | str, text: str) -> RequestError:
     """Nothing cuts the graph at one of the ends, or it is no part of the data's way to an output."""
     for end in (first, last):
         node = end if isinstance(end, int) else flow.graph.producer.get(end)
@@ -181,13 +179,13 @@ def _no_cut(flow: Flow, first: int | str, last: int | str, text: str) -> FrontEr
     hint = "name a tensor that all data between the units passes through, or a node behind it"
     if isinstance(first, str) or isinstance(last, str):
         tensor = first if isinstance(first, str) else last
-        return FrontError(f"--block: other data passes tensor {tensor} by", got=text, hint=hint, request=True)
+        return RequestError(f"--block: other data passes tensor {tensor} by", got=text, hint=hint)
     return _refusal(
         "--block: no tensors that all data passes through lie around this unit", first, flow, got=text
     ).with_hint(hint)
 
 
-def _no_repeat(flow: Flow, found: _Stretch, text: str) -> FrontError:
+def _no_repeat(flow: Flow, found: _Stretch, text: str) -> RequestError:
     """What differs first in the stretch that should be the next unit, or else the one before."""
     segments, period = found.segments, found.period
     unit = segments[found.first : found.last + 1]
@@ -202,7 +200,7 @@ def _no_repeat(flow: Flow, found: _Stretch, text: str) -> FrontError:
                 break
     message = f"--block: the unit {text} does not repeat"
     if not reached:
-        return FrontError(f"{message}: there is nothing like it before or behind it", request=True)
+        return RequestError(f"{message}: there is nothing like it before or behind it")
     _, mine, theirs = max(reached, key=lambda entry: entry[0])
     ours, others = flow.node_hashes(mine), flow.node_hashes(theirs)
     wanted = next((n for n, value in ours.items() if value not in others.values()), mine.nodes[-1])

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import ml_dtypes
 import numpy as np
 
 from front_onnx.read.graph import Edge, Graph
+from front_onnx.read.tensor_data import machine_epsilon
 from front_onnx.understand.slopes import rescaled
 from front_onnx.understand.waves import find_waves, series, series_base
 
@@ -41,7 +41,7 @@ def recomputed(array: np.ndarray, dims: Sequence[int]) -> np.ndarray | None:
     """What the formula behind a table of floats gives at other dims, in double precision; None if it has none."""
     if array.size < 2 or len(dims) != array.ndim:
         return None
-    close = max(1e-5, 4 * float(ml_dtypes.finfo(array.dtype).eps))
+    close = max(1e-5, 4 * machine_epsilon(array.dtype))
     for formula in (_series, rescaled, _waves):
         found = formula(array, dims, close)
         if found is not None:

@@ -138,7 +138,11 @@ def _precedes(flow: Flow, nodes: Sequence[int], layer: Sequence[int]) -> bool:
     operators = [[flow.graph.nodes[i].op_type for i in stretch] for stretch in (nodes, layer)]
     if operators[0] != operators[1]:
         return False
-    for name_of in (lambda i: flow.graph.scope(i), lambda i: flow.graph.nodes[i].name):
+
+    def name(node: int) -> str:
+        return str(flow.graph.nodes[node].name)
+
+    for name_of in (flow.graph.scope, name):
         names = [(name_of(a), name_of(b)) for a, b in zip(nodes, layer, strict=True)]
         if all(a and b for a, b in names):
             return all(follows(a, b) for a, b in names)

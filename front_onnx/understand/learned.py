@@ -21,7 +21,7 @@ from front_onnx.plan.scalars import continued
 from front_onnx.read.graph import Edge, Graph, attribute
 from front_onnx.read.tensor_data import is_float, numpy_type
 from front_onnx.understand.analysis import Analysis, understand
-from front_onnx.understand.atoms import size_of
+from front_onnx.understand.atoms import Atom, size_of
 from front_onnx.understand.computed import feeds_root, feeds_waves, is_filled, made_of_waves, recomputed
 from front_onnx.understand.copies import copies
 from front_onnx.understand.structure import Structure, find_structure
@@ -106,7 +106,7 @@ class _Finder:
         self.weights = self._weights()
         kept = sum(name in graph.initializers for name in self.weights - self.tables)
         self.inline = 2 * kept < len(self.weights - self.tables)  # the file has its weights in Constant nodes
-        self.atoms: Counter = Counter()
+        self.atoms: Counter[Atom | int] = Counter()
         for name in self.weights:
             self.atoms.update(size for size in self.graph.constants[name].dims if size > 1)
             for edge in self.edges.get(name, ()):
@@ -218,7 +218,7 @@ class _Finder:
         """True where an operator hands its input on as the same weight: it is moved, cast or standardised."""
         return slot == 0 and self.graph.nodes[index].op_type in _MOVING
 
-    def _features(self, edge: Edge) -> set:
+    def _features(self, edge: Edge) -> set[Atom | int]:
         """The atoms of a reading that are more than 1 large; its sizes where the axes could not be followed."""
         fact = self.analysis.uses.get(edge)
         if self.analysis.troubles or fact is None or fact.axes is None:
@@ -230,9 +230,9 @@ class _Finder:
             )
         return {atom for axis in fact.axes for atom in self.analysis.algebra.free_atoms(axis) if size_of((atom,)) > 1}
 
-    def _own(self, edges: list[Edge]) -> Counter:
+    def _own(self, edges: list[Edge]) -> Counter[Atom | int]:
         """How often the weights that sum over a constant have its atoms: a table of coordinates has no others."""
-        found: Counter = Counter()
+        found: Counter[Atom | int] = Counter()
         for edge in edges:
             node = self.graph.nodes[edge.node]
             if node.op_type in ("MatMul", "Gemm", "Einsum"):

@@ -11,10 +11,9 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-import ml_dtypes
 import numpy as np
 
-from front_onnx.read.tensor_data import is_float
+from front_onnx.read.tensor_data import is_float, machine_epsilon
 from front_onnx.understand.atoms import Axis, Conflict, size_of
 
 __all__ = [
@@ -188,7 +187,7 @@ def apply(op: str, function: Callable[..., int | float | bool], *arrays: np.ndar
 
 def as_literals(array: np.ndarray, node: int, slot: int) -> np.ndarray:
     """Wrap each element of a constant as a literal of the node input that reads it."""
-    error = float(ml_dtypes.finfo(array.dtype).eps) if is_float(array.dtype) else 0.0
+    error = machine_epsilon(array.dtype) if is_float(array.dtype) else 0.0
     flat = [Literal(Site(node, slot, i, v, error=error)) for i, v in enumerate(array.ravel().tolist())]
     out = np.empty(array.size, dtype=object)
     out[:] = flat

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import RequestError
 from front_onnx.understand.analysis import Analysis
 from front_onnx.understand.atoms import Atom, Axis, size_of
 from front_onnx.understand.blocks import Chain
@@ -28,7 +28,7 @@ def chosen_residuals(
     """The residual of each chain, and that of a model without chains, where `TENSOR` or `TENSOR:AXIS` names them.
 
     Raises:
-        FrontError: (exit code 2) no such tensor or axis, several axes that could be meant, an axis of no chain.
+        RequestError: no such tensor or axis, several axes that could be meant, an axis of no chain.
     """
     residuals, loose = list(residuals), None
     for name in names:
@@ -40,11 +40,10 @@ def chosen_residuals(
         ]
         if chains and not mine:
             ends = ", ".join(f"{chain.end} of {chain.name}" for chain in chains)
-            raise FrontError(
+            raise RequestError(
                 f"--residual: no chain has this axis of {tensor} between its blocks",
                 got=name,
                 wanted=ends,
-                request=True,
             )
         _free(analysis, axis)
         for number in mine:
@@ -60,28 +59,25 @@ def _named(analysis: Analysis, name: str) -> tuple[str, Axis]:
     if fact is None:
         near = get_close_matches(tensor or name, analysis.facts, n=3)
         hint = f"perhaps {' or '.join(near)}" if near else None
-        raise FrontError(f"--residual: no tensor is called {tensor or name!r}", got=name, hint=hint, request=True)
+        raise RequestError(f"--residual: no tensor is called {tensor or name!r}", got=name, hint=hint)
     axes = fact.axes or ()
     if place:
         digits = place.removeprefix("-")
         if not digits.isdecimal() or not -len(axes) <= int(place) < len(axes):
-            raise FrontError(
-                f"--residual: {tensor} has no axis {place}", got=name, wanted=f"0 to {len(axes) - 1}", request=True
-            )
+            raise RequestError(f"--residual: {tensor} has no axis {place}", got=name, wanted=f"0 to {len(axes) - 1}")
         found = [axes[int(place)]]
     else:
         found = _candidates(analysis, axes)
     if len(found) != 1:
         sizes = ", ".join(f"{i} ({_size(analysis, axis)})" for i, axis in enumerate(axes))
-        raise FrontError(
+        raise RequestError(
             f"--residual: {'several axes' if found else 'no axis'} of {tensor} could be the width",
             got=name,
             wanted=f"{tensor}:AXIS, with AXIS one of {sizes}" if axes else "a tensor whose shape is known",
-            request=True,
         )
     atoms = list(analysis.algebra.free_atoms(found[0]))
     if not atoms or any(map(_symbolic, atoms)):
-        raise FrontError(f"--residual: this axis of {tensor} is no width", got=_size(analysis, found[0]), request=True)
+        raise RequestError(f"--residual: this axis of {tensor} is no width", got=_size(analysis, found[0]))
     return tensor, found[0]
 
 

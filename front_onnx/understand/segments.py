@@ -25,7 +25,7 @@ from front_onnx.read.graph import Edge
 from front_onnx.read.tensor_data import is_float
 from front_onnx.understand.analysis import Analysis
 from front_onnx.understand.names import counts
-from front_onnx.understand.numbers import value_of
+from front_onnx.understand.numbers import Binding, value_of
 
 __all__ = ["Flow", "Segment"]
 
@@ -270,8 +270,8 @@ class Flow:
             made[name] = (hash((exact, slot)), hash((loose, slot)))
 
     @cached_property
-    def _tied_attributes(self) -> dict[int, list]:
-        tied: dict[int, list] = {}
+    def _tied_attributes(self) -> dict[int, list[tuple[int, str, int | None, Binding]]]:
+        tied: dict[int, list[tuple[int, str, int | None, Binding]]] = {}
         for record in self.analysis.attributes:
             tied.setdefault(record[0], []).append(record)
         return tied

@@ -26,7 +26,8 @@ def alibi(heads: int, steepest: int = 8) -> np.ndarray:
 
 def retention(heads: int) -> np.ndarray:
     """log(1 - 2^(-5 - i)), i = 0 ... n-1. Shape [n]. Source: Sun et al. 2023, "Retentive Network"."""
-    return np.log(1 - 2.0 ** (-5 - np.arange(heads)))
+    decay: np.ndarray = np.log(1 - 2.0 ** (-5 - np.arange(heads)))
+    return decay
 
 
 _SEQUENCES: tuple[Callable[[int], np.ndarray], ...] = (

@@ -157,7 +157,7 @@ def find_structure(graph: Graph, blocks: Sequence[str] = (), residuals: Sequence
         residuals: residual widths by hand, `TENSOR` or `TENSOR:AXIS` each: instead of what is found for their chains.
 
     Raises:
-        FrontError: (exit code 2) what is named by hand is not there, or is no unit or width.
+        RequestError: what is named by hand is not there, or is no unit or width.
     """
     analysis = understand(graph)
     chains = chosen_chains(analysis, blocks) if blocks else find_chains(analysis)

@@ -159,11 +159,12 @@ class Waves:
         """The waves of one coordinate. Shape [positions, width]."""
         columns, steps = self.layout.columns(width), self.layout.steps(width)
         numbers = np.array([number for _, number in columns])
-        out = positions[:, None] * (series(self.base, steps, numbers) if steps > 0 else numbers == 0)
+        out: np.ndarray = positions[:, None] * (series(self.base, steps, numbers) if steps > 0 else numbers == 0)
         for function in {name for name, _ in columns}:
             where = [place for place, (name, _) in enumerate(columns) if name == function]
             out[:, where] = _FUNCTIONS[function](out[:, where])
-        return out * self.scale
+        out *= self.scale
+        return out
 
     def fits(self, rows: np.ndarray, close: float) -> bool:
         """True if a table is this one."""

@@ -27,6 +27,7 @@ __all__ = ["Rewritten", "rewrite"]
 
 
 _Small = Numbers | Counted | Computed
+_Reading = tuple[NodeProto, int, str, tuple[int, int] | None]  # node, slot, tensor, (chain, unit) where one is added
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def rewrite(plan: Plan) -> Rewritten:
     """Carry out a plan, all but the arithmetic on weights.
 
     Raises:
-        FrontError: if a depth cannot change because something outside reads a block.
+        UnsupportedError: if a depth cannot change because something outside reads a block.
     """
     draft = Draft(plan.structure.graph)
     for number in range(len(plan.structure.chains)):
@@ -82,7 +83,7 @@ class _Constants:
 
     def place(self) -> None:
         """Decide which tensor holds which content, and let the nodes read it."""
-        readers: dict[tuple, list[tuple[NodeProto, int, str, tuple[int, int] | None]]] = defaultdict(list)
+        readers: dict[tuple[Content, int | None], list[_Reading]] = defaultdict(list)
         kept = {*self.graph.outputs, *(v.name for body in self.bodies for v in body.output)}
         for node, slot, edge, unit in self.draft.reading():
             name = node.input[slot]
@@ -114,11 +115,11 @@ class _Constants:
                 return planned
         return self.plan.contents.get(edge, Original(base))
 
-    def _holder(self, content: Content, places: list, taken: set[str]) -> str:
+    def _holder(self, content: Content, places: list[_Reading], taken: set[str]) -> str:
         """The tensor that is to hold a content: the source's, if nothing else needs it, or a new one."""
         for _, _, base, unit in places:
             if unit is None and base not in taken:
-                return base
+                return str(base)
         base, unit = places[0][2], places[0][3]
         name = base
         if unit is not None and isinstance(content, Resampled):

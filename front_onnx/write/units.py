@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 from onnx import NodeProto
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import UnsupportedError
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import label
 from front_onnx.understand.blocks import Chain
@@ -27,8 +27,8 @@ def resize_chain(draft: Draft, plan: Plan, number: int) -> None:
     """Give chain `number` of the plan its number of units.
 
     Raises:
-        FrontError: if something outside uses what a unit computes, or an input or output of the graph belongs to a unit
-            and does not count with it.
+        UnsupportedError: something outside uses what a unit computes, or an input or output of the graph belongs to
+            a unit and does not count with it.
     """
     chain, target = plan.structure.chains[number], plan.units[number]
     if target == len(chain.units) or chain.loop is not None:
@@ -70,13 +70,12 @@ class _Editor:
                             reader = label(self.graph.nodes[edge.node])
                             raise self._refusal(f"{reader} reads what block {unit} makes", index)
 
-    def _refusal(self, why: str, index: int) -> FrontError:
-        return FrontError(
+    def _refusal(self, why: str, index: int) -> UnsupportedError:
+        return UnsupportedError(
             f"the depth of {self.chain.name} cannot change: {why}",
             node=label(self.graph.nodes[index]),
             got=self.plan.depths[self.number][1],
             wanted=self.chain.depth,
-            request=True,
         )
 
     def _outside(self, also_inside: Iterable[int] = ()) -> list[NodeProto]:

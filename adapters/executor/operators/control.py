@@ -8,7 +8,7 @@ import torch
 from front_onnx.adapters.executor.table import Step, operator
 from torch import Tensor
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import UntrainableError
 
 __all__: list[str] = []
 
@@ -42,7 +42,7 @@ def loop(step: Step, count: Tensor | None, going: Tensor | None, *carried: Tenso
             stack.append(item)
         iteration += 1
     if any(not stack for stack in scans):
-        raise FrontError("a loop that never ran has no outputs to stack", node=step.label)
+        raise UntrainableError("a loop that never ran has no outputs to stack", node=step.label)
     return [*values, *(torch.stack(stack) for stack in scans)]
 
 
@@ -50,7 +50,7 @@ def loop(step: Step, count: Tensor | None, going: Tensor | None, *carried: Tenso
 def scan(step: Step, *given: Tensor) -> Any:
     """Carried values, then stacked outputs; scan inputs are taken apart along an axis each."""
     if step.version < 9:
-        raise FrontError("Scan as it was before version 9", node=step.label)
+        raise UntrainableError("Scan as it was before version 9", node=step.label)
     body, count = step.bodies["body"], step.get("num_scan_inputs")
     kept = len(given) - count
     values, inputs = list(given[:kept]), given[kept:]

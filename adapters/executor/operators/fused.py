@@ -19,7 +19,7 @@ from front_onnx.adapters.executor.table import Step, ints, operator
 from torch import Tensor
 from torch.nn import functional
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import UntrainableError
 
 __all__: list[str] = []
 
@@ -162,7 +162,7 @@ def attention(
 ) -> Any:
     """X [B, S, I] by W [I, q + k + v], heads, an optional cache [2, B, h, P, d]."""
     if step.get("do_rotary", 0) or any(other is not None for other in others):
-        raise FrontError("a form of Attention that is not covered (rotary, shared cache)", node=step.label)
+        raise UntrainableError("a form of Attention that is not covered (rotary, shared cache)", node=step.label)
     heads = step.get("num_heads")
     projected = x @ weight if bias is None else x @ weight + bias
     sizes = step.get("qkv_hidden_sizes") or [projected.shape[-1] // 3] * 3
@@ -189,10 +189,10 @@ def multi_head_attention(
 ) -> Any:
     """Projected queries, keys and values, apart or packed, perhaps with heads apart, perhaps behind a cache."""
     if any(other is not None for other in others):
-        raise FrontError("a cache that is shared by past and present is not covered", node=step.label)
+        raise UntrainableError("a cache that is shared by past and present is not covered", node=step.label)
     heads = step.get("num_heads")
     if bias is not None and (query.dim() == 5 or (key is not None and key.dim() == 5)):
-        raise FrontError("a bias of packed queries, keys and values is not covered", node=step.label)
+        raise UntrainableError("a bias of packed queries, keys and values is not covered", node=step.label)
     if query.dim() == 5:  # [B, S, h, 3, d]
         q, k, v = (query[:, :, :, i].transpose(1, 2) for i in range(3))
     elif key is not None and key.dim() == 5:  # [B, T, h, 2, d]
@@ -230,7 +230,7 @@ def group_query_attention(
 ) -> Any:
     """Causal attention of groups of query heads on few key and value heads, with rotary angles and a cache."""
     if any(other is not None for other in others):
-        raise FrontError("a form of GroupQueryAttention that is not covered", node=step.label)
+        raise UntrainableError("a form of GroupQueryAttention that is not covered", node=step.label)
     heads, few = step.get("num_heads"), step.get("kv_num_heads")
     if key is None or value is None:
         size = query.shape[-1] // (heads + 2 * few)
@@ -239,7 +239,7 @@ def group_query_attention(
     wanted = {n + 1 for n in ints(lengths)}
     start = 0 if past_key is None else past_key.shape[2]
     if wanted != {start + q.shape[2]}:
-        raise FrontError("sequences of several lengths behind one cache are not covered", node=step.label)
+        raise UntrainableError("sequences of several lengths behind one cache are not covered", node=step.label)
     if step.get("do_rotary", 0) and cos is not None and sin is not None:
         at = torch.arange(start, start + q.shape[2], device=q.device)
         turned = bool(step.get("rotary_interleaved", 0))
@@ -262,7 +262,7 @@ def group_query_attention(
 def rotary_embedding(step: Step, x: Tensor, positions: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """As the standard operator, with positions first: [B, S], or one offset for all."""
     if step.get("scale", 1.0) != 1.0:
-        raise FrontError("a scaled rotary embedding is not covered", node=step.label)
+        raise UntrainableError("a scaled rotary embedding is not covered", node=step.label)
     flat = x.dim() == 3
     size = 2 * cos.shape[-1]
     count = step.get("num_heads", 0) or (x.shape[-1] // size if flat else 0)

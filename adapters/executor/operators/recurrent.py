@@ -10,7 +10,7 @@ from front_onnx.adapters.executor.table import Step, operator
 from torch import Tensor
 from torch.nn import functional
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import UntrainableError
 
 __all__: list[str] = []
 
@@ -37,7 +37,7 @@ def _activation(step: Step, name: str, alpha: float | None, beta: float | None) 
         "softplus": functional.softplus,
     }
     if kind not in known:
-        raise FrontError("an activation that is not known", node=step.label, got=name)
+        raise UntrainableError("an activation that is not known", node=step.label, got=name)
     return known[kind]
 
 

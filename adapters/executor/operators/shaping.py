@@ -12,7 +12,7 @@ from onnx import numpy_helper
 from torch import Tensor
 from torch.nn import functional
 
-from front_onnx.errors import FrontError
+from front_onnx.errors import UntrainableError
 
 __all__: list[str] = []
 
@@ -42,7 +42,7 @@ def constant(step: Step) -> Tensor:
             return torch.tensor(value, dtype=torch.int64)
         if name in ("value_float", "value_floats"):
             return torch.tensor(value, dtype=torch.float32)
-    raise FrontError("a constant that is no tensor of numbers", node=step.label)
+    raise UntrainableError("a constant that is no tensor of numbers", node=step.label)
 
 
 @operator("ConstantOfShape", host=[0])

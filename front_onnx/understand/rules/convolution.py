@@ -104,14 +104,13 @@ def conv_transpose(ctx: Context) -> None:
 def _unslide(ctx: Context, size: int, place: int, kernel: int, rank: int) -> int:
     """The size of an image side from which a window makes `size`."""
     if given := ctx.attr("output_shape", None):
-        return given[place]
-    stride = ctx.attr("strides", [1] * rank)[place]
-    extra = ctx.attr("output_padding", [0] * rank)[place]
+        return int(given[place])
+    stride, extra = int(ctx.attr("strides", [1] * rank)[place]), int(ctx.attr("output_padding", [0] * rank)[place])
     if ctx.attr("auto_pad", "NOTSET").startswith("SAME"):
         return size * stride
     pads = ctx.attr("pads", [0] * (2 * rank))
     span = ctx.attr("dilations", [1] * rank)[place] * (kernel - 1)
-    return stride * (size - 1) + extra + span + 1 - pads[place] - pads[place + rank]
+    return stride * (size - 1) + extra + int(span + 1 - pads[place] - pads[place + rank])
 
 
 @rule("MaxPool", "AveragePool", "LpPool")

@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from front_onnx.understand.atoms import Axis, Conflict, size_of
-from front_onnx.understand.numbers import Expression, Extent, Literal, value_of
+from front_onnx.understand.numbers import Expression, Extent, Literal, Number, value_of
 from front_onnx.understand.rules.registry import Context, Shape, rule
 
 __all__: list[str] = []
@@ -170,7 +170,7 @@ def split(ctx: Context) -> None:
     axes = ctx.axes(0)
     at = ctx.attr("axis", 0) % len(axes)
     outputs = len(ctx.node.output)
-    numbers: list | None = list(ctx.values(1).ravel()) if 1 in ctx else None
+    numbers: list[Number] | None = list(ctx.values(1).ravel()) if 1 in ctx else None
     attribute = ctx.attr("split", None)
     total = size_of(axes[at])
     chunk = -(-total // outputs)
