@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from zoo.export import EXPORTERS, write
+from zoo.export import write
+from zoo.opsets import EXPORTERS
 from zoo.oracle import compare
 from zoo.randomise import randomise
 

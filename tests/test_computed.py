@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from zoo import shim  # noqa: F401 - before anything that imports torchvision
-from zoo.export import EXPORTERS, write
+from zoo.export import write
+from zoo.opsets import EXPORTERS
 from zoo.oracle import compare
 from zoo.randomise import randomise
 

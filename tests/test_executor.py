@@ -21,7 +21,8 @@ from small import DIGIT_INPUTS, DIGITS, constants, mlp, run, weights
 from small_graphs import feeds_for, run_all
 from test_rules import builds
 from zoo.architectures import ARCHITECTURES
-from zoo.export import EXPORTERS, export
+from zoo.export import export
+from zoo.opsets import EXPORTERS
 
 from front_onnx.check.synthetic import synthetic_inputs
 from front_onnx.errors import FrontError

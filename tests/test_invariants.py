@@ -8,7 +8,8 @@ import pytest
 import torch
 from small import DIGITS, constants, feed, run, weights
 from zoo.architectures import ARCHITECTURES, BATCH_AXIS
-from zoo.export import EXPORTERS, export, write
+from zoo.export import export, write
+from zoo.opsets import EXPORTERS
 from zoo.oracle import compare
 from zoo.randomise import randomise
 

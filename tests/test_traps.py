@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 from zoo.architectures import TEXT_AXES
-from zoo.export import EXPORTERS, write
+from zoo.export import write
+from zoo.opsets import EXPORTERS
 from zoo.oracle import compare
 from zoo.randomise import randomise
 

@@ -9,7 +9,8 @@ import torch
 from small import constants, feed, output_shapes, run
 from variants import VARIANTS
 from zoo.architectures import ARCHITECTURES
-from zoo.export import EXPORTERS, _only_arguments, _quiet, export, unfuse_attention
+from zoo.export import _only_arguments, _quiet, export, unfuse_attention
+from zoo.opsets import EXPORTERS
 from zoo.oracle import compare
 from zoo.sizes import Size
 
