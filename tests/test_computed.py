@@ -259,6 +259,7 @@ def _export(table: Table, width: int, depth: int, seed: int, exporter: str, path
     return path
 
 
+@pytest.mark.export
 @pytest.mark.parametrize("exporter", EXPORTERS)
 @pytest.mark.parametrize(("table", "depth", "width"), [(vaswani, 3, 24), (m2m100, 2, 8)])
 def test_resized_graphs_hold_what_the_architecture_computes(

@@ -13,6 +13,8 @@ from zoo.randomise import randomise
 
 import front_onnx
 
+pytestmark = pytest.mark.export
+
 
 def _export(module: nn.Module, path: Path, exporter: str, *shapes: tuple[int, ...]) -> Path:
     randomise(module, seed=sum(p.numel() for p in module.parameters()))

@@ -121,6 +121,7 @@ def test_a_lower_ratio_keeps_the_low_frequencies(tmp_path: Path) -> None:
         np.testing.assert_allclose(weights(again)[name], array, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.export
 @both
 def test_resnet_101_to_the_depth_of_resnet_50(tmp_path: Path, exporter: str) -> None:
     import timm  # behind the zoo's imports, which make it importable without torchvision

@@ -21,6 +21,12 @@ REFUSED = {"SpaceToDepth", "RotaryEmbedding", "com.microsoft.GroupQueryAttention
 # So many of each operator's random graphs have to be understood with symbolic sizes, and so many requests to be met: a
 # rule that refuses everything proves nothing.
 UNDERSTOOD = 10
+FEW_UNDERSTOOD = {
+    "Attention": (
+        2,
+        "its inputs share nearly all axes, and one that is free in one of them and written in another is refused",
+    ),
+}
 RESIZED = 10
 FEW_RESIZED = {
     "MatMulInteger": (0, "quantised models are refused: rounded numbers cannot be resampled"),
@@ -28,11 +34,11 @@ FEW_RESIZED = {
 OPERATORS = sorted(key(*name) for name in RULES if key(*name) in CASES)
 
 
-def builds(op_type: str) -> list[tuple[int, onnx.ModelProto]]:
+def builds(op_type: str, seeds: range = range(SEEDS)) -> list[tuple[int, onnx.ModelProto]]:
     """Random models with an operator."""
     found = []
     for number, build in enumerate(CASES[op_type]):
-        for seed in range(SEEDS):
+        for seed in seeds:
             net = Net(random.Random(f"{op_type} {number} {seed}"), OPSETS.get(op_type, 20))
             build(net)
             if net.nodes:
@@ -73,7 +79,8 @@ def test_symbolic_sizes_flow_as_onnxruntime_computes_them(op_type):
             continue
         assert_understood(analysis, made)
         understood += 1
-    assert understood >= UNDERSTOOD
+    least, _ = FEW_UNDERSTOOD.get(op_type, (UNDERSTOOD, ""))
+    assert understood >= least
 
 
 def test_a_tiled_axis_is_repeated_as_a_whole():

@@ -12,6 +12,8 @@ from zoo.randomise import randomise
 
 import front_onnx
 
+pytestmark = pytest.mark.export
+
 
 def _export(make: type, config: object, path: Path, exporter: str) -> Path:
     torch.manual_seed(0)
