@@ -1,19 +1,31 @@
-# The two commands of the README: `make demo` and `make test`. Both set up all they need in .venv.
+# The commands of the README, `make demo` and `make test` among them, set up all they need in .venv.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 LOCK := requirements/lock.txt
 JOBS ?= auto
+# Each worker has a core of its own.
+ONE_THREAD := OMP_NUM_THREADS=1
 
-.PHONY: demo test check matrix frameworks benchmark
+.PHONY: demo test test-all check mutations matrix frameworks benchmark
 
 demo: $(VENV)/.demo
 	$(BIN)/front-onnx inspect models/digits/digits.onnx
 	$(BIN)/front-onnx resize models/digits/digits.onnx --depth 3 --dry-run
 	$(BIN)/python models/digits/demo.py
 
+# What one runs while working: nothing that exports a model, nothing that takes long (docs/testing.md).
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n $(JOBS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) -m "not export and not slow"
+
+# Everything. Models are exported before, by all cores, and kept in .zoo.
+test-all: $(VENV)/.test
+	$(ONE_THREAD) $(BIN)/python tests/zoo/export_all.py
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS)
+
+# What the tests notice: one line of the source changed at a time.
+mutations: $(VENV)/.test
+	$(BIN)/python tests/mutations.py $(MUTATIONS)
 
 check: $(VENV)/.test
 	$(BIN)/ruff check

@@ -1,16 +1,37 @@
-"""Shared fixtures: one cache of zoo exports, kept from run to run and shared by parallel workers."""
+"""What all tests share: the cache of zoo exports, and which tests are quick.
 
-import tempfile
+A test that exports with torch is marked `export`, by hand or because it takes `zoo_cache`; one that takes long for
+another reason is marked `slow`. The quick run leaves out both. Whoever forgets the mark is told: without it, torch's
+exporter fails.
+"""
+
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
+from zoo.cache import FOLDER
 
 
 @pytest.fixture(scope="session")
-def zoo_cache(pytestconfig) -> Path:
+def zoo_cache() -> Path:
     """The folder of exported zoo models; files are named by what they depend on, so it never goes stale."""
-    if not pytestconfig.pluginmanager.hasplugin("cacheprovider"):  # pytest -p no:cacheprovider
-        folder = Path(tempfile.gettempdir()) / "front-onnx-zoo"
-        folder.mkdir(exist_ok=True)
-        return folder
-    return pytestconfig.cache.mkdir("zoo")
+    FOLDER.mkdir(exist_ok=True)
+    return FOLDER
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark whatever takes exported models."""
+    for item in items:
+        if "zoo_cache" in getattr(item, "fixturenames", ()):
+            item.add_marker("export")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Keep tests without the mark from exporting."""
+    if item.get_closest_marker("export") or "torch" not in sys.modules:
+        return (yield)
+    with mock.patch("torch.onnx.export", lambda *_, **__: pytest.fail("this test exports: pytest.mark.export")):
+        return (yield)

@@ -43,9 +43,16 @@ def float_unary(net: Net, op: str) -> None:
     net.add(op, net.data(net.shape(low)), outputs=2 if op == "Dropout" and net.maybe() else 1)
 
 
+@case("Cos", "Sin")
+def wave_of_a_layer(net: Net, op: str) -> None:
+    """Weights that a sine reads at once are taken for computed frequencies; those of a layer before it are not."""
+    n, k, m = net.size(), net.size(), net.size()
+    net.add(op, net.add("MatMul", net.data([n, k]), net.weight(k, m)))
+
+
 @case("Not", "BitwiseNot")
 def whole_unary(net: Net, op: str) -> None:
-    net.add(op, net.input(net.shape(), bool if op == "Not" else np.int32))
+    net.add(op, net.whole(net.shape(), bool if op == "Not" else np.int32))
 
 
 @case("Clip")
@@ -99,7 +106,7 @@ def float_binary(net: Net, op: str) -> None:
 @case("And", "Or", "Xor", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BitShift")
 def whole_binary(net: Net, op: str) -> None:
     dtype = np.uint64 if op == "BitShift" else np.int32 if op.startswith("Bit") else bool
-    a, b = (net.input(shape, dtype) for shape in _broadcast_shapes(net, 2))
+    a, b = (net.whole(shape, dtype) for shape in _broadcast_shapes(net, 2))
     net.add(op, a, b, direction="LEFT" if op == "BitShift" else None)
 
 
@@ -431,7 +438,7 @@ def one_hot(net: Net) -> None:
     depth = net.ints(net.size())
     net.add(
         "OneHot",
-        net.input(net.shape(1, 2), np.int64),
+        net.whole(net.shape(1, 2), np.int64),
         depth,
         net.const([0, 1], np.float32),
         axis=net.rng.choice([-1, 0, 1]),

@@ -68,6 +68,17 @@ class Net:
             return self.add("Add", x, self.weight(*shape))
         return x
 
+    def whole(self, shape: Iterable[int], dtype: type = np.int32) -> str:
+        """Whole numbers from 0 on, or truths, made of an activation whose axes can be resized; or a plain input."""
+        shape = list(shape)
+        if self.maybe():
+            return self.input(shape, dtype)
+        x = self.add("Add", self.input(shape), self.weight(*shape))
+        if np.dtype(dtype) == bool:
+            return self.add("Greater", x, self.const(0, np.float32))
+        size = self.add("Mul", self.add("Abs", x), self.const(2, np.float32))
+        return self.add("Cast", size, to=helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+
     def add(self, op: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: object) -> str | list[str]:
         number = len(self.nodes)
         names = [f"{self.prefix}{op.lower()}{number}.{i}" for i in range(outputs)]

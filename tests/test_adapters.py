@@ -153,6 +153,7 @@ RESNETS = [
 ]
 
 
+@pytest.mark.export
 @pytest.mark.parametrize(("name", "kind", "exporter"), [*VIT, *sorted(RESNETS)])
 def test_a_module_computes_what_the_resized_model_does(tmp_path: Path, name: str, kind: str, exporter: str) -> None:
     """Whether the source's exporter folded batch norms or not, whichever exporter finds the weights."""
@@ -170,6 +171,7 @@ def test_a_module_computes_what_the_resized_model_does(tmp_path: Path, name: str
         assert np.abs(module(inputs).numpy() - wanted).max() < 1e-4 * max(1, np.abs(wanted).max())
 
 
+@pytest.mark.export
 def test_what_has_no_counterpart_is_kept_and_named(tmp_path: Path) -> None:
     inputs = torch.randn(2, 3, 8, 8)
     source = _written(Vit(3, 16), inputs, tmp_path / "source.onnx", "folded")
@@ -186,6 +188,7 @@ def test_what_has_no_counterpart_is_kept_and_named(tmp_path: Path) -> None:
     assert {"head.weight", "head.bias"} <= same and "patch.weight" not in same
 
 
+@pytest.mark.export
 def test_from_a_learngene(tmp_path: Path) -> None:
     inputs = torch.randn(2, 3, 8, 8)
     source = _written(Vit(4, 16), inputs, tmp_path / "source.onnx", "folded")
@@ -203,6 +206,7 @@ class Strange(nn.Module):
         return x
 
 
+@pytest.mark.export
 @pytest.mark.parametrize(
     ("make", "exporter", "message"),
     [

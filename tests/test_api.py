@@ -10,7 +10,8 @@ import pytest
 from onnx import numpy_helper
 from small import DIGIT_INPUTS, DIGITS, constants, feed, mlp, output_shapes, run, weights
 from zoo.architectures import ARCHITECTURES
-from zoo.export import EXPORTERS, export
+from zoo.export import export
+from zoo.opsets import EXPORTERS
 
 import front_onnx
 from front_onnx import FrontError

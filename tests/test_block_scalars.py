@@ -8,7 +8,8 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from zoo.export import EXPORTERS, write
+from zoo.export import write
+from zoo.opsets import EXPORTERS
 from zoo.oracle import compare
 from zoo.randomise import randomise
 
@@ -66,12 +67,14 @@ def _differences(folder: Path, exporter: str, depth: int, width: int, **how) -> 
     return compare(result.output, native, twin=twin)
 
 
+@pytest.mark.export
 @pytest.mark.parametrize("exporter", EXPORTERS)
 @pytest.mark.parametrize(("depth", "width"), [(6, 24), (3, 12)])
 def test_learned_scalars_follow_the_depth(tmp_path: Path, exporter: str, depth: int, width: int) -> None:
     assert _differences(tmp_path, exporter, depth, width, learned=True) == []
 
 
+@pytest.mark.export
 def test_learned_scalars_are_resampled_and_not_copied(tmp_path: Path) -> None:
     source = _export(tmp_path / "source.onnx", "torchscript", 4, 24, 0, learned=True)
     result = front_onnx.resize(source, depth=6, output=tmp_path / "out.onnx")
@@ -86,6 +89,7 @@ def test_learned_scalars_are_resampled_and_not_copied(tmp_path: Path) -> None:
     assert math.isclose(np.mean(after), np.mean(before), rel_tol=1e-5)  # the lowest frequency keeps its value
 
 
+@pytest.mark.export
 @pytest.mark.parametrize("exporter", EXPORTERS)
 @pytest.mark.parametrize("depth", [2, 6])
 @pytest.mark.parametrize(
@@ -97,6 +101,7 @@ def test_sequences_over_the_blocks(tmp_path: Path, exporter: str, scale: Scale, 
     assert _differences(tmp_path, exporter, depth, 24, scale=scale) == []
 
 
+@pytest.mark.export
 @pytest.mark.parametrize("power", [0.25, -0.25])
 def test_powers_of_the_depth_are_told_and_stay(tmp_path: Path, power: float) -> None:
     """A value alone does not prove that the depth is meant: 24 may be 2 x 12 blocks or a head of 24."""
@@ -107,17 +112,20 @@ def test_powers_of_the_depth_are_told_and_stay(tmp_path: Path, power: float) -> 
     assert compare(result.output, wanted) == []
 
 
+@pytest.mark.export
 @pytest.mark.parametrize("exporter", EXPORTERS)
 def test_a_tied_head_times_a_root_of_the_width(tmp_path: Path, exporter: str) -> None:
     assert _differences(tmp_path, exporter, 4, 12, tied=True) == []
 
 
+@pytest.mark.export
 @pytest.mark.parametrize("exporter", EXPORTERS)
 def test_a_root_of_the_width_in_every_block(tmp_path: Path, exporter: str) -> None:
     """It scales embeddings in the first block, so it means the width in all of them."""
     assert _differences(tmp_path, exporter, 4, 12, scale=lambda i, n, w: w**-0.5) == []
 
 
+@pytest.mark.export
 def test_a_root_of_the_width_anywhere_else_is_told(tmp_path: Path) -> None:
     source = _export(tmp_path / "source.onnx", "torchscript", 4, 24, 0, tied=False)
     warnings = front_onnx.resize(source, width=12, dry_run=True).plan.warnings

@@ -173,6 +173,7 @@ def test_seed_changes_the_checks_and_not_the_result(folder: Path, monkeypatch: p
     assert Path("1.onnx").read_bytes() == Path("2.onnx").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_scale_writes_another_model(folder: Path, scale: str) -> None:
     about = json.loads(front(f"resize digits.onnx --width 24 --scale {scale} -o scaled.onnx --json").stdout)

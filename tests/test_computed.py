@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from zoo import shim  # noqa: F401 - before anything that imports torchvision
-from zoo.export import EXPORTERS, write
+from zoo.export import write
+from zoo.opsets import EXPORTERS
 from zoo.oracle import compare
 from zoo.randomise import randomise
 
@@ -258,6 +259,7 @@ def _export(table: Table, width: int, depth: int, seed: int, exporter: str, path
     return path
 
 
+@pytest.mark.export
 @pytest.mark.parametrize("exporter", EXPORTERS)
 @pytest.mark.parametrize(("table", "depth", "width"), [(vaswani, 3, 24), (m2m100, 2, 8)])
 def test_resized_graphs_hold_what_the_architecture_computes(

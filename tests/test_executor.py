@@ -15,13 +15,15 @@ from executing import compared, exported_for_training, tensors, wrong_gradients
 from front_onnx.adapters.executor import types
 from front_onnx.adapters.executor.module import OnnxModule
 from front_onnx.adapters.executor.table import OPERATORS
+from golden import golden_file
 from onnx import TensorProto, helper, numpy_helper
 from rule_cases import CASES, key
 from small import DIGIT_INPUTS, DIGITS, constants, mlp, run, weights
 from small_graphs import feeds_for, run_all
-from test_rules import builds
+from test_rules import SEEDS, builds
 from zoo.architectures import ARCHITECTURES
-from zoo.export import EXPORTERS, export
+from zoo.export import export
+from zoo.opsets import EXPORTERS
 
 from front_onnx.check.synthetic import synthetic_inputs
 from front_onnx.errors import FrontError
@@ -52,9 +54,12 @@ def close(made: torch.Tensor, wanted: np.ndarray, rtol: float, atol: float, what
 # -- operators ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    "seeds", [range(5), pytest.param(range(5, SEEDS), marks=pytest.mark.slow)], ids=["few", "more"]
+)
 @pytest.mark.parametrize("op_type", COVERED)
-def test_operators_compute_what_onnxruntime_computes(op_type: str) -> None:
-    for seed, proto in builds(op_type):
+def test_operators_compute_what_onnxruntime_computes(op_type: str, seeds: range) -> None:
+    for seed, proto in builds(op_type, seeds):
         feeds = feeds_for(proto)
         wanted = run_all(proto, feeds)
         made: dict[str, torch.Tensor] = {}
@@ -93,6 +98,7 @@ def _exotic(node: onnx.NodeProto) -> bool:
     return next(a.i for a in node.attribute if a.name == "to") not in types._TYPES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("op_type", sorted(name for domain, name in OPERATORS if domain == "ai.onnx"))
 def test_operators_pass_the_tests_of_the_specification(op_type: str) -> None:
     for case in node_tests().get(op_type, []):
@@ -106,6 +112,7 @@ def test_operators_pass_the_tests_of_the_specification(op_type: str) -> None:
                 close(made, np.asarray(wanted), rtol, atol, case.name)
 
 
+@pytest.mark.slow
 def test_the_specification_has_tests_of_most_operators() -> None:
     assert sum(map(len, node_tests().values())) > 1000
 
@@ -138,6 +145,19 @@ def test_models_compute_what_onnxruntime_computes(zoo_cache: Path, name: str, ex
 def test_gradients_are_differences_of_the_loss(zoo_cache: Path, name: str, exporter: str) -> None:
     path = export(ARCHITECTURES[name], ARCHITECTURES[name].source, exporter, cache_dir=zoo_cache)
     assert wrong_gradients(path) == []
+
+
+@pytest.mark.parametrize("pair", ["torch-swin-torchscript", "torch-gpt2-dynamo", "torch-resnet-bottleneck-dynamo"])
+def test_golden_models_and_their_gradients(tmp_path: Path, pair: str) -> None:
+    path = golden_file(pair, tmp_path)
+    difference, ungraded = compared(path)
+    assert difference < 1e-4 and ungraded == []
+    assert wrong_gradients(path) == []
+
+
+@pytest.mark.parametrize("pair", ["torch-bert-torchscript", "torch-convnext-dynamo"])
+def test_golden_models_are_trained_and_written(tmp_path: Path, pair: str) -> None:
+    assert_trained_weights_go_back(golden_file(pair, tmp_path), tmp_path)
 
 
 # -- what is learned ------------------------------------------------------------------------------------------
@@ -335,6 +355,10 @@ def test_trained_weights_go_back_into_an_untouched_file(
     tmp_path: Path, zoo_cache: Path, name: str, exporter: str
 ) -> None:
     path = export(ARCHITECTURES[name], ARCHITECTURES[name].source, exporter, cache_dir=zoo_cache)
+    assert_trained_weights_go_back(path, tmp_path)
+
+
+def assert_trained_weights_go_back(path: Path, tmp_path: Path) -> None:
     module = OnnxModule(path).train()
     module.save(tmp_path / "same.onnx")
     assert constants(onnx.load(tmp_path / "same.onnx")).keys() == constants(onnx.load(path)).keys()
@@ -441,6 +465,7 @@ def test_batch_norms_in_half_precision_do_not_overflow() -> None:
 # -- training mode --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.export
 def test_batch_norms_train_as_the_graph_says(tmp_path: Path) -> None:
     native = exported_for_training(tmp_path / "m.onnx", drop=0.0)
     module = OnnxModule(tmp_path / "m.onnx").train()
@@ -461,6 +486,7 @@ def test_batch_norms_train_as_the_graph_says(tmp_path: Path) -> None:
     assert torch.equal(module.tensor("norm.running_mean"), kept)
 
 
+@pytest.mark.export
 def test_dropout_drops_in_training_only(tmp_path: Path) -> None:
     exported_for_training(tmp_path / "m.onnx", drop=0.5)
     module = OnnxModule(tmp_path / "m.onnx").train()

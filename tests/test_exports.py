@@ -1,42 +1,64 @@
-"""Models that other frameworks exported, kept as files: resized, they are their native exports of the target size.
+"""Native exports kept as files: a source resized is the native export of the target size, without running an exporter.
 
-`tests/matrix/write_exports.py` writes them.
+`tests/matrix/write_exports.py` writes those of Keras and JAX, `tests/zoo/write_golden.py` those of torch.
 """
 
-import json
 from pathlib import Path
 
-import onnx
+import numpy as np
 import pytest
+from golden import FOLDER, PAIRS, about, golden, golden_file
+from small import feed, run
+from variants import VARIANTS
 from zoo.oracle import compare
 
 import front_onnx
 
-FOLDER = Path(__file__).parent / "exports"
-EXPORTS = sorted(path.stem for path in FOLDER.glob("*.json"))
+TORCH = [name for name in PAIRS if name.startswith("torch-")]
 
 
 def test_no_export_is_left_out() -> None:
-    about = {name: json.loads((FOLDER / f"{name}.json").read_text()) for name in EXPORTS}
-    known = {f"{name}-{label}.onnx" for name, told in about.items() for label in ("source", told["target"])}
-    assert known and known == {path.name for path in FOLDER.glob("*.onnx")}
+    known = {f"{name}-{label}.onnx" for name in PAIRS for label in ("source", about(name)["target"])}
+    assert known and known == {path.name.removesuffix(".xz") for path in FOLDER.glob("*.onnx*")}
+    assert max(path.stat().st_size for path in FOLDER.iterdir()) < 1_000_000
 
 
-@pytest.mark.parametrize("name", EXPORTS)
+@pytest.mark.parametrize("name", PAIRS)
 def test_equals_the_native_export(tmp_path: Path, name: str) -> None:
-    about = json.loads((FOLDER / f"{name}.json").read_text())
-    result = front_onnx.resize(FOLDER / f"{name}-source.onnx", **about["request"], output=tmp_path / "out.onnx")
+    told = about(name)
+    result = front_onnx.resize(golden_file(name, tmp_path), **told["request"], output=tmp_path / "out.onnx")
     assert result.output is not None and result.validation is not None and result.validation.passed
-    assert compare(result.output, FOLDER / f"{name}-{about['target']}.onnx") == []
+    assert compare(result.output, golden(name, "target"), **told.get("oracle", {})) == []
 
 
-@pytest.mark.parametrize("name", EXPORTS)
-def test_nothing_asked_changes_no_weight(tmp_path: Path, name: str) -> None:
-    source = FOLDER / f"{name}-source.onnx"
-    result = front_onnx.resize(source, output=tmp_path / "out.onnx")
-    assert result.output is not None and compare(result.output, source) == []
-    before = onnx.load(source)
+@pytest.mark.parametrize("name", PAIRS)
+def test_nothing_asked_changes_no_weight(name: str) -> None:
+    before = golden(name)
+    after = front_onnx.resize(before, validate=False).model
+    assert compare(after, before, tied=about(name).get("oracle", {}).get("tied", True)) == []
     weights = {t.raw_data for t in before.graph.initializer}
     constants = {a.t.raw_data for f in before.functions for n in f.node for a in n.attribute if a.HasField("t")}
-    written = {t.raw_data for t in onnx.load(result.output).graph.initializer}
+    written = {t.raw_data for t in after.graph.initializer}
     assert weights <= written <= weights | constants
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_up_and_down_again_is_the_source(name: str) -> None:
+    """At twice the width and back, in the paper's scale, nothing is lost."""
+    before = golden(name)
+    larger = front_onnx.resize(before, width_mult=2, scale="ortho", validate=False).model
+    returned = front_onnx.resize(larger, width_mult="1/2", scale="ortho", validate=False).model
+    arrays = feed(before)
+    for mine, theirs in zip(run(returned, arrays), run(before, arrays), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-3)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("name", ["torch-gpt2-torchscript", "torch-convnext-dynamo"])
+def test_however_weights_are_stored(name: str, variant: str) -> None:
+    told, source = about(name), golden(name)
+    other = VARIANTS[variant](source)
+    resized, wanted = (front_onnx.resize(model, **told["request"], validate=False).model for model in (other, source))
+    arrays = feed(source)
+    for mine, theirs in zip(run(resized, arrays), run(wanted, arrays), strict=True):
+        np.testing.assert_allclose(mine, theirs, atol=1e-4)

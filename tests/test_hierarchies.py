@@ -6,11 +6,14 @@ import pytest
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-from zoo.export import EXPORTERS, write
+from zoo.export import write
+from zoo.opsets import EXPORTERS
 from zoo.oracle import compare
 from zoo.randomise import randomise
 
 import front_onnx
+
+pytestmark = pytest.mark.export
 
 
 def _export(module: nn.Module, path: Path, exporter: str, *shapes: tuple[int, ...]) -> Path:

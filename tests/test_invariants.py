@@ -8,7 +8,8 @@ import pytest
 import torch
 from small import DIGITS, constants, feed, run, weights
 from zoo.architectures import ARCHITECTURES, BATCH_AXIS
-from zoo.export import EXPORTERS, export, write
+from zoo.export import export, write
+from zoo.opsets import EXPORTERS
 from zoo.oracle import compare
 from zoo.randomise import randomise
 
@@ -120,6 +121,7 @@ def test_a_lower_ratio_keeps_the_low_frequencies(tmp_path: Path) -> None:
         np.testing.assert_allclose(weights(again)[name], array, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.export
 @both
 def test_resnet_101_to_the_depth_of_resnet_50(tmp_path: Path, exporter: str) -> None:
     import timm  # behind the zoo's imports, which make it importable without torchvision

@@ -10,6 +10,7 @@ import onnx
 import pytest
 import scipy.fft
 from click.testing import CliRunner
+from golden import about, golden_file
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, numpy_helper
@@ -96,12 +97,20 @@ def test_real_graphs(tmp_path: Path, zoo_cache: Path, name: str, exporter: str, 
     """Tied embeddings, several chains, fused qkv, windows, convolutions and their statistics."""
     architecture = ARCHITECTURES[name]
     source = export(architecture, architecture.source, exporter=exporter, cache_dir=zoo_cache)
+    _assert_as_resized(tmp_path, source, ratio, architecture.request(architecture.targets["shallower"]))
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.0])
+@pytest.mark.parametrize("pair", ["torch-bert-torchscript", "torch-llama-dynamo", "torch-mixer-torchscript"])
+def test_golden_graphs(tmp_path: Path, pair: str, ratio: float) -> None:
+    _assert_as_resized(tmp_path, golden_file(pair, tmp_path), ratio, about(pair)["request"])
+
+
+def _assert_as_resized(tmp_path: Path, source: Path, ratio: float, request: dict) -> None:
     gene = _gene(tmp_path, source, ratio=ratio)
-    label, size = next(iter(architecture.targets.items()))
-    request = architecture.request(size)
     made = front_onnx.init(gene, output=tmp_path / "made.onnx", **request)
     front_onnx.resize(source, output=tmp_path / "resized.onnx", ratio=ratio, **request)
-    assert made.validation is not None and made.validation.passed, label
+    assert made.validation is not None and made.validation.passed
     if ratio == 1:
         assert (tmp_path / "made.onnx").read_bytes() == (tmp_path / "resized.onnx").read_bytes()
     ours, theirs = (weights(onnx.load(tmp_path / n)) for n in ("made.onnx", "resized.onnx"))

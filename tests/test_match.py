@@ -8,6 +8,7 @@ import onnx
 import pytest
 import torch
 from click.testing import CliRunner
+from golden import about, golden_file
 from small import DIGITS, feed, mlp, run, weights
 from zoo.architectures import ARCHITECTURES
 from zoo.export import export, write
@@ -56,10 +57,24 @@ def test_into_another_exporters_graph(tmp_path: Path, zoo_cache: Path, name: str
     size = architecture.targets[label]
     source = export(architecture, architecture.source, exporter=exporter, cache_dir=zoo_cache)
     target = export(architecture, size, exporter=OTHER[exporter], cache_dir=zoo_cache)
+    _assert_moved(source, target, architecture.request(size), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "exporter"),
+    [("bert", "torchscript"), ("gpt2", "dynamo"), ("llama", "dynamo"), ("vit", "torchscript"), ("convnext", "dynamo")],
+)
+def test_into_another_exporters_golden_graph(tmp_path: Path, name: str, exporter: str) -> None:
+    target = f"torch-{name}-{OTHER[exporter]}"
+    source = golden_file(f"torch-{name}-{exporter}", tmp_path)
+    _assert_moved(source, golden_file(target, tmp_path, "target"), about(target)["request"], tmp_path)
+
+
+def _assert_moved(source: Path, target: Path, request: dict, tmp_path: Path) -> None:
     moved = front_onnx.init_into(source, target, output=tmp_path / "moved.onnx")
     assert moved.validation is not None and moved.validation.passed
     assert [e.target.role for e in moved.matches if e.source is None] == []
-    resized = front_onnx.resize(source, output=tmp_path / "resized.onnx", **architecture.request(size)).output
+    resized = front_onnx.resize(source, output=tmp_path / "resized.onnx", **request).output
     given = feed(onnx.load(resized))
     for ours, theirs in zip(run(tmp_path / "moved.onnx", given), run(resized, given), strict=True):
         assert np.abs(ours - theirs).max() < 1e-4 * max(1, np.abs(theirs).max())
@@ -225,6 +240,7 @@ def _vit(folder: Path, name: str, width: int, depth: int, patch: int, classes: i
     return path
 
 
+@pytest.mark.export
 def test_standard_into_parallel_attention(tmp_path: Path) -> None:
     """One norm for attention and feed-forward, one weight for what leads into both; other patches and classes."""
     source = _vit(tmp_path, "standard", 32, 4, 8, 7)
@@ -258,6 +274,7 @@ def test_standard_into_parallel_attention(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.export
 def test_other_patches_and_classes_keep_their_own(tmp_path: Path) -> None:
     source, target = _vit(tmp_path, "a", 32, 4, 8, 7), _vit(tmp_path, "b", 24, 3, 4, 11)
     moved = front_onnx.init_into(source, target, output=tmp_path / "moved.onnx")
@@ -360,6 +377,7 @@ class Twins(torch.nn.Module):
         return x
 
 
+@pytest.mark.export
 def test_the_order_of_the_file_matches_nothing(tmp_path: Path) -> None:
     """What data flow tells apart is found in whatever order it stands; what it does not is left alone, but by hand."""
     paths = []

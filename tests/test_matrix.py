@@ -18,6 +18,7 @@ ROWS = {
 }
 
 
+@pytest.mark.export
 @pytest.mark.parametrize(("suite", "row"), ROWS)
 def test_row_is_right(suite, row):
     found = run(suite, row)

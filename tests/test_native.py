@@ -2,61 +2,55 @@
 
 from pathlib import Path
 
+import onnx
 import pytest
-from zoo.architectures import ARCHITECTURES, Architecture
-from zoo.export import EXPORTERS, OPSETS, UNSUPPORTED, export, minilm
+from zoo.architectures import ARCHITECTURES
+from zoo.export import export, minilm
+from zoo.opsets import EXPORTERS, OPSETS, UNSUPPORTED
 from zoo.oracle import compare
+from zoo.rows import BY_OPSET, DEFAULT_OPSET, LABELS, Row, default_rows, opset_rows
 
 import front_onnx
 
-LABELS = ("shallower", "narrower", "grow", "mixed")
-# Collisions and fresh weights are traps for the analysis, not for the exporters: the default opset is enough.
-BY_OPSET = [name for name in ARCHITECTURES if not name.endswith(("-fresh", "-collisions"))]
+
+def _names(rows: list[Row]) -> dict[str, list[object]]:
+    return {"argvalues": rows, "ids": list(map(str, rows))}
 
 
-def _check(
-    architecture: Architecture,
-    label: str,
-    exporter: str,
-    opset: int | None,
-    dynamic: bool,
-    cache: Path,
-    folder: Path,
-) -> None:
-    size = architecture.size(label)
+@pytest.mark.parametrize("row", **_names([*default_rows(), *opset_rows()]))
+def test_equals_the_native_export(zoo_cache: Path, tmp_path: Path, row: Row) -> None:
+    architecture = ARCHITECTURES[row.name]
+    size = architecture.size(row.label)
     source, native = (
-        export(architecture, s, exporter, opset, dynamic, cache_dir=cache) for s in (architecture.source, size)
+        export(architecture, s, row.exporter, row.opset, row.dynamic, cache_dir=zoo_cache)
+        for s in (architecture.source, size)
     )
-    result = front_onnx.resize(source, **architecture.request(size), output=folder / "resized.onnx")
+    result = front_onnx.resize(source, **architecture.request(size), output=tmp_path / "resized.onnx")
     assert result.validation is not None and result.validation.passed
     assert result.output is not None
     tables = architecture.tables(size)
     assert compare(result.output, native, tied=not architecture.fresh, names=True, tables=tables) == []
 
 
-@pytest.mark.parametrize("label", LABELS)
+def test_rows_cover_all_opsets() -> None:
+    """Each opset with three architectures or more, each architecture with three or more opsets, each target by both."""
+    rows = [*default_rows(), *opset_rows()]
+    for exporter, opsets in OPSETS.items():
+        for opset in opsets:
+            assert len({r.name for r in rows if r.exporter == exporter and (r.opset or DEFAULT_OPSET) == opset}) >= 3
+        for label in LABELS:
+            assert len({r.name for r in rows if r.exporter == exporter and r.label == label}) >= 12
+    for name in BY_OPSET:
+        assert len({r.opset or DEFAULT_OPSET for r in rows if r.name == name}) >= 3
+    assert len({r for r in rows if not r.dynamic}) >= len(BY_OPSET)
+    assert not {(r.name, r.exporter, r.opset) for r in rows} & UNSUPPORTED.keys()
+
+
 @pytest.mark.parametrize("exporter", EXPORTERS)
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_equals_the_native_export(zoo_cache: Path, tmp_path: Path, name: str, exporter: str, label: str) -> None:
-    _check(ARCHITECTURES[name], label, exporter, None, True, zoo_cache, tmp_path)
-
-
-def _opset_rows() -> list[tuple[str, str, int, bool, str]]:
-    """Every exporter and opset with a third of the architectures, static and dynamic and the targets in turn."""
-    rows = []
-    for exporter in EXPORTERS:
-        for i, opset in enumerate(OPSETS[exporter]):
-            for j, name in enumerate(BY_OPSET):
-                if (i + j) % 3 == 0 and (name, exporter, opset) not in UNSUPPORTED:
-                    rows.append((name, exporter, opset, (i + j) % 2 == 0, LABELS[(i + 2 * j) % 4]))
-    return rows
-
-
-@pytest.mark.parametrize(("name", "exporter", "opset", "dynamic", "label"), _opset_rows())
-def test_equals_the_native_export_at_opset(
-    zoo_cache: Path, tmp_path: Path, name: str, exporter: str, opset: int, dynamic: bool, label: str
-) -> None:
-    _check(ARCHITECTURES[name], label, exporter, opset, dynamic, zoo_cache, tmp_path)
+def test_the_default_opset_is_what_the_rows_take_it_for(zoo_cache: Path, exporter: str) -> None:
+    mlp = ARCHITECTURES["mlp"]
+    model = onnx.load(export(mlp, mlp.source, exporter, cache_dir=zoo_cache))
+    assert [o.version for o in model.opset_import if not o.domain] == [DEFAULT_OPSET]
 
 
 @pytest.mark.parametrize("request_", [{"depth": 3}, {"width": 192}, {"depth": 9, "width": 576}], ids=str)

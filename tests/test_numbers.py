@@ -119,6 +119,7 @@ class _Model(torch.nn.Module):
         return self.head(x)
 
 
+@pytest.mark.export
 def test_a_head_is_a_part_of_a_third(tmp_path: Path) -> None:
     paths = []
     for width, depth in ((16, 2), (24, 3)):

@@ -17,14 +17,28 @@ from front_onnx.understand.rules import RULES
 SEEDS = 20
 # A prime is no multiple of a block, more than a cache holds, or other than a constant says.
 REFUSED = {"SpaceToDepth", "RotaryEmbedding", "com.microsoft.GroupQueryAttention", "com.microsoft.Attention"}
+
+# So many of each operator's random graphs have to be understood with symbolic sizes, and so many requests to be met: a
+# rule that refuses everything proves nothing.
+UNDERSTOOD = 10
+FEW_UNDERSTOOD = {
+    "Attention": (
+        2,
+        "its inputs share nearly all axes, and one that is free in one of them and written in another is refused",
+    ),
+}
+RESIZED = 10
+FEW_RESIZED = {
+    "MatMulInteger": (0, "quantised models are refused: rounded numbers cannot be resampled"),
+}
 OPERATORS = sorted(key(*name) for name in RULES if key(*name) in CASES)
 
 
-def builds(op_type: str) -> list[tuple[int, onnx.ModelProto]]:
+def builds(op_type: str, seeds: range = range(SEEDS)) -> list[tuple[int, onnx.ModelProto]]:
     """Random models with an operator."""
     found = []
     for number, build in enumerate(CASES[op_type]):
-        for seed in range(SEEDS):
+        for seed in seeds:
             net = Net(random.Random(f"{op_type} {number} {seed}"), OPSETS.get(op_type, 20))
             build(net)
             if net.nodes:
@@ -47,6 +61,7 @@ def test_axes_and_contents_are_those_onnxruntime_makes(op_type):
 
 @pytest.mark.parametrize("op_type", OPERATORS)
 def test_symbolic_sizes_flow_as_onnxruntime_computes_them(op_type):
+    understood = 0
     for seed, proto in builds(op_type):
         rng = random.Random(seed)
         for info in proto.graph.input:
@@ -63,6 +78,9 @@ def test_symbolic_sizes_flow_as_onnxruntime_computes_them(op_type):
                 pytest.fail(f"seed {seed}: {str(error)[:600]}")
             continue
         assert_understood(analysis, made)
+        understood += 1
+    least, _ = FEW_UNDERSTOOD.get(op_type, (UNDERSTOOD, ""))
+    assert understood >= least
 
 
 def test_a_tiled_axis_is_repeated_as_a_whole():
@@ -74,6 +92,7 @@ def test_a_tiled_axis_is_repeated_as_a_whole():
 
 @pytest.mark.parametrize("op_type", OPERATORS)
 def test_resized_graphs_run_and_have_the_planned_shapes(op_type):
+    resized = 0
     for seed, proto in builds(op_type):
         rng = random.Random(seed)
         dims = [dim for dim in inspect(proto).dims if dim.named and not dim.frozen]
@@ -91,3 +110,6 @@ def test_resized_graphs_run_and_have_the_planned_shapes(op_type):
                 assert_as_planned(result.plan, made)
             except Exception as error:
                 pytest.fail(f"seed {seed}, {wanted}: {type(error).__name__}: {str(error)[:600]}")
+            resized += 1
+    least, _ = FEW_RESIZED.get(op_type, (RESIZED, ""))
+    assert resized >= least

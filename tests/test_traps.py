@@ -5,11 +5,14 @@ from pathlib import Path
 import pytest
 import torch
 from zoo.architectures import TEXT_AXES
-from zoo.export import EXPORTERS, write
+from zoo.export import write
+from zoo.opsets import EXPORTERS
 from zoo.oracle import compare
 from zoo.randomise import randomise
 
 import front_onnx
+
+pytestmark = pytest.mark.export
 
 
 def _export(make: type, config: object, path: Path, exporter: str) -> Path:

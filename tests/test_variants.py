@@ -9,7 +9,8 @@ import torch
 from small import constants, feed, output_shapes, run
 from variants import VARIANTS
 from zoo.architectures import ARCHITECTURES
-from zoo.export import EXPORTERS, _only_arguments, _quiet, export, unfuse_attention
+from zoo.export import _only_arguments, _quiet, export, unfuse_attention
+from zoo.opsets import EXPORTERS
 from zoo.oracle import compare
 from zoo.sizes import Size
 
@@ -57,6 +58,7 @@ def _export(name: str, size: Size, path: Path, opset: int, *, fold: bool, dtype:
     return onnx.load(path)
 
 
+@pytest.mark.export
 @pytest.mark.parametrize(
     ("name", "opset", "fold", "dtype"),
     [
@@ -96,6 +98,7 @@ def test_old_opsets_unfolded_weights_and_other_types(
     assert compare(resized, native) == []
 
 
+@pytest.mark.export
 @pytest.mark.parametrize("name", ["llama", "gpt2", "vit", "mlp", "bert-classifier"])
 @pytest.mark.parametrize("fold", [True, False])
 def test_the_outside_never_follows_the_width(tmp_path: Path, name: str, fold: bool) -> None:

@@ -112,6 +112,7 @@ def _export(module: nn.Module, path: Path, exporter: str) -> Path:
     return path
 
 
+@pytest.mark.export
 @pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
 @pytest.mark.parametrize("block", [GroupNormed, Biased, Registered, Parted, Cut, Attention])
 def test_a_small_block_at_another_size(tmp_path: Path, block: Callable[[int], nn.Module], exporter: str) -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import onnxruntime as ort
 from zoo.architectures import ARCHITECTURES
-from zoo.export import STATIC_ONLY, write
+from zoo.export import write
+from zoo.opsets import STATIC_ONLY
 from zoo.sizes import Size
 
 from matrix.entry import Entry

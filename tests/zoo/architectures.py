@@ -6,17 +6,18 @@ own model families do: heads scale with their size kept, key/value heads keep th
 stay proportional. Vocabulary, positions, classes, image and patch size stay.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import torch
-import torch.nn as nn
-
-from . import families
-from .randomise import randomise
 from .sizes import Size, per_stage, request, uniform
 
-Inputs = dict[str, torch.Tensor]
+if TYPE_CHECKING:
+    import torch
+    import torch.nn as nn
+
+    Inputs = dict[str, torch.Tensor]
 
 TEXT_AXES = {0: "batch", 1: "sequence"}
 BATCH_AXIS = {0: "batch"}
@@ -24,10 +25,10 @@ BATCH_AXIS = {0: "batch"}
 
 @dataclass(frozen=True)
 class Architecture:
-    """One buildable architecture with its source size and the sizes it is resized to."""
+    """One buildable architecture with its source size and the sizes it is resized to; `make` names a family."""
 
     name: str
-    make: Callable[[Size], tuple[nn.Module, Inputs]]
+    make: str
     source: Size
     targets: dict[str, Size]
     outputs: tuple[str, ...]
@@ -38,10 +39,16 @@ class Architecture:
 
     def build(self, size: Size) -> tuple[nn.Module, Inputs]:
         """The module at this size in evaluation mode, and example inputs in the order of its signature."""
+        import torch
+
+        from . import families  # takes seconds to import: tests that build nothing go without
+        from .randomise import coarsen, randomise
+
         torch.manual_seed(0)
-        module, inputs = self.make(size)
+        module, inputs = getattr(families, self.make)(size)
         if not self.fresh:
             randomise(module, seed=sum(map(ord, self.name)) + 31 * sum(size.depth) + sum(size.width))
+        coarsen(module)
         return module.eval(), inputs
 
     def tables(self, size: Size) -> list[torch.Tensor]:
@@ -76,41 +83,41 @@ _BOTTLENECK = per_stage((2, 3, 4, 2), (4, 6, 10, 14), shallower=(1, 2, 2, 1), de
 _BASIC = per_stage((2, 2, 3, 2), (8, 10, 12, 14), shallower=(1, 1, 2, 1), deeper=(3, 2, 4, 2), narrow=0.5, wide=1.5)
 
 
-def _text(name: str, make: Callable, sizes: tuple, outputs: tuple[str, ...], **kwargs) -> Architecture:
+def _text(name: str, make: str, sizes: tuple, outputs: tuple[str, ...], **kwargs) -> Architecture:
     return Architecture(name, make, *sizes, outputs=outputs, input_axes=TEXT_AXES, **kwargs)
 
 
-def _vision(name: str, make: Callable, sizes: tuple, outputs: tuple[str, ...] = _LOGITS, **kwargs):
+def _vision(name: str, make: str, sizes: tuple, outputs: tuple[str, ...] = _LOGITS, **kwargs):
     return Architecture(name, make, *sizes, outputs=outputs, input_axes=BATCH_AXIS, **kwargs)
 
 
 ARCHITECTURES: dict[str, Architecture] = {
     entry.name: entry
     for entry in (
-        _text("bert", families.bert, _PLAIN, _POOLED),
-        _text("bert-fresh", families.bert, _PLAIN, _POOLED, fresh=True),
-        _text("bert-eager", families.bert_eager, _PLAIN, _POOLED),
-        _text("bert-classifier", families.bert_classifier, _PLAIN, _LOGITS),
-        _text("bert-collisions", families.bert_collisions, _COLLIDING, _LOGITS),
-        _text("roberta", families.roberta, _PLAIN, _POOLED),
-        _text("distilbert", families.distilbert, _PLAIN, _HIDDEN),
-        _text("gpt2", families.gpt2, _PLAIN, _LOGITS),
-        _text("opt", families.opt, _PLAIN, _LOGITS),
-        _text("llama", families.llama, _ROTARY, _LOGITS),
-        _text("t5-encoder", families.t5_encoder, _PLAIN, _HIDDEN),
-        _vision("vit", families.vit, _PLAIN),
-        _vision("vit-fresh", families.vit, _PLAIN, fresh=True),
-        _vision("vit-collisions", families.vit_collisions, _COLLIDING),
-        _vision("swin", families.swin, _SWIN),
-        _vision("deit", families.deit, _PLAIN),
-        _vision("deit-distilled", families.deit_distilled, _PLAIN),
-        _vision("mixer", families.mixer, _PLAIN),
-        _vision("mixer-collisions", families.mixer_collisions, _COLLIDING),
-        _vision("convnext", families.convnext, _CONVNEXT),
-        _vision("resnet-bottleneck", families.resnet_bottleneck, _BOTTLENECK, width_by_ratio=True),
-        _vision("resnet-basic", families.resnet_basic, _BASIC, width_by_ratio=True),
-        _text("encoder", families.encoder, _PLAIN, _HIDDEN),
-        _text("encoder-norm-first", families.encoder_norm_first, _PLAIN, _HIDDEN),
-        _vision("mlp", families.mlp, _PLAIN),
+        _text("bert", "bert", _PLAIN, _POOLED),
+        _text("bert-fresh", "bert", _PLAIN, _POOLED, fresh=True),
+        _text("bert-eager", "bert_eager", _PLAIN, _POOLED),
+        _text("bert-classifier", "bert_classifier", _PLAIN, _LOGITS),
+        _text("bert-collisions", "bert_collisions", _COLLIDING, _LOGITS),
+        _text("roberta", "roberta", _PLAIN, _POOLED),
+        _text("distilbert", "distilbert", _PLAIN, _HIDDEN),
+        _text("gpt2", "gpt2", _PLAIN, _LOGITS),
+        _text("opt", "opt", _PLAIN, _LOGITS),
+        _text("llama", "llama", _ROTARY, _LOGITS),
+        _text("t5-encoder", "t5_encoder", _PLAIN, _HIDDEN),
+        _vision("vit", "vit", _PLAIN),
+        _vision("vit-fresh", "vit", _PLAIN, fresh=True),
+        _vision("vit-collisions", "vit_collisions", _COLLIDING),
+        _vision("swin", "swin", _SWIN),
+        _vision("deit", "deit", _PLAIN),
+        _vision("deit-distilled", "deit_distilled", _PLAIN),
+        _vision("mixer", "mixer", _PLAIN),
+        _vision("mixer-collisions", "mixer_collisions", _COLLIDING),
+        _vision("convnext", "convnext", _CONVNEXT),
+        _vision("resnet-bottleneck", "resnet_bottleneck", _BOTTLENECK, width_by_ratio=True),
+        _vision("resnet-basic", "resnet_basic", _BASIC, width_by_ratio=True),
+        _text("encoder", "encoder", _PLAIN, _HIDDEN),
+        _text("encoder-norm-first", "encoder_norm_first", _PLAIN, _HIDDEN),
+        _vision("mlp", "mlp", _PLAIN),
     )
 }

@@ -11,7 +11,8 @@ import onnxruntime as ort
 import torch
 
 from .architectures import ARCHITECTURES
-from .export import EXPORTERS, export, flatten
+from .export import export, flatten
+from .opsets import EXPORTERS
 
 
 def main(folder: Path, names: list[str], labels: list[str], exporters: list[str]) -> None:

