@@ -2,6 +2,7 @@
 
 python tests/matrix/run.py                       # everything, into docs/support.md
 python tests/matrix/run.py --suite jax_models --only 'vit*' --no-table
+python tests/matrix/run.py --plans plans.json.xz # only what is understood and planned, no native exports
 """
 
 import argparse
@@ -31,6 +32,7 @@ from zoo.oracle import compare
 from zoo.sizes import Size
 
 from matrix.entry import Entry
+from matrix.plans import record, write_record
 from matrix.table import write_table
 
 SUITES = (
@@ -97,6 +99,24 @@ def run(suite: str, row: str, keep: str | None = None, alone: bool = False) -> d
     return found
 
 
+def plans(suite: str, row: str, keep: str | None = None) -> dict:
+    """What is understood and planned of one row's source."""
+    warnings.simplefilter("ignore")
+    entry = _entry(suite, row)
+    found = {"suite": suite, "name": entry.name, "exporter": entry.exporter, "targets": {}, "outcome": "recorded"}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(keep or temporary) / row.replace(" ", "-").replace("/", "_")
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            _export(entry, entry.source, folder / "source.onnx")
+            requests = {label: entry.request(label) for label in entry.targets}
+            found["plans"] = record(folder / "source.onnx", requests)
+        except Exception as error:
+            found["outcome"] = "no export"
+            found["plans"] = {"no export": type(error).__name__}
+    return found
+
+
 def _export(entry: Entry, size: Size, path: Path) -> None:
     """Export a native model, unless a kept folder holds it."""
     if not path.exists():
@@ -105,6 +125,10 @@ def _export(entry: Entry, size: Size, path: Path) -> None:
 
 def _run(arguments: tuple[str, str, str | None]) -> dict:
     return run(*arguments)
+
+
+def _plans(arguments: tuple[str, str, str | None]) -> dict:
+    return plans(*arguments)
 
 
 def _in_a_process(suite: str, row: str, size: Size, path: Path) -> None:
@@ -181,6 +205,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--json", type=Path, help="write the results here as well")
     parser.add_argument("--keep", type=Path, help="keep the models in this folder, and use exports that are there")
+    parser.add_argument("--plans", type=Path, help="write what is planned here, and compare with no native export")
     parser.add_argument("--no-table", action="store_true", help="leave docs/support.md as it is")
     options = parser.parse_args()
     keep = str(options.keep) if options.keep else None
@@ -192,7 +217,8 @@ def main() -> None:
         rows = [r for r in rows if any(fnmatch.fnmatch(r[1], only) for only in options.only or ["*"])]
         if not (options.all or options.only):
             rows = [r for r in rows if r[1] not in {f"{name} dynamo" for name in _ALIKE}]
-        for done, found in enumerate(_decided(pool.imap_unordered(_run, rows), keep), 1):
+        work = _plans if options.plans else _run
+        for done, found in enumerate(_decided(pool.imap_unordered(work, rows), keep), 1):
             results.append(found)
             if options.json:
                 options.json.write_text(json.dumps(results, indent=1))
@@ -201,7 +227,9 @@ def main() -> None:
                 if outcome != "right":
                     print(f"      {label}: {outcome}: {why[0] if why else ''}"[:400], flush=True)
     print(dict(Counter(found["outcome"] for found in results)))
-    if not options.no_table:
+    if options.plans:
+        write_record({f"{r['suite']} / {r['name']} {r['exporter']}": r["plans"] for r in results}, options.plans)
+    elif not options.no_table:
         write_table(results, Path(__file__).parents[2] / "docs" / "support.md")
 
 
