@@ -21,6 +21,8 @@ from zoo.sizes import Size
 
 from front_onnx.errors import FrontError
 
+pytestmark = pytest.mark.export
+
 IDS = np.random.default_rng(0).integers(0, 40, (2, 9)).astype(np.int32)
 IMAGE = np.random.default_rng(0).standard_normal((2, 16, 16, 3)).astype(np.float32)
 REQUEST = {"depth": 5, "width": 30}

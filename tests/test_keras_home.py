@@ -20,6 +20,8 @@ from matrix.keras_entry import randomise
 
 from front_onnx.errors import FrontError
 
+pytestmark = pytest.mark.export
+
 VOCABULARY = 41
 
 
