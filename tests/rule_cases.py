@@ -185,7 +185,8 @@ def gemm(net: Net) -> None:
     ta, tb = net.rng.randint(0, 1), net.rng.randint(0, 1)
     c = net.rng.choice([None, (n,), (1, n), (m, 1), (m, n), (1,)])
     a, b = net.data([k, m] if ta else [m, k]), net.weight(*((n, k) if tb else (k, n)))
-    net.add("Gemm", a, b, *([net.weight(*c)] if c else []), transA=ta, transB=tb)
+    alpha, beta = (net.rng.choice([None, 0.5]) for _ in range(2))
+    net.add("Gemm", a, b, *([net.weight(*c)] if c else []), transA=ta, transB=tb, alpha=alpha, beta=beta)
 
 
 @case("Einsum")

@@ -11,6 +11,7 @@ from zoo.architectures import ARCHITECTURES
 from zoo.export import export
 
 import front_onnx
+from front_onnx.plan.scale import gain
 
 
 def _weights(path: Path) -> dict[str, np.ndarray]:
@@ -57,7 +58,7 @@ def test_heads_are_resized_whole(zoo_cache: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(after[name].reshape(2, 5), wanted, atol=2e-6)
 
 
-@pytest.mark.parametrize(
+SUMMED = pytest.mark.parametrize(
     ("scale", "shrunk", "grown"),
     [
         ("ortho", 1.0, 1.0),
@@ -67,6 +68,15 @@ def test_heads_are_resized_whole(zoo_cache: Path, tmp_path: Path) -> None:
         ("fan-in", 1.0 * 2**0.5, 1.0),
     ],
 )
+
+
+@SUMMED
+def test_factor_of_the_summed_axis(scale: str, shrunk: float, grown: float) -> None:
+    for width, factor in ((10, shrunk), (30, grown)):
+        assert gain(scale, 20, width, matrix=True, contracted=True) == pytest.approx(factor)
+
+
+@SUMMED
 def test_scale_of_the_summed_axis(zoo_cache: Path, tmp_path: Path, scale: str, shrunk: float, grown: float) -> None:
     """The output layer sums over the width: its factor beside the paper's, when the width halves and grows."""
     mlp = ARCHITECTURES["mlp"]
