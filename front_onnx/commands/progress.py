@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
+from front_onnx.steps import silent
 from front_onnx.types import Progress
 
 __all__ = ["shown"]
@@ -18,8 +19,11 @@ __all__ = ["shown"]
 def shown(quiet: bool) -> Iterator[Progress]:
     """A function to be told (stage, done, total), while a bar shows it."""
     bars = Console(stderr=True)
+    if quiet or not bars.is_terminal:
+        yield silent  # rich below 15 ends even a disabled bar with an empty line
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Bar(*columns, console=bars, transient=True, disable=quiet or not bars.is_terminal) as bar:
+    with Bar(*columns, console=bars, transient=True) as bar:
         task = bar.add_task("read", total=None)
 
         def progress(stage: str, done: int, total: int) -> None:

@@ -186,7 +186,9 @@ def _told(quiet: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
         TextColumn("{task.fields[said]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=errors, transient=True, disable=quiet or not errors.is_terminal) as bar:
+    watched = errors.is_terminal and not quiet
+    bar = Progress(*columns, console=errors, transient=True, disable=not watched)
+    with bar if watched else contextlib.nullcontext():  # rich below 15 ends even a disabled bar with an empty line
         shown = bar.add_task("prepare", total=None, said="")
 
         def tell(event: dict[str, Any]) -> None:
