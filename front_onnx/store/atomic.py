@@ -98,7 +98,9 @@ def atomic_write(target: Path, *, read: Collection[Path] = ()) -> Iterator[Stage
     try:
         with uninterrupted():
             folder = _staging(target, real)
-        staged = Staged(target, Path(folder.name) / real.name, _free_data_name(real, read))
+        with _locked(real.parent):  # another run may be between two moves
+            name = _free_data_name(real, read)
+        staged = Staged(target, Path(folder.name) / real.name, name)
         yield staged
         with staged.writing(), uninterrupted(), _locked(real.parent):
             replaceable(target)  # it may have changed meanwhile
