@@ -58,12 +58,24 @@ def describe_structure(structure: Structure) -> dict[str, Any]:
         "bytes": graph.model.size,
         "chains": [_chain(structure, number, chain) for number, chain in enumerate(structure.chains)],
         "dims": [_dim(structure, dim) for dim in structure.dims if dim.named],
-        "unfollowed": [
-            {"node": label(graph.nodes[node]), "operator": graph.nodes[node].op_type, "reason": reason}
-            for node, reason in structure.analysis.troubles
-        ],
+        "unfollowed": _unfollowed(structure),
         "baked": structure.analysis.traced,
     }
+
+
+def _unfollowed(structure: Structure) -> list[dict[str, Any]]:
+    """The nodes that could not be followed by their own fault, and how many others cannot be because of them."""
+    graph, analysis = structure.graph, structure.analysis
+    causes = sorted((t for t in analysis.troubles if t.is_cause), key=lambda t: analysis.telling.place(t.node))
+    return [
+        {
+            "node": label(graph.nodes[cause.node]),
+            "operator": graph.nodes[cause.node].op_type,
+            "reason": cause.reason,
+            "behind": sum(cause.node in t.causes for t in analysis.troubles if t.node != cause.node),
+        }
+        for cause in causes
+    ]
 
 
 def _chain(structure: Structure, number: int, chain: Chain) -> dict[str, Any]:
@@ -86,16 +98,15 @@ def _chain(structure: Structure, number: int, chain: Chain) -> dict[str, Any]:
 
 
 def _dim(structure: Structure, dim: Dim) -> dict[str, Any]:
-    fixed = dim.frozen or dim.reason
     return {
         "name": dim.name,
         "size": dim.size,
         "kind": dim.kind,
         "chain": structure.chains[dim.chain].name if dim.chain is not None and dim.kind != "fixed" else None,
         "relation": relation(structure, dim),
-        "resizable": not dim.frozen,
+        "resizable": dim.frozen is None,
         "follows_width": dim.kind in ("residual", "heads", "kv_heads", "inner"),
-        "reason": fixed,
+        "reason": structure.reason(dim.frozen or dim.hold),
     }
 
 

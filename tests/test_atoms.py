@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from front_onnx.understand.atoms import Algebra, Atom, Axis, Conflict, size_of
+from front_onnx.understand.atoms import Algebra, Atom, Axis, AxisRole, Conflict, size_of
+from front_onnx.understand.holds import Hold, Why
 
 SIZES = st.integers(2, 6)
 QUICK = settings(max_examples=150, deadline=None)
+KEPT, STUCK = Hold(Why.INPUT_AXIS, tensor="x", axis=1), Hold(Why.UNFOLLOWED, 3, detail="it has no rule")
 
 
 def sizes(axis: Axis) -> list[int]:
@@ -151,7 +153,8 @@ def test_reasons_reach_every_atom_an_axis_is_made_of(history, rng):
     if not atoms:
         return
     fixed, frozen = rng.choice(atoms), rng.choice(atoms)
-    fixed.fixed, frozen.frozen = "kept", "stuck"
+    fixed.holds |= {KEPT}
+    frozen.holds |= {STUCK}
     for axis, size in known:
         if size > 4 and size % 2 == 0:
             with contextlib.suppress(Conflict):
@@ -220,8 +223,8 @@ def test_four_by_six_is_not_six_by_four():
 
 def test_fixed_axes_that_do_not_nest_have_to_agree():
     algebra = Algebra()
-    left = (*algebra.new(4, fixed="side"), *algebra.new(6, fixed="side"))
-    right = (*algebra.new(6, fixed="side"), *algebra.new(4, fixed="side"))
+    left = (*algebra.new(4, KEPT), *algebra.new(6, KEPT))
+    right = (*algebra.new(6, KEPT), *algebra.new(4, KEPT))
     algebra.unify(left, right)
     assert algebra.equalities
 
@@ -242,13 +245,13 @@ def test_segments_without_a_common_factor_are_only_as_long_as_the_product():
     algebra = Algebra()
     segments = [algebra.new(9), algebra.new(15)]
     total = algebra.total(segments)
-    segments[0][0].roles.add("contracted")
+    algebra.mark(segments[0], AxisRole.CONTRACTED)
     lead, trail = algebra.divide(total, 2)
     assert (size_of(lead), size_of(trail)) == (12, 2)
     assert [[size_of(algebra.expand(side)) for side in pair] for pair in algebra.equalities] == [[24, 24]]
     assert [algebra.expand(part) for part in algebra.equalities[0][0][0].parts or ()] == segments
     algebra.settle()
-    assert all("contracted" in atom.roles for atom in (*lead, *trail, *segments[1]))
+    assert all(AxisRole.CONTRACTED in atom.roles for atom in (*lead, *trail, *segments[1]))
 
 
 def test_equal_thirds_of_a_product_are_the_first_factor():
@@ -315,12 +318,12 @@ def test_a_conflict_says_what_would_have_fitted():
 
 def test_parts_of_a_fixed_axis_are_fixed_and_of_a_frozen_one_frozen():
     algebra = Algebra()
-    axis = algebra.new(24, fixed="classes")
-    axis[0].frozen = "an operator without a rule"
+    axis = algebra.new(24, KEPT)
+    algebra.hold(axis, STUCK)
     lead, trail = algebra.divide(axis, 6)
     first, second = algebra.cut(lead, 1)
     atoms = [a for part in (lead, trail, first, second) for a in algebra.free_atoms(part)]
-    assert atoms and all(a.fixed == "classes" and a.frozen for a in atoms)
+    assert atoms and all(a.holds == {KEPT, STUCK} and a.fixed and a.frozen for a in atoms)
 
 
 def test_a_size_of_one_carries_no_dim():
@@ -335,7 +338,7 @@ def test_sizes_known_at_run_time_are_told_by_name():
     """They are primes inside, which nobody has ever seen."""
     algebra = Algebra()
     width, batch, other = algebra.new(8), algebra.new(1009), algebra.new(1013)
-    batch[0].roles.add("symbol:batch")
-    other[0].roles.add("unknown")
+    algebra.name(batch, "batch")
+    algebra.mark(other, AxisRole.UNKNOWN)
     with pytest.raises(Conflict, match=r"^8 x batch is not a size known only at run time$"):
         algebra.unify((*width, *batch), other)

@@ -14,9 +14,12 @@ from front_onnx.plan.heads import head_factors
 from front_onnx.plan.request import Request, Sizes, per_chain, per_list
 from front_onnx.plan.rounding import Rounding
 from front_onnx.read.graph import label
-from front_onnx.understand.atoms import Atom, Axis, size_of
+from front_onnx.understand.atoms import Atom, Axis, AxisRole, size_of
 from front_onnx.understand.blocks import Chain
+from front_onnx.understand.holds import INDEXING
+from front_onnx.understand.residual import keeping
 from front_onnx.understand.structure import Dim, Structure
+from front_onnx.understand.wording import named_node, unfollowed
 
 __all__ = ["target_sizes", "target_units"]
 
@@ -63,29 +66,36 @@ def target_units(structure: Structure, request: Request) -> list[int]:
 
 def _check_loop(structure: Structure, chain: Chain, wanted: int) -> None:
     (atom,) = structure.analysis.algebra.expand(chain.loop.axis if chain.loop is not None else ())
-    if atom.frozen:
+    hold = structure.analysis.telling.first(hold for hold in atom.holds if hold.why.freezes)
+    if hold is not None:
         raise FrontError(
-            f"the depth of {chain.name} cannot change: {atom.frozen}", got=wanted, wanted=chain.depth, request=True
+            f"the depth of {chain.name} cannot change: {structure.reason(hold)}",
+            got=wanted,
+            wanted=chain.depth,
+            request=True,
         )
 
 
 def _check_followed(structure: Structure, chain: Chain) -> None:
     """Weights between an unfollowed node and a chain may be one more block of it, which is not counted."""
-    flow = structure.flow
-    reasons = dict(reversed(structure.analysis.troubles))
-    behind: dict[str, int] = {}  # tensors, and the first unfollowed node that they depend on
+    flow, analysis = structure.flow, structure.analysis
+    troubles = {trouble.node: trouble for trouble in analysis.troubles}
+    behind: dict[str, frozenset[int]] = {}  # tensors, and the unfollowed nodes that they depend on
     for index in sorted(flow.behind(chain.start)):
-        node = min((behind[name] for name in flow.inputs[index] if name in behind), default=None)
-        if node is not None and flow.weighted[index]:
+        nodes = frozenset(node for name in flow.inputs[index] for node in behind.get(name, ()))
+        if nodes and flow.weighted[index]:
+            cause = troubles[analysis.telling.first_node(nodes)]
             raise FrontError(
                 f"the depth of {chain.name} cannot change: what comes before its blocks cannot be followed: "
-                f"{reasons[node]}",
-                node=label(structure.graph.nodes[node]),
+                f"{unfollowed(structure.graph, cause.node, cause.reason)}",
+                node=label(structure.graph.nodes[cause.node]),
                 wanted=chain.depth,
                 request=True,
             )
-        if node is not None or index in reasons:
-            behind.update(dict.fromkeys(flow.outputs[index], index if node is None else node))
+        if index in troubles and not nodes:
+            nodes = troubles[index].causes
+        if nodes:
+            behind.update(dict.fromkeys(flow.outputs[index], nodes))
 
 
 class _Impossible(FrontError):
@@ -131,7 +141,7 @@ def _target_sizes(
         ratio = ratios[chain]
         if dim.kind == "fixed" and ratio != 1 and dim.name not in named and _left_behind(structure, dim):
             raise FrontError(
-                f"dim {dim.name} would have to follow the width and cannot: {dim.reason}",
+                f"dim {dim.name} would have to follow the width and cannot: {structure.reason(dim.hold)}",
                 dim=dim.name,
                 got=dim.size * ratio,
                 wanted=dim.size,
@@ -143,15 +153,15 @@ def _target_sizes(
         _check_products(structure, sizes, set(named))
     _check_residuals(structure, request, sizes, ratios, rounding)
     if request.factor not in (None, 1) and not rounding.rounded and all(s == a.size for a, s in sizes.items()):
-        reason = next((dim.frozen for dim in structure.dims if dim.frozen), "no inner dim can change its size")
-        raise FrontError(f"--width-mult has nothing to scale: {reason}", request=True)
+        _refuse_held(structure, "--width-mult has nothing to scale")
+        raise FrontError("--width-mult has nothing to scale: no inner dim can change its size", request=True)
     return sizes, rounding.rounded
 
 
 def _left_behind(structure: Structure, dim: Dim) -> bool:
     """True if a dim is heads by its use, in weights that are summed over, and only an index into it keeps it."""
-    indexed = (dim.reason or "").startswith(("indexed", "cut at run time", "an integer table"))
-    return indexed and "batch" in dim.atom.roles and any(e in structure.analysis.contractions for e in dim.edges)
+    heads = dim.atom.is_held(*INDEXING) and AxisRole.BATCH in dim.atom.roles
+    return heads and any(e in structure.analysis.contractions for e in dim.edges)
 
 
 def _ratios(structure: Structure, request: Request) -> list[Fraction]:
@@ -164,9 +174,7 @@ def _ratios(structure: Structure, request: Request) -> list[Fraction]:
         return ratios
     groups = _width_groups(structure)
     if not groups:
-        frozen = next((dim for dim in structure.dims if dim.frozen), None)
-        if frozen is not None:
-            raise FrontError(f"the width cannot change: {frozen.frozen}", dim=frozen.name, request=True)
+        _refuse_held(structure, "the width cannot change")
         reason = "no repeated block" if not chains else "no single residual width"
         hint = "name one with --residual TENSOR, use --width-mult to scale all inner dims, or --set DIM=SIZE"
         raise FrontError(f"--width has nothing to set: this model has {reason}", hint=hint, request=True)
@@ -189,6 +197,29 @@ def _ratios(structure: Structure, request: Request) -> list[Fraction]:
         for number in members if wanted is not None else ():
             ratios[number] = Fraction(wanted or size, size)
     return ratios
+
+
+def _refuse_held(structure: Structure, message: str) -> None:
+    """Tell what stands in the way of a width that was not found, if something does.
+
+    Raises:
+        FrontError: (exit code 2) it is frozen, or something keeps it.
+    """
+    telling = structure.analysis.telling
+    frozen = telling.first(dim.frozen for dim in structure.dims if dim.frozen is not None)
+    if frozen is not None:
+        dim = next(dim for dim in structure.dims if dim.frozen == frozen)
+        raise FrontError(f"{message}: {structure.reason(frozen)}", dim=dim.name, request=True)
+    for chain in structure.chains:
+        for at, axis in enumerate(structure.analysis.facts[chain.end].axes or ()):
+            hold = telling.first(keeping(structure.analysis, axis))
+            if hold is not None:
+                raise FrontError(
+                    f"{message}: axis {at} of {chain.end} is kept: {structure.reason(hold)}",
+                    node=named_node(structure.graph, hold.node) if hold.node is not None else None,
+                    hint=f"--residual {chain.end}:{at} takes it as the width all the same",
+                    request=True,
+                )
 
 
 def _width_groups(structure: Structure) -> list[tuple[int, list[int]]]:
@@ -221,7 +252,7 @@ def _named(structure: Structure, request: Request) -> dict[str, int]:
                 dim=name,
                 got=size,
                 wanted=dim.size,
-                hint=dim.reason,
+                hint=structure.reason(dim.hold),
                 request=True,
             )
         if size < 1:
@@ -289,7 +320,7 @@ def _check_frozen(structure: Structure, sizes: dict[Atom, int]) -> None:
     for dim in structure.dims:
         if dim.frozen and sizes[dim.atom] != dim.atom.size:
             raise FrontError(
-                f"dim {dim.name} cannot change: {dim.frozen}",
+                f"dim {dim.name} cannot change: {structure.reason(dim.frozen)}",
                 dim=dim.name,
                 got=sizes[dim.atom],
                 wanted=dim.size,
