@@ -19,10 +19,7 @@ __all__ = ["INDEXING", "Hold", "Telling", "Why"]
 
 
 class Why(Enum):
-    """The kinds of holds, in the order in which they are told: a cause before what follows from it.
-
-    What somebody outside of the graph decides comes first, then how the graph uses a size, then what is computed.
-    """
+    """The kinds of holds, in the order in which they are told: a cause before what follows from it."""
 
     # What freezes.
     UNFOLLOWED = auto()  # it goes into a node that cannot be followed
@@ -32,40 +29,41 @@ class Why(Enum):
     ITERATION_INDEX = auto()  # of a loop: its counter is an index into something that is no stack of layers
     ITERATION_NUMBER = auto()  # of a loop: something is computed from its counter
     PICKED_LAYER = auto()  # of a loop: its body picks one of as many entries by what it computes
-    # What fixes.
+    # What fixes: it is decided outside of the graph.
     INPUT_AXIS = auto()
+    # An architecture computes it, and nobody chooses it.
+    INTEGER_TABLE = auto()
+    NORM_GROUPS = auto()
+    SEGMENTS = auto()
+    COUNT = auto()  # as many as the operator wants
+    STEP = auto()
+    IMAGE_SIDE = auto()
+    PADDED = auto()
+    PART = auto()
+    FIXED_PARTS = auto()
+    COMPUTED = auto()
+    # Of its own kind, or by what the graph uses it for.
     KERNEL = auto()
-    OUTPUT = auto()
+    NUMBERS = auto()
+    RANK = auto()
+    COSINES = auto()
+    COUNTED = auto()
+    EMPTY = auto()
+    UNKNOWN = auto()  # a size that only the run-time shape of a tensor tells
     INDEXED = auto()  # by what is fed or computed
     INDEXED_BY_CONSTANT = auto()
     INDEXED_BY_ITERATION = auto()
     INDICES_LEAVE = auto()
     CUT_AT_RUN_TIME = auto()
     MIXED = auto()
-    UNKNOWN = auto()  # a size that only the run-time shape of a tensor tells
-    RANK = auto()
-    NUMBERS = auto()
-    COSINES = auto()
-    AT_RUN_TIME = auto()
-    COUNTED = auto()
-    EMPTY = auto()
-    NO_FLOW = auto()
-    NO_CONTRACTION = auto()
+    # Nothing holds it, and yet it does not follow the width.
     DEPTH = auto()
     QUERY_GROUP = auto()
     HEAD_SIZE = auto()
     CONV_GROUPS = auto()
-    # What fixes because an architecture computes it, and nobody chooses it.
-    NORM_GROUPS = auto()
-    SEGMENTS = auto()
-    COUNT = auto()  # as many as the operator wants
-    STEP = auto()
-    INTEGER_TABLE = auto()
-    IMAGE_SIDE = auto()
-    PADDED = auto()
-    PART = auto()
-    FIXED_PARTS = auto()
-    COMPUTED = auto()
+    NO_FLOW = auto()
+    NO_CONTRACTION = auto()
+    OUTPUT = auto()
 
     @property
     def freezes(self) -> bool:
@@ -80,7 +78,7 @@ class Why(Enum):
     @property
     def computed(self) -> bool:
         """True if nobody would set such a size by name."""
-        return self.value >= Why.NORM_GROUPS.value
+        return Why.INTEGER_TABLE.value <= self.value <= Why.COMPUTED.value
 
 
 INDEXING = frozenset(

@@ -34,7 +34,6 @@ _WORDS = {
     Why.RANK: "a rank",
     Why.NUMBERS: "a list of numbers",
     Why.COSINES: "the size of a computed table of cosines",
-    Why.AT_RUN_TIME: "computed at run time",
     Why.COUNTED: "counted at run time",
     Why.EMPTY: "an empty slice",
     Why.NO_FLOW: "no data flows through it",
