@@ -14,7 +14,7 @@ from front_onnx.plan.contents import Original, Resampled
 from front_onnx.plan.plan import Plan
 from front_onnx.read.bodies import all_graphs
 from front_onnx.read.graph import label
-from front_onnx.understand.atoms import size_of
+from front_onnx.understand.atoms import AxisRole, size_of
 from front_onnx.understand.blocks import Chain
 from front_onnx.understand.structure import Dim, Structure
 
@@ -115,7 +115,7 @@ def relation(structure: Structure, dim: Dim) -> str | None:
     if dim.kind == "fixed":
         return None
     if dim.kind in ("heads", "kv_heads"):
-        partner = next((d for d in structure.dims if d.kind == "head_dim" and d.chain == dim.chain), None)
+        partner = _head_size(structure, dim)
         return f"{dim.size} x {partner.name} {partner.size}" if partner else None
     residual = structure.residual_of(dim.chain)
     if dim.kind != "inner" or residual is None:
@@ -125,6 +125,16 @@ def relation(structure: Structure, dim: Dim) -> str | None:
     atoms = structure.analysis.algebra.expand(residual)
     hidden = " x ".join(structure.by_atom[a].name for a in atoms if a in structure.by_atom)
     return f"{shown} x {hidden}" if ratio.denominator <= 16 else None
+
+
+def _head_size(structure: Structure, heads: Dim) -> Dim | None:
+    """The size of each of some heads: that of queries and keys if values have another, in the same weights at best."""
+    sizes = [dim for dim in structure.dims if dim.kind == "head_dim" and dim.chain == heads.chain]
+
+    def apart(dim: Dim) -> tuple[bool, bool]:
+        return set(heads.edges).isdisjoint(dim.edges), AxisRole.INNER not in dim.atom.roles
+
+    return min(sizes, key=apart, default=None)
 
 
 def describe_plan(plan: Plan, proto: onnx.ModelProto) -> dict[str, Any]:

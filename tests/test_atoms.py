@@ -342,3 +342,72 @@ def test_sizes_known_at_run_time_are_told_by_name():
     algebra.mark(other, AxisRole.UNKNOWN)
     with pytest.raises(Conflict, match=r"^8 x batch is not a size known only at run time$"):
         algebra.unify((*width, *batch), other)
+
+
+def state(algebra: Algebra, axes: list[Axis]) -> object:
+    """All that is known of some axes."""
+    atoms = [atom for axis in axes for atom in algebra.free_atoms(axis)]
+    expanded = [algebra.expand(axis) for axis in axes]
+    parts = [[[*map(algebra.expand, atom.parts)] if atom.parts else None for atom in axis] for axis in expanded]
+    return expanded, parts, [(atom.holds, atom.roles, atom.symbols) for atom in atoms], [*algebra.equalities]
+
+
+@QUICK
+@given(histories(), st.randoms(use_true_random=False))
+def test_a_failed_attempt_leaves_nothing_behind(history, rng):
+    algebra, known = history
+    axes = [axis for axis, _ in known]
+    before = state(algebra, axes)
+    with contextlib.suppress(Conflict), algebra.attempt():
+        for axis, size in rng.sample(known, len(known)):
+            same = [other for other, n in known if n == size]
+            algebra.hold(axis, rng.choice([KEPT, STUCK]))
+            algebra.unify(axis, rng.choice(same))
+            with contextlib.suppress(Conflict), algebra.attempt():
+                algebra.mark(axis, AxisRole.INNER)
+                if size > 1:
+                    algebra.cut(axis, rng.randint(1, size - 1))
+                if rng.random() < 0.5:
+                    raise Conflict("inside")
+        raise Conflict("in the end")
+    assert state(algebra, axes) == before
+
+
+@QUICK
+@given(histories(), st.randoms(use_true_random=False))
+def test_an_attempt_that_fits_is_what_it_is_without_one(history, rng):
+    algebra, known = history
+    sizes_before = [size for _, size in known]
+    pairs = [(axis, other) for axis, n in known for other, m in known if n == m]
+    done = 0
+    for axis, other in rng.sample(pairs, min(len(pairs), 5)):
+        with contextlib.suppress(Conflict):
+            with algebra.attempt():
+                algebra.unify(axis, other)
+            done += 1
+            assert algebra.same(axis, other) or algebra.equalities
+    assert [size_of(algebra.expand(axis)) for axis, _ in known] == sizes_before
+    assert not pairs or done
+
+
+def test_what_is_tried_inside_an_attempt_that_fails_goes_with_it():
+    algebra = Algebra()
+    left, right = [algebra.new(n) for n in (4, 6, 8)], [algebra.new(n) for n in (4, 6, 9)]
+    with pytest.raises(Conflict), algebra.attempt():
+        for one, other in zip(left, right, strict=True):
+            with algebra.attempt():
+                algebra.unify(one, other)
+    assert not any(algebra.same(one, other) for one, other in zip(left, right, strict=True))
+
+
+def test_reasons_are_united_and_only_the_one_that_is_meant_goes():
+    algebra = Algebra()
+    indexed = Hold(Why.INDEXED, 2)
+    left, right = algebra.new(8, KEPT), algebra.new(8, indexed)
+    algebra.unify(left, right)
+    (atom,) = algebra.expand(right)
+    assert atom.holds == {KEPT, indexed} and atom.fixed
+    algebra.release(left, Why.INPUT_AXIS)
+    assert atom.holds == {indexed} and atom.fixed
+    algebra.release(left, Why.INDEXED)
+    assert not atom.fixed

@@ -126,7 +126,7 @@ def _target_sizes(
     named = _named(structure, request)
     sizes: dict[Atom, int] = {}
     heads = head_factors(structure, request, ratios)
-    for dim in structure.dims:
+    for dim in structure.in_order:
         chain = dim.chain if dim.chain is not None else -1
         ratio = ratios[chain]
         if dim.kind in ("heads", "kv_heads", "head_dim"):
@@ -208,7 +208,7 @@ def _refuse_held(structure: Structure, message: str) -> None:
     telling = structure.analysis.telling
     frozen = telling.first(dim.frozen for dim in structure.dims if dim.frozen is not None)
     if frozen is not None:
-        dim = next(dim for dim in structure.dims if dim.frozen == frozen)
+        dim = next(dim for dim in structure.in_order if dim.frozen == frozen)
         raise FrontError(f"{message}: {structure.reason(frozen)}", dim=dim.name, request=True)
     for chain in structure.chains:
         for at, axis in enumerate(structure.analysis.facts[chain.end].axes or ()):
@@ -274,7 +274,7 @@ def _impossible(structure: Structure, dim: Dim, wanted: Fraction) -> _Impossible
     return _Impossible(
         f"{dim.name} {dim.size} would become {shown}, which is no size",
         dim=dim.name,
-        node=label(structure.graph.nodes[dim.edges[0].node]) if dim.edges else None,
+        node=label(structure.graph.nodes[structure.first_node(dim)]) if dim.edges else None,
         got=shown,
         wanted="a whole number of at least 1" if dim.times == 1 else f"a multiple of {dim.times}",
         request=True,
@@ -317,21 +317,24 @@ def _near(structure: Structure, request: Request, option: str, pieces: list[str]
 
 
 def _check_frozen(structure: Structure, sizes: dict[Atom, int]) -> None:
-    for dim in structure.dims:
-        if dim.frozen and sizes[dim.atom] != dim.atom.size:
-            raise FrontError(
-                f"dim {dim.name} cannot change: {structure.reason(dim.frozen)}",
-                dim=dim.name,
-                got=sizes[dim.atom],
-                wanted=dim.size,
-                request=True,
-            )
+    changed = [dim for dim in structure.in_order if dim.frozen is not None and sizes[dim.atom] != dim.atom.size]
+    hold = structure.analysis.telling.first(dim.frozen for dim in changed if dim.frozen is not None)
+    if hold is not None:
+        dim = next(dim for dim in changed if dim.frozen == hold)
+        raise FrontError(
+            f"dim {dim.name} cannot change: {structure.reason(hold)}",
+            dim=dim.name,
+            got=sizes[dim.atom],
+            wanted=dim.size,
+            request=True,
+        )
 
 
 def _check_products(structure: Structure, sizes: dict[Atom, int], named: set[str]) -> None:
     """No axis follows the width twice: of the factors of a product, one grows with it and the others are kept."""
     by_atom = structure.by_atom
     seen: set[tuple[Atom, ...]] = set()
+    twice: list[tuple[Axis, Dim, Dim]] = []
     waiting = [a for fact in structure.analysis.uses.values() if fact.value is None for a in fact.axes or ()]
     while waiting:
         axis = structure.analysis.algebra.expand(waiting.pop())
@@ -344,16 +347,18 @@ def _check_products(structure: Structure, sizes: dict[Atom, int], named: set[str
             free = [by_atom[a] for a in structure.analysis.algebra.free_atoms((atom,)) if a in by_atom]
             moving += [d for d in free if sizes[d.atom] != d.atom.size and d.name not in named][:1]
         if len(moving) > 1:
-            one, other = moving[0], moving[1]
-            raise FrontError(
-                f"{structure.describe(axis)} would follow the width twice, by {one.name} and by {other.name}",
-                node=label(structure.graph.nodes[one.edges[0].node]),
-                dim=one.name,
-                got=f"{sizes[one.atom]} x {sizes[other.atom]}",
-                wanted=f"one of {one.atom.size} and {other.atom.size} kept",
-                hint=f"--set {one.name}={one.atom.size} or --set {other.name}={other.atom.size}",
-                request=True,
-            )
+            twice.append((axis, moving[0], moving[1]))
+    if twice:
+        axis, one, other = min(twice, key=lambda found: (structure.place(found[1]), structure.place(found[2])))
+        raise FrontError(
+            f"{structure.describe(axis)} would follow the width twice, by {one.name} and by {other.name}",
+            node=label(structure.graph.nodes[structure.first_node(one)]),
+            dim=one.name,
+            got=f"{sizes[one.atom]} x {sizes[other.atom]}",
+            wanted=f"one of {one.atom.size} and {other.atom.size} kept",
+            hint=f"--set {one.name}={one.atom.size} or --set {other.name}={other.atom.size}",
+            request=True,
+        )
 
 
 def _check_residuals(

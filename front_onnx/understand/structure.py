@@ -32,6 +32,8 @@ _LINEAR_ENDS = frozenset(
     ).split()
 )
 
+_KINDS = ("residual", "heads", "kv_heads", "repeat", "head_dim", "groups", "inner", "depth", "fixed")
+
 
 @dataclass(eq=False)
 class Dim:
@@ -126,6 +128,19 @@ class Structure:
     def reason(self, hold: Hold | None) -> str | None:
         """Why a size stays, in words."""
         return None if hold is None else reason(self.graph, hold)
+
+    def place(self, dim: Dim) -> tuple[tuple[int, str], int]:
+        """Where a dim is met first, in the order of data and not in that of the file."""
+        return min((self.analysis.telling.place(edge.node), edge.slot) for edge in dim.edges)
+
+    def first_node(self, dim: Dim) -> int:
+        """The node nearest to the inputs that reads a weight with a dim."""
+        return self.analysis.telling.first_node(edge.node for edge in dim.edges)
+
+    @cached_property
+    def in_order(self) -> list[Dim]:
+        """The dims as they are gone through for refusals: by kind, then in the order of data."""
+        return sorted(self.dims, key=lambda dim: (_KINDS.index(dim.kind), dim.chain or 0, self.place(dim)))
 
     def describe(self, axis: Iterable[Atom]) -> str:
         """An axis in words: `heads 12 x head_dim 64`."""
@@ -236,7 +251,6 @@ class _Namer:
         residual: dict[Atom, int | None] = dict.fromkeys(self.algebra.free_atoms(self.structure.loose or ()))
         for number, axis in reversed(list(enumerate(self.structure.residuals))):
             residual |= dict.fromkeys(self.algebra.free_atoms(axis or ()), number)
-        order = ["residual", "heads", "kv_heads", "repeat", "head_dim", "groups", "inner", "depth", "fixed"]
         residual = {atom: number for atom, number in residual.items() if not atom.fixed}  # a norm's groups stay
         found = []
         for atom in self.edges:
@@ -244,7 +258,7 @@ class _Namer:
             chain = residual.get(atom, self._chain(atom))
             times = self.times.get(atom, 1) if kind == "head_dim" else 1
             found.append(Dim("", kind, atom, chain, hold, self._told(atom, True), self.edges[atom], times))
-        found.sort(key=lambda d: (order.index(d.kind), d.chain or 0, min(d.edges)))
+        found.sort(key=lambda d: (_KINDS.index(d.kind), d.chain or 0, min(d.edges)))
         self._name(found)
         return found
 
@@ -399,7 +413,11 @@ class _Namer:
             return "classes" if why is Why.OUTPUT else "output"
         if AxisRole.VOCABULARY in dim.atom.roles:
             return self._table_name(dim)
-        return self._parameter_name(min(dim.edges)) or ("buffer" if dim.kind == "fixed" else dim.kind)
+        return self._parameter_name(self._first(dim.edges)) or ("buffer" if dim.kind == "fixed" else dim.kind)
+
+    def _first(self, edges: Iterable[Edge]) -> Edge:
+        """The reading nearest to the inputs."""
+        return min(edges, key=lambda edge: (self.analysis.telling.place(edge.node), edge.slot))
 
     def _parameter_name(self, edge: Edge) -> str | None:
         """The last telling part of a weight's name; None for names that an exporter made up."""
@@ -416,6 +434,7 @@ class _Namer:
         if dim.atom.size == max(t.size for t in tables):
             return "vocabulary"
         name = (
-            self._parameter_name(next((e for e in dim.edges if e in self.analysis.tables), min(dim.edges))) or "table"
+            self._parameter_name(self._first([e for e in dim.edges if e in self.analysis.tables] or dim.edges))
+            or "table"
         )
         return "positions" if "pos" in name or name == "wpe" else name
