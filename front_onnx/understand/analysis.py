@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 
@@ -23,8 +22,9 @@ from front_onnx.understand.numbers import Binding, Number, Site, Varying, as_lit
 from front_onnx.understand.rules import RULES, Context, Fact, Loop
 from front_onnx.understand.rules.indexing import settle_picks
 from front_onnx.understand.scalars import tie_scalars
+from front_onnx.understand.troubles import Trouble, behind, causes_of, hidden
 
-__all__ = ["Analysis", "Trouble", "understand"]
+__all__ = ["Analysis", "understand"]
 
 _LITERALS = 64  # the longest constant vector that can be a shape or a list of places
 
@@ -37,26 +37,6 @@ def _primes() -> Iterator[int]:
             found.append(candidate)
             yield candidate
         candidate += 2
-
-
-@dataclass(frozen=True)
-class Trouble:
-    """A node that could not be followed.
-
-    Attributes:
-        node: its number.
-        reason: what about it could not be followed.
-        causes: the nodes to blame: itself, or unfollowed nodes before it that leave what it reads unknown.
-    """
-
-    node: int
-    reason: str
-    causes: frozenset[int]
-
-    @property
-    def is_cause(self) -> bool:
-        """True if the node itself is to blame."""
-        return self.node in self.causes
 
 
 class Analysis:
@@ -304,10 +284,10 @@ class Analysis:
             except (Conflict, ValueError, TypeError, IndexError, KeyError) as error:
                 self.ratio = self.ratio or getattr(error, "ratio", None)
                 self._give_up(index, context, error)
-            behind = _behind(context)
+            lost = behind(context)
             for name, fact in zip(node.output, context.outputs, strict=True):
                 if name:
-                    self.facts[name] = _hidden(fact if fact is not None else Fact(None), behind)
+                    self.facts[name] = hidden(fact if fact is not None else Fact(None), lost)
 
     def bodies(self, node: int) -> dict[str, Body]:
         """The graphs inside a node, by the attribute that holds them."""
@@ -379,7 +359,7 @@ class Analysis:
         What is not known because of other unfollowed nodes is their doing: the holds name them.
         """
         node = self.graph.nodes[index]
-        causes = self._causes(error) or frozenset((index,))
+        causes = causes_of(self.algebra, error) or frozenset((index,))
         self._reasons[index] = str(error)
         self.troubles.append(Trouble(index, str(error), causes))
         facts = [fact for fact in context.facts if fact is not None]
@@ -388,7 +368,7 @@ class Analysis:
             names = (*self.graph.nodes[inner].input, *self.graph.nodes[inner].output)
             facts += [self.facts[name] for name in names if name in self.facts]
             facts += [fact for edge, fact in self.uses.items() if edge.node == inner]
-        before = _behind(context)
+        before = behind(context)
         blamed = [self._blame(Why.UNFOLLOWED, cause) for cause in sorted(causes | before)]
         for axis in (axis for fact in facts for axis in fact.axes or ()):
             self.algebra.hold(axis, *blamed)
@@ -416,30 +396,10 @@ class Analysis:
     def _blame(self, why: Why, node: int) -> Hold:
         return Hold(why, node, detail=self._reasons[node])
 
-    def _causes(self, error: Exception) -> frozenset[int]:
-        """The unfollowed nodes because of which a node cannot be followed; none if it is its own fault."""
-        if not isinstance(error, Conflict):
-            return frozenset()
-        atoms = self.algebra.free_atoms(error.axes)
-        invented = {hold.node for atom in atoms for hold in atom.holds if hold.why is Why.BEHIND}
-        return error.behind.union(node for node in invented if node is not None)
-
     @cached_property
     def telling(self) -> Telling:
         """Which of several reasons is told."""
         return Telling(self.graph)
-
-
-def _behind(context: Context) -> frozenset[int]:
-    """The unfollowed nodes because of which something that a node reads is not known."""
-    return frozenset(node for fact in context.facts if fact is not None for node in fact.behind)
-
-
-def _hidden(fact: Fact, behind: frozenset[int]) -> Fact:
-    """Numbers made of what is not known are not known either; tensors of more axes hold data, which never are."""
-    if not behind or fact.value is not None or fact.behind or len(fact.axes or ()) > 1:
-        return fact
-    return replace(fact, behind=behind)
 
 
 def understand(graph: Graph) -> Analysis:
