@@ -14,7 +14,7 @@ from front_onnx.plan.contents import Original, Resampled
 from front_onnx.plan.plan import Plan
 from front_onnx.read.bodies import all_graphs
 from front_onnx.read.graph import label
-from front_onnx.understand.atoms import size_of
+from front_onnx.understand.atoms import AxisRole, size_of
 from front_onnx.understand.blocks import Chain
 from front_onnx.understand.structure import Dim, Structure
 
@@ -58,12 +58,24 @@ def describe_structure(structure: Structure) -> dict[str, Any]:
         "bytes": graph.model.size,
         "chains": [_chain(structure, number, chain) for number, chain in enumerate(structure.chains)],
         "dims": [_dim(structure, dim) for dim in structure.dims if dim.named],
-        "unfollowed": [
-            {"node": label(graph.nodes[node]), "operator": graph.nodes[node].op_type, "reason": reason}
-            for node, reason in structure.analysis.troubles
-        ],
+        "unfollowed": _unfollowed(structure),
         "baked": structure.analysis.traced,
     }
+
+
+def _unfollowed(structure: Structure) -> list[dict[str, Any]]:
+    """The nodes that could not be followed by their own fault, and how many others cannot be because of them."""
+    graph, analysis = structure.graph, structure.analysis
+    causes = sorted((t for t in analysis.troubles if t.is_cause), key=lambda t: analysis.telling.place(t.node))
+    return [
+        {
+            "node": label(graph.nodes[cause.node]),
+            "operator": graph.nodes[cause.node].op_type,
+            "reason": cause.reason,
+            "behind": sum(cause.node in t.causes for t in analysis.troubles if t.node != cause.node),
+        }
+        for cause in causes
+    ]
 
 
 def _chain(structure: Structure, number: int, chain: Chain) -> dict[str, Any]:
@@ -86,16 +98,15 @@ def _chain(structure: Structure, number: int, chain: Chain) -> dict[str, Any]:
 
 
 def _dim(structure: Structure, dim: Dim) -> dict[str, Any]:
-    fixed = dim.frozen or dim.reason
     return {
         "name": dim.name,
         "size": dim.size,
         "kind": dim.kind,
         "chain": structure.chains[dim.chain].name if dim.chain is not None and dim.kind != "fixed" else None,
         "relation": relation(structure, dim),
-        "resizable": not dim.frozen,
+        "resizable": dim.frozen is None,
         "follows_width": dim.kind in ("residual", "heads", "kv_heads", "inner"),
-        "reason": fixed,
+        "reason": structure.reason(dim.frozen or dim.hold),
     }
 
 
@@ -104,7 +115,7 @@ def relation(structure: Structure, dim: Dim) -> str | None:
     if dim.kind == "fixed":
         return None
     if dim.kind in ("heads", "kv_heads"):
-        partner = next((d for d in structure.dims if d.kind == "head_dim" and d.chain == dim.chain), None)
+        partner = _head_size(structure, dim)
         return f"{dim.size} x {partner.name} {partner.size}" if partner else None
     residual = structure.residual_of(dim.chain)
     if dim.kind != "inner" or residual is None:
@@ -114,6 +125,16 @@ def relation(structure: Structure, dim: Dim) -> str | None:
     atoms = structure.analysis.algebra.expand(residual)
     hidden = " x ".join(structure.by_atom[a].name for a in atoms if a in structure.by_atom)
     return f"{shown} x {hidden}" if ratio.denominator <= 16 else None
+
+
+def _head_size(structure: Structure, heads: Dim) -> Dim | None:
+    """The size of each of some heads: that of queries and keys if values have another, in the same weights at best."""
+    sizes = [dim for dim in structure.dims if dim.kind == "head_dim" and dim.chain == heads.chain]
+
+    def apart(dim: Dim) -> tuple[bool, bool]:
+        return set(heads.edges).isdisjoint(dim.edges), AxisRole.INNER not in dim.atom.roles
+
+    return min(sizes, key=apart, default=None)
 
 
 def describe_plan(plan: Plan, proto: onnx.ModelProto) -> dict[str, Any]:

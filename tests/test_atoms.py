@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from front_onnx.understand.atoms import Algebra, Atom, Axis, Conflict, size_of
+from front_onnx.understand.atoms import Algebra, Atom, Axis, AxisRole, Conflict, size_of
+from front_onnx.understand.holds import Hold, Why
 
 SIZES = st.integers(2, 6)
 QUICK = settings(max_examples=150, deadline=None)
+KEPT, STUCK = Hold(Why.INPUT_AXIS, tensor="x", axis=1), Hold(Why.UNFOLLOWED, 3, detail="it has no rule")
 
 
 def sizes(axis: Axis) -> list[int]:
@@ -151,7 +153,8 @@ def test_reasons_reach_every_atom_an_axis_is_made_of(history, rng):
     if not atoms:
         return
     fixed, frozen = rng.choice(atoms), rng.choice(atoms)
-    fixed.fixed, frozen.frozen = "kept", "stuck"
+    fixed.holds |= {KEPT}
+    frozen.holds |= {STUCK}
     for axis, size in known:
         if size > 4 and size % 2 == 0:
             with contextlib.suppress(Conflict):
@@ -220,8 +223,8 @@ def test_four_by_six_is_not_six_by_four():
 
 def test_fixed_axes_that_do_not_nest_have_to_agree():
     algebra = Algebra()
-    left = (*algebra.new(4, fixed="side"), *algebra.new(6, fixed="side"))
-    right = (*algebra.new(6, fixed="side"), *algebra.new(4, fixed="side"))
+    left = (*algebra.new(4, KEPT), *algebra.new(6, KEPT))
+    right = (*algebra.new(6, KEPT), *algebra.new(4, KEPT))
     algebra.unify(left, right)
     assert algebra.equalities
 
@@ -242,13 +245,13 @@ def test_segments_without_a_common_factor_are_only_as_long_as_the_product():
     algebra = Algebra()
     segments = [algebra.new(9), algebra.new(15)]
     total = algebra.total(segments)
-    segments[0][0].roles.add("contracted")
+    algebra.mark(segments[0], AxisRole.CONTRACTED)
     lead, trail = algebra.divide(total, 2)
     assert (size_of(lead), size_of(trail)) == (12, 2)
     assert [[size_of(algebra.expand(side)) for side in pair] for pair in algebra.equalities] == [[24, 24]]
     assert [algebra.expand(part) for part in algebra.equalities[0][0][0].parts or ()] == segments
     algebra.settle()
-    assert all("contracted" in atom.roles for atom in (*lead, *trail, *segments[1]))
+    assert all(AxisRole.CONTRACTED in atom.roles for atom in (*lead, *trail, *segments[1]))
 
 
 def test_equal_thirds_of_a_product_are_the_first_factor():
@@ -315,12 +318,12 @@ def test_a_conflict_says_what_would_have_fitted():
 
 def test_parts_of_a_fixed_axis_are_fixed_and_of_a_frozen_one_frozen():
     algebra = Algebra()
-    axis = algebra.new(24, fixed="classes")
-    axis[0].frozen = "an operator without a rule"
+    axis = algebra.new(24, KEPT)
+    algebra.hold(axis, STUCK)
     lead, trail = algebra.divide(axis, 6)
     first, second = algebra.cut(lead, 1)
     atoms = [a for part in (lead, trail, first, second) for a in algebra.free_atoms(part)]
-    assert atoms and all(a.fixed == "classes" and a.frozen for a in atoms)
+    assert atoms and all(a.holds == {KEPT, STUCK} and a.fixed and a.frozen for a in atoms)
 
 
 def test_a_size_of_one_carries_no_dim():
@@ -335,7 +338,76 @@ def test_sizes_known_at_run_time_are_told_by_name():
     """They are primes inside, which nobody has ever seen."""
     algebra = Algebra()
     width, batch, other = algebra.new(8), algebra.new(1009), algebra.new(1013)
-    batch[0].roles.add("symbol:batch")
-    other[0].roles.add("unknown")
+    algebra.name(batch, "batch")
+    algebra.mark(other, AxisRole.UNKNOWN)
     with pytest.raises(Conflict, match=r"^8 x batch is not a size known only at run time$"):
         algebra.unify((*width, *batch), other)
+
+
+def state(algebra: Algebra, axes: list[Axis]) -> object:
+    """All that is known of some axes."""
+    atoms = [atom for axis in axes for atom in algebra.free_atoms(axis)]
+    expanded = [algebra.expand(axis) for axis in axes]
+    parts = [[[*map(algebra.expand, atom.parts)] if atom.parts else None for atom in axis] for axis in expanded]
+    return expanded, parts, [(atom.holds, atom.roles, atom.symbols) for atom in atoms], [*algebra.equalities]
+
+
+@QUICK
+@given(histories(), st.randoms(use_true_random=False))
+def test_a_failed_attempt_leaves_nothing_behind(history, rng):
+    algebra, known = history
+    axes = [axis for axis, _ in known]
+    before = state(algebra, axes)
+    with contextlib.suppress(Conflict), algebra.attempt():
+        for axis, size in rng.sample(known, len(known)):
+            same = [other for other, n in known if n == size]
+            algebra.hold(axis, rng.choice([KEPT, STUCK]))
+            algebra.unify(axis, rng.choice(same))
+            with contextlib.suppress(Conflict), algebra.attempt():
+                algebra.mark(axis, AxisRole.INNER)
+                if size > 1:
+                    algebra.cut(axis, rng.randint(1, size - 1))
+                if rng.random() < 0.5:
+                    raise Conflict("inside")
+        raise Conflict("in the end")
+    assert state(algebra, axes) == before
+
+
+@QUICK
+@given(histories(), st.randoms(use_true_random=False))
+def test_an_attempt_that_fits_is_what_it_is_without_one(history, rng):
+    algebra, known = history
+    sizes_before = [size for _, size in known]
+    pairs = [(axis, other) for axis, n in known for other, m in known if n == m]
+    done = 0
+    for axis, other in rng.sample(pairs, min(len(pairs), 5)):
+        with contextlib.suppress(Conflict):
+            with algebra.attempt():
+                algebra.unify(axis, other)
+            done += 1
+            assert algebra.same(axis, other) or algebra.equalities
+    assert [size_of(algebra.expand(axis)) for axis, _ in known] == sizes_before
+    assert not pairs or done
+
+
+def test_what_is_tried_inside_an_attempt_that_fails_goes_with_it():
+    algebra = Algebra()
+    left, right = [algebra.new(n) for n in (4, 6, 8)], [algebra.new(n) for n in (4, 6, 9)]
+    with pytest.raises(Conflict), algebra.attempt():
+        for one, other in zip(left, right, strict=True):
+            with algebra.attempt():
+                algebra.unify(one, other)
+    assert not any(algebra.same(one, other) for one, other in zip(left, right, strict=True))
+
+
+def test_reasons_are_united_and_only_the_one_that_is_meant_goes():
+    algebra = Algebra()
+    indexed = Hold(Why.INDEXED, 2)
+    left, right = algebra.new(8, KEPT), algebra.new(8, indexed)
+    algebra.unify(left, right)
+    (atom,) = algebra.expand(right)
+    assert atom.holds == {KEPT, indexed} and atom.fixed
+    algebra.release(left, Why.INPUT_AXIS)
+    assert atom.holds == {indexed} and atom.fixed
+    algebra.release(left, Why.INDEXED)
+    assert not atom.fixed

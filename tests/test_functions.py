@@ -143,7 +143,7 @@ def test_a_function_for_another_opset_stays_and_freezes_what_it_touches():
     proto.functions[1].opset_import[0].version = 17
     structure = inspect(proto)
     assert [f.name for f in structure.graph.model.proto.functions] == ["Layer", "Activated"]
-    assert structure.analysis.troubles[0][1] == "operator Activated of local has no rule"
+    assert structure.analysis.troubles[0].reason == "operator Activated of local has no rule"
     with pytest.raises(FrontError, match="the width cannot change"):
         resize(proto, width=10)
 

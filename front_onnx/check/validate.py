@@ -46,9 +46,14 @@ class Validation:
         return all(check.passed for check in self.checks)
 
     @property
+    def failed(self) -> Check | None:
+        """The check that failed."""
+        return next((check for check in self.checks if not check.passed), None)
+
+    @property
     def failure(self) -> str | None:
         """What failed, in one line."""
-        return next((f"{check.name}: {check.detail}" for check in self.checks if not check.passed), None)
+        return f"{self.failed.name}: {self.failed.detail}" if self.failed is not None else None
 
 
 def validate_model(

@@ -80,7 +80,7 @@ def init_command(
 
 def _tell(moved: Moved, as_json: bool) -> None:
     rows = describe_matches(moved.matches)
-    unused = [{"where": piece.where, "role": piece.role, "source": piece.tensors[0]} for piece in moved.unused]
+    unused = [{"where": piece.where, "role": str(piece.role), "source": piece.tensors[0]} for piece in moved.unused]
     output = str(moved.output) if moved.output else None
     about: dict[str, Any] = {
         "output": output,

@@ -19,7 +19,7 @@ def describe_matches(matches: Sequence[Match]) -> list[dict[str, Any]]:
     return [
         {
             "where": entry.target.where,
-            "role": entry.target.role,
+            "role": str(entry.target.role),
             "target": entry.target.tensors[0],
             "blocks": len(entry.target.tensors),
             "source": entry.source.tensors[0] if entry.source is not None else None,

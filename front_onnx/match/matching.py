@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from front_onnx.match.piece import Piece
+from front_onnx.match.role import Role
 from front_onnx.match.roles import find_pieces
 from front_onnx.understand.atoms import Atom, Axis, size_of
 from front_onnx.understand.structure import Structure
@@ -120,7 +121,7 @@ class _Matcher:
             reason = f"tied to {table}"
             yield Match(piece, entry.source if entry is not None else None, reason, tied=table)
 
-    def _of(self, piece: Piece, known: Mapping[tuple[str, str], Piece], chains: Mapping[str, str]) -> Match:
+    def _of(self, piece: Piece, known: Mapping[tuple[str, Role], Piece], chains: Mapping[str, str]) -> Match:
         """The piece of the source with the role of one of the target."""
         for name in (f"{piece.tensors[0]}:{piece.role}", piece.tensors[0]):
             if name in self.by_hand:
@@ -131,13 +132,13 @@ class _Matcher:
                 f"{len(self.source.chains)} chains of blocks in the source, {len(self.target.chains)} in the target"
             )
             return Match(piece, None, f"{counts}, and none of them is this one")
-        if " alike " in piece.role:
+        if piece.role.alike > 1:
             return Match(piece, None, "nothing tells it from others of its role")
         source = known.get((where, piece.role))
         if source is None:
-            stem = _stem(piece.role)
-            alike = [p.role for p in self.ours if p.where == where and _stem(p.role) == stem]
-            several = f"the source has {len(alike)} of the role {stem}, and not this one"
+            stem = piece.role.stem
+            alike = sum(p.where == where and p.role.stem == stem for p in self.ours)
+            several = f"the source has {alike} of the role {stem}, and not this one"
             return Match(piece, None, several if alike else "the source has nothing of this role here")
         return self._fitting(piece, source)
 
@@ -145,7 +146,7 @@ class _Matcher:
         if name is None:
             return Match(piece, None, "left out by hand")
         tensor, _, role = name.partition(":") if not any(name == p.tensors[0] for p in self.ours) else (name, "", "")
-        found = [p for p in self.ours if p.tensors[0] == tensor and role in ("", p.role)]
+        found = [p for p in self.ours if p.tensors[0] == tensor and role in ("", str(p.role))]
         if len(found) > 1:
             found = [p for p in found if p.role == piece.role]
         if len(found) != 1:
@@ -243,8 +244,3 @@ class _Matcher:
             wanted = dim.atom.size * ratio
             if wanted.denominator == 1:
                 sizes[dim.atom] = int(wanted)
-
-
-def _stem(role: str) -> str:
-    """A role without its number."""
-    return role.partition(",")[0]

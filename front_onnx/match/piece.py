@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from front_onnx.match.role import Role
 from front_onnx.understand.atoms import Axis
 
 __all__ = ["Piece"]
@@ -29,7 +30,7 @@ class Piece:
 
     chain: int | None
     where: str
-    role: str
+    role: Role
     tensors: tuple[str, ...]
     order: tuple[int, ...]
     groups: tuple[int, ...]
@@ -60,6 +61,6 @@ class Piece:
         return array.transpose(self.order).reshape(shape)
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> tuple[str, Role]:
         """What has to be one in two models for their pieces to match."""
         return self.where, self.role

@@ -15,6 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from front_onnx.match.piece import Piece
+from front_onnx.match.role import Role, Task
 from front_onnx.match.trace import Arrival, Contraction, Pick, Trace
 from front_onnx.read.graph import Edge, attribute
 from front_onnx.read.tensor_data import is_float
@@ -25,13 +26,15 @@ from front_onnx.understand.structure import Structure
 __all__ = ["find_pieces"]
 
 _NORMS = {
-    "LayerNormalization": ("gain", "bias"),
-    "SimplifiedLayerNormalization": ("gain",),
-    "RMSNormalization": ("gain",),
-    "BatchNormalization": ("gain", "bias", "mean", "variance"),
-    "InstanceNormalization": ("gain", "bias"),
-    "GroupNormalization": ("gain", "bias"),
+    "LayerNormalization": (Task.GAIN, Task.BIAS),
+    "SimplifiedLayerNormalization": (Task.GAIN,),
+    "RMSNormalization": (Task.GAIN,),
+    "BatchNormalization": (Task.GAIN, Task.BIAS, Task.MEAN, Task.VARIANCE),
+    "InstanceNormalization": (Task.GAIN, Task.BIAS),
+    "GroupNormalization": (Task.GAIN, Task.BIAS),
 }
+_QUERY, _KEY, _VALUE, _OUTPUT = (Role(task) for task in (Task.QUERY, Task.KEY, Task.VALUE, Task.OUTPUT))
+_IN, _OUT, _GATE, _UP = (Role(task) for task in (Task.IN, Task.OUT, Task.GATE, Task.UP))  # of a feed-forward layer
 _SHAPED = ("Expand", "Tile", "ConstantOfShape")
 _PICKS = ("GatherElements", "GatherND")
 _NORM_STEPS = 4
@@ -51,12 +54,12 @@ class _Roles:
         self.fed = fed_tensors(self.graph)
         self.behind_chains = [self._after(chain.end) for chain in structure.chains]
         self.by_edge: dict[Edge, Contraction] = {c.edge: c for c in self.trace.contractions.values()}
-        self.roles: dict[int, dict[str, list[Arrival]]] = defaultdict(lambda: defaultdict(list))
+        self.roles: dict[int, dict[Role, list[Arrival]]] = defaultdict(lambda: defaultdict(list))
         self.first = {
             edge: (n, there) for n, chain in enumerate(structure.chains) for edge, there in chain.places.items()
         }
         self.later = {e for _, there in self.first.values() for e in there[1:]} - set(self.first)
-        self.sides: dict[tuple[int, int], str] = {}  # (product of two activations, operand): query, key or value
+        self.sides: dict[tuple[int, int], Role] = {}  # (product of two activations, operand): query, key or value
         self.ups, self.downs = self._heights()
 
     def run(self) -> list[Piece]:
@@ -123,16 +126,16 @@ class _Roles:
         if len(scores) != 1:
             return
         first, second = self.graph.nodes[scores[0]].input[:2]
-        sides = {"query": first, "key": second, "value": node.input[1 - attention]}
+        sides = {_QUERY: first, _KEY: second, _VALUE: node.input[1 - attention]}
         if node.op_type == "Einsum" or self.graph.nodes[scores[0]].op_type == "Einsum":
             query = self._is_query(product, attention, scores[0])
             if query is None:
                 return
-            sides["query"], sides["key"] = (first, second) if query == 0 else (second, first)
+            sides[_QUERY], sides[_KEY] = (first, second) if query == 0 else (second, first)
         elif attention != 0:
             return
         for role, name in sides.items():
-            reader = product if role == "value" else scores[0]
+            reader = product if role == _VALUE else scores[0]
             self.sides[reader, list(self.graph.nodes[reader].input).index(name)] = role
         found = {role: self.trace.arrivals(name) for role, name in sides.items()}
         if any(len({a.node for a in arrivals}) != 1 for arrivals in found.values()):
@@ -142,7 +145,7 @@ class _Roles:
             known += [a for a in arrivals if a not in known]
         readers = self.trace.readers(node.output[0])
         if len(readers) == 1:
-            self.roles[readers[0]]["output"] = [Arrival(readers[0], (), False)]
+            self.roles[readers[0]][_OUTPUT] = [Arrival(readers[0], (), False)]
 
     def _is_query(self, product: int, attention: int, scores: int) -> int | None:
         """Which operand of the scores has the places that the result has: the keys' places are summed over."""
@@ -157,34 +160,31 @@ class _Roles:
             return held.index(False)
         return _query_by_letters(self.graph, product, attention, scores)
 
-    def _way(self, index: int) -> str:
+    def _way(self, index: int) -> Role:
         """A contraction that is no part of attention, by what it leads from and to."""
         contraction = self.trace.contractions[index]
         axes = self.analysis.uses[contraction.edge].axes or ()
         node = self.graph.nodes[index]
-        kernel = [
-            size_of(axis) for place, axis in enumerate(axes) if place not in (*contraction.into, *contraction.out)
-        ]
-        conv = node.op_type in ("Conv", "ConvTranspose")
-        word = f"conv {'x'.join(map(str, kernel))} " if conv else ""
+        sides = (axis for place, axis in enumerate(axes) if place not in (*contraction.into, *contraction.out))
+        kernel = tuple(map(size_of, sides)) if node.op_type in ("Conv", "ConvTranspose") else None
         residual = self.structure.residual_of(self._chain(contraction.edge))
         if residual is None:
-            return f"{word}weight"
+            return Role(Task.WEIGHT, kernel)
         into, out = (
             self.algebra.same(tuple(a for place in places for a in axes[place]), residual)
             for places in (contraction.into, contraction.out)
         )
         if into == out:
-            return word + ("mix" if into else "inner")
-        return (word or "ffn ") + ("in" if into else "out")
+            return Role(Task.MIX if into else Task.INNER, kernel)
+        return Role(Task.IN if into else Task.OUT, kernel)
 
     def _ways_in(self) -> None:
         """What leads to a way out may be a part of the weight that queries, keys and values are cut from, too."""
-        for index in [index for index, roles in self.roles.items() if "ffn out" in roles]:
+        for index in [index for index, roles in self.roles.items() if _OUT in roles]:
             for arrival in self.trace.arrivals(self.graph.nodes[index].input[0]):
                 roles = self.roles[arrival.node]
-                if arrival.picks and "query" in roles and arrival not in roles["ffn in"]:
-                    roles["ffn in"].append(arrival)
+                if arrival.picks and _QUERY in roles and arrival not in roles[_IN]:
+                    roles[_IN].append(arrival)
 
     def _gates(self) -> None:
         """Of two ways in whose results are multiplied, the one behind a nonlinearity is the gate."""
@@ -197,12 +197,12 @@ class _Roles:
                 continue
             bent = [any(a.bent for a in side) for side in sides]
             ways = [set(self.roles[side[0].node]) for side in sides]
-            if bent.count(True) != 1 or any(not way <= {"ffn in", "ffn gate", "ffn up"} for way in ways):
+            if bent.count(True) != 1 or any(not way <= {_IN, _GATE, _UP} for way in ways):
                 continue
             for side in sides:
-                self.roles[side[0].node].pop("ffn in", None)
+                self.roles[side[0].node].pop(_IN, None)
             for side, curved in zip(sides, bent, strict=True):
-                self.roles[side[0].node]["ffn gate" if curved else "ffn up"] = list(side)
+                self.roles[side[0].node][_GATE if curved else _UP] = list(side)
 
     # -- pieces -------------------------------------------------------------------------------------------------------
 
@@ -218,8 +218,8 @@ class _Roles:
             return
         if node.op_type in _NORMS and edge.slot:
             kind = _NORMS[node.op_type]
-            what = kind[edge.slot - 1] if edge.slot <= len(kind) else "state"
-            yield self._whole(edge, f"norm {what}{self._feeds(node.output[0])}")
+            what = kind[edge.slot - 1] if edge.slot <= len(kind) else Task.STATE
+            yield self._whole(edge, self._norm(what, node.output[0]))
             return
         if edge.node in self.trace.contractions and edge.slot == 2:
             yield from self._biases(edge, Arrival(edge.node, (), False))
@@ -231,11 +231,11 @@ class _Roles:
                 yield from self._biases(edge, straight)
                 return
             if self._is_gained(other):
-                yield self._whole(edge, f"norm bias{self._feeds(node.output[0])}")
+                yield self._whole(edge, self._norm(Task.BIAS, node.output[0]))
                 return
         other = node.input[1 - edge.slot] if len(node.input) == 2 else ""
         if node.op_type in ("Mul", "Div") and (self._is_normed(other) or self._is_root(other)):
-            yield self._whole(edge, f"norm gain{self._feeds(node.output[0])}")
+            yield self._whole(edge, self._norm(Task.GAIN, node.output[0]))
             return
         yield self._whole(edge, self._use(edge))
 
@@ -253,10 +253,10 @@ class _Roles:
         for role, weights in self.roles[contraction.node].items():
             if behind.picks and {a.picks[-len(behind.picks) :] for a in weights} != {behind.picks}:
                 continue
-            yield self._cut(edge, f"{role} bias", weights, contraction, bool(behind.picks))
+            yield self._cut(edge, role.of_bias(), weights, contraction, bool(behind.picks))
 
     def _cut(
-        self, edge: Edge, role: str, arrivals: list[Arrival], contraction: Contraction, picked: bool = False
+        self, edge: Edge, role: Role, arrivals: list[Arrival], contraction: Contraction, picked: bool = False
     ) -> Piece:
         """A piece of a weight or of the bias behind it: what arrives where its role says."""
         axes = self.analysis.uses[edge].axes or ()
@@ -291,7 +291,7 @@ class _Roles:
         made = (*lead, known) if known is not None else None
         return self._piece(edge, role, order, groups, places, made)
 
-    def _whole(self, edge: Edge, role: str) -> Piece:
+    def _whole(self, edge: Edge, role: Role) -> Piece:
         axes = self.analysis.uses[edge].axes or ()
         every = range(len(axes))
         return self._piece(edge, role, tuple(every), (1,) * len(axes), None, tuple(map(self.algebra.expand, axes)))
@@ -299,7 +299,7 @@ class _Roles:
     def _piece(
         self,
         edge: Edge,
-        role: str,
+        role: Role,
         order: tuple[int, ...],
         groups: tuple[int, ...],
         places: np.ndarray | None,
@@ -310,7 +310,7 @@ class _Roles:
         tensors = tuple(self.graph.read_by(e) for e in edges)
         return Piece(number, where, role, tensors, order, groups, places, axes)
 
-    def _use(self, edge: Edge) -> str:
+    def _use(self, edge: Edge) -> Role:
         """The operator that a tensor ends up in, and as which operand if their order matters."""
         node = self.graph.nodes[edge.node]
         while node.op_type in (*_PLAIN, *_SHAPED) and edge.slot == 0:
@@ -319,7 +319,8 @@ class _Roles:
                 break
             edge = readers[0]
             node = self.graph.nodes[edge.node]
-        return node.op_type.lower() + ("" if node.op_type in ("Add", "Mul") else f" {edge.slot}")
+        slot = None if node.op_type in ("Add", "Mul") else edge.slot
+        return Role(Task.OPERAND, operator=node.op_type.lower(), slot=slot)
 
     def _is_looked_up(self, edge: Edge) -> bool:
         """True for a table whose index does not depend on what is fed: with fixed sizes it is a list in the file."""
@@ -333,16 +334,17 @@ class _Roles:
         axes = fact.axes if fact is not None and fact.axes is not None else ()
         return node.input[1] not in self.fed and any(size_of(axis) > 1 for axis in axes)
 
-    def _table(self, edge: Edge) -> str:
+    def _table(self, edge: Edge) -> Role:
         """Positions count on; tokens are fed, and what most entries are for; types are one number unless fed."""
         sizes = [self.graph.constants[self.graph.read_by(e)].dims[0] for e in self.analysis.tables]
         index = self.graph.nodes[edge.node].input[1]
         kinds = self._made_of(index)
         if "counted" in kinds:
-            return "position table"
+            return Role(Task.POSITIONS)
         if "fed" not in kinds:
-            return "type table"
-        return "token table" if self.graph.constants[self.graph.read_by(edge)].dims[0] == max(sizes) else "table"
+            return Role(Task.TYPES)
+        largest = self.graph.constants[self.graph.read_by(edge)].dims[0] == max(sizes)
+        return Role(Task.TOKENS if largest else Task.TABLE)
 
     def _made_of(self, name: str) -> set[str]:
         """What an index is made of: numbers that are fed, numbers that count on, or one number everywhere."""
@@ -386,8 +388,8 @@ class _Roles:
                     waiting += list(self.graph.nodes[edge.node].output)
         return found
 
-    def _feeds(self, name: str) -> str:
-        """What a norm leads to, in words; nothing if that is nothing known."""
+    def _norm(self, task: Task, name: str) -> Role:
+        """The role of a norm's weight, with what the norm leads to, if that is known."""
         names = [self._normed_end(name)]
         readers = self.trace.readers(names[0])
         for _ in range(_NORM_STEPS):  # a gain may be multiplied with the deviation before the input is
@@ -398,18 +400,19 @@ class _Roles:
             readers = [index for name in names for index in self.trace.readers(name)]
         roles = {role for index in readers for role in self.roles[index]}
         parts = []
-        if roles & {"query", "key", "value"}:
+        if roles & {_QUERY, _KEY, _VALUE}:
             parts.append("attention")
-        if roles & {"ffn in", "ffn gate", "ffn up"}:
+        if roles & {_IN, _GATE, _UP}:
             parts.append("feed-forward")
         if not parts and len(sides := self._toward(name)) == 1:
-            return f" of {sides.pop()}"
-        return f" before {' and '.join(parts)}" if parts else ""
+            return Role(task, feeds=(str(sides.pop()),), side=True)
+        return Role(task, feeds=tuple(parts))
 
-    def _toward(self, name: str) -> set[str]:
+    def _toward(self, name: str) -> set[Role]:
         """The sides of attention that a tensor leads to, nothing with a weight between."""
         seen: set[str] = set()
-        found, waiting = set(), [name]
+        found: set[Role] = set()
+        waiting = [name]
         while waiting:
             tensor = waiting.pop()
             if tensor in seen:
@@ -417,10 +420,10 @@ class _Roles:
             seen.add(tensor)
             for edge in self.graph.consumers.get(tensor, ()):
                 if edge.node in self.trace.products:
-                    found.add(self.sides.get((edge.node, edge.slot), ""))
+                    found.update({self.sides[at]} if (at := (edge.node, edge.slot)) in self.sides else ())
                 elif edge.node not in self.trace.contractions:
                     waiting += list(self.graph.nodes[edge.node].output)
-        return found - {""}
+        return found
 
     def _normed_end(self, name: str) -> str:
         """The result of a norm whose gain and bias are nodes of their own."""
@@ -487,18 +490,18 @@ def _query_by_letters(graph, product: int, attention: int, scores: int) -> int |
 
 def _numbered(found: list[tuple[tuple[int, ...], Piece]]) -> list[Piece]:
     """Pieces whose roles say one thing are numbered in the order of data; those that it does not tell apart say so."""
-    groups: dict[tuple[str, str], list[tuple[int, ...]]] = defaultdict(list)
+    groups: dict[tuple[str, Role], list[tuple[int, ...]]] = defaultdict(list)
     for place, piece in found:
         groups[piece.key].append(place)
     out = []
-    seen: Counter[tuple[tuple[str, str], tuple[int, ...]]] = Counter()
+    seen: Counter[tuple[tuple[str, Role], tuple[int, ...]]] = Counter()
     for place, piece in found:
         places = sorted(groups[piece.key])
         if len(places) > 1:
             number, alike = places.index(place) + 1, places.count(place)
             seen[piece.key, place] += 1  # in the order of the file, which means nothing but in this model
-            one = f"{seen[piece.key, place]} of {alike} alike in {len(places)}"
-            word = one if alike > 1 else f"{number} of {len(places)}"
-            piece = replace(piece, role=f"{piece.role}, {word}")
+            if alike > 1:
+                number = seen[piece.key, place]
+            piece = replace(piece, role=piece.role.numbered(number, len(places), alike))
         out.append(piece)
     return out

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from front_onnx.plan.contents import Resampled
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge, label
-from front_onnx.understand.atoms import Atom
+from front_onnx.understand.atoms import Atom, AxisRole
 from front_onnx.understand.computed import made_of_waves
 from front_onnx.understand.names import sequence
 from front_onnx.understand.scalars import suspects
@@ -70,7 +70,7 @@ def _outputs(plan: Plan, changed: set[Atom]) -> Iterator[str]:
     axes = [a for name in analysis.graph.outputs if name in analysis.facts for a in analysis.facts[name].axes or ()]
     ends = {atom for axis in axes for atom in analysis.algebra.free_atoms(axis)}
     for dim in plan.structure.dims:
-        if dim.kind == "inner" and dim.atom in ends & changed and "contracted" not in dim.atom.roles:
+        if dim.kind == "inner" and dim.atom in ends & changed and AxisRole.CONTRACTED not in dim.atom.roles:
             now = plan.sizes[dim.atom] * dim.times
             yield f"output dim {dim.name} follows the width, {dim.size} to {now}: --set {dim.name}={dim.size} keeps it"
 
@@ -82,7 +82,7 @@ def _tables(plan: Plan) -> Iterator[str]:
         dim = next(d for d in dims if d.name == name)
         alike = [d.name for d in dims if d.kind == dim.kind == "fixed" and d.named and d.size == dim.size]
         left = [other for other in alike if other not in asked]
-        if left and "vocabulary" in dim.atom.roles:
+        if left and AxisRole.VOCABULARY in dim.atom.roles:
             yield f"{', '.join(left)} of the same size {dim.size} stays: set it too if it belongs to {name}"
 
 

@@ -47,7 +47,7 @@ class Rounding:
         """The size of a dim that follows the width and would become `wanted`."""
         if self.step is None or wanted == dim.size or dim.kind not in ("residual", "inner", "heads", "kv_heads"):
             return wanted
-        return Fraction(self._round(dim.atom, wanted, 1 if "heads" in dim.kind else self._step(dim)))
+        return Fraction(self._round(dim.atom, wanted, 1 if dim.kind in ("heads", "kv_heads") else self._step(dim)))
 
     def _round(self, atom: Atom, size: Fraction, step: int) -> int:
         """The nearest positive multiple of a step; halves go up."""

@@ -15,9 +15,12 @@ from front_onnx.plan.request import Request, per_chain, per_list
 from front_onnx.plan.rounding import Rounding
 from front_onnx.read.graph import label
 from front_onnx.types import Sizes
-from front_onnx.understand.atoms import Atom, Axis, size_of
+from front_onnx.understand.atoms import Atom, Axis, AxisRole, size_of
 from front_onnx.understand.blocks import Chain
+from front_onnx.understand.holds import INDEXING
+from front_onnx.understand.residual import keeping
 from front_onnx.understand.structure import Dim, Structure
+from front_onnx.understand.wording import named_node, unfollowed
 
 __all__ = ["target_sizes", "target_units"]
 
@@ -64,28 +67,32 @@ def target_units(structure: Structure, request: Request) -> list[int]:
 
 def _check_loop(structure: Structure, chain: Chain, wanted: int) -> None:
     (atom,) = structure.analysis.algebra.expand(chain.loop.axis if chain.loop is not None else ())
-    if atom.frozen:
+    hold = structure.analysis.telling.first(hold for hold in atom.holds if hold.why.freezes)
+    if hold is not None:
         raise UnsupportedError(
-            f"the depth of {chain.name} cannot change: {atom.frozen}", got=wanted, wanted=chain.depth
+            f"the depth of {chain.name} cannot change: {structure.reason(hold)}", got=wanted, wanted=chain.depth
         )
 
 
 def _check_followed(structure: Structure, chain: Chain) -> None:
     """Weights between an unfollowed node and a chain may be one more block of it, which is not counted."""
-    flow = structure.flow
-    reasons = dict(reversed(structure.analysis.troubles))
-    behind: dict[str, int] = {}  # tensors, and the first unfollowed node that they depend on
+    flow, analysis = structure.flow, structure.analysis
+    troubles = {trouble.node: trouble for trouble in analysis.troubles}
+    behind: dict[str, frozenset[int]] = {}  # tensors, and the unfollowed nodes that they depend on
     for index in sorted(flow.behind(chain.start)):
-        node = min((behind[name] for name in flow.inputs[index] if name in behind), default=None)
-        if node is not None and flow.weighted[index]:
+        nodes = frozenset(node for name in flow.inputs[index] for node in behind.get(name, ()))
+        if nodes and flow.weighted[index]:
+            cause = troubles[analysis.telling.first_node(nodes)]
             raise UnsupportedError(
                 f"the depth of {chain.name} cannot change: what comes before its blocks cannot be followed: "
-                f"{reasons[node]}",
-                node=label(structure.graph.nodes[node]),
+                f"{unfollowed(structure.graph, cause.node, cause.reason)}",
+                node=label(structure.graph.nodes[cause.node]),
                 wanted=chain.depth,
             )
-        if node is not None or index in reasons:
-            behind.update(dict.fromkeys(flow.outputs[index], index if node is None else node))
+        if index in troubles and not nodes:
+            nodes = troubles[index].causes
+        if nodes:
+            behind.update(dict.fromkeys(flow.outputs[index], nodes))
 
 
 class _Impossible(RequestError):
@@ -117,7 +124,7 @@ def _target_sizes(
     named = _named(structure, request)
     sizes: dict[Atom, int] = {}
     heads = head_factors(structure, request, ratios)
-    for dim in structure.dims:
+    for dim in structure.in_order:
         chain = dim.chain if dim.chain is not None else -1
         ratio = ratios[chain]
         if dim.kind in ("heads", "kv_heads", "head_dim"):
@@ -132,7 +139,7 @@ def _target_sizes(
         ratio = ratios[chain]
         if dim.kind == "fixed" and ratio != 1 and dim.name not in named and _left_behind(structure, dim):
             raise RequestError(
-                f"dim {dim.name} would have to follow the width and cannot: {dim.reason}",
+                f"dim {dim.name} would have to follow the width and cannot: {structure.reason(dim.hold)}",
                 dim=dim.name,
                 got=dim.size * ratio,
                 wanted=dim.size,
@@ -143,15 +150,15 @@ def _target_sizes(
         _check_products(structure, sizes, set(named))
     _check_residuals(structure, request, sizes, ratios, rounding)
     if request.factor not in (None, 1) and not rounding.rounded and all(s == a.size for a, s in sizes.items()):
-        reason = next((dim.frozen for dim in structure.dims if dim.frozen), "no inner dim can change its size")
-        raise RequestError(f"--width-mult has nothing to scale: {reason}")
+        _refuse_held(structure, "--width-mult has nothing to scale")
+        raise RequestError("--width-mult has nothing to scale: no inner dim can change its size")
     return sizes, rounding.rounded
 
 
 def _left_behind(structure: Structure, dim: Dim) -> bool:
     """True if a dim is heads by its use, in weights that are summed over, and only an index into it keeps it."""
-    indexed = (dim.reason or "").startswith(("indexed", "cut at run time", "an integer table"))
-    return indexed and "batch" in dim.atom.roles and any(e in structure.analysis.contractions for e in dim.edges)
+    heads = dim.atom.is_held(*INDEXING) and AxisRole.BATCH in dim.atom.roles
+    return heads and any(e in structure.analysis.contractions for e in dim.edges)
 
 
 def _ratios(structure: Structure, request: Request) -> list[Fraction]:
@@ -164,9 +171,7 @@ def _ratios(structure: Structure, request: Request) -> list[Fraction]:
         return ratios
     groups = _width_groups(structure)
     if not groups:
-        frozen = next((dim for dim in structure.dims if dim.frozen), None)
-        if frozen is not None:
-            raise UnsupportedError(f"the width cannot change: {frozen.frozen}", dim=frozen.name)
+        _refuse_held(structure, "the width cannot change")
         reason = "no repeated block" if not chains else "no single residual width"
         hint = "name one with --residual TENSOR, use --width-mult to scale all inner dims, or --set DIM=SIZE"
         raise RequestError(f"--width has nothing to set: this model has {reason}", hint=hint)
@@ -188,6 +193,29 @@ def _ratios(structure: Structure, request: Request) -> list[Fraction]:
         for number in members if wanted is not None else ():
             ratios[number] = Fraction(wanted or size, size)
     return ratios
+
+
+def _refuse_held(structure: Structure, message: str) -> None:
+    """Tell what stands in the way of a width that was not found, if something does.
+
+    Raises:
+        UnsupportedError: it is frozen.
+        RequestError: something keeps it.
+    """
+    telling = structure.analysis.telling
+    frozen = telling.first(dim.frozen for dim in structure.dims if dim.frozen is not None)
+    if frozen is not None:
+        dim = next(dim for dim in structure.in_order if dim.frozen == frozen)
+        raise UnsupportedError(f"{message}: {structure.reason(frozen)}", dim=dim.name)
+    for chain in structure.chains:
+        for at, axis in enumerate(structure.analysis.facts[chain.end].axes or ()):
+            hold = telling.first(keeping(structure.analysis, axis))
+            if hold is not None:
+                raise RequestError(
+                    f"{message}: axis {at} of {chain.end} is kept: {structure.reason(hold)}",
+                    node=named_node(structure.graph, hold.node) if hold.node is not None else None,
+                    hint=f"--residual {chain.end}:{at} takes it as the width all the same",
+                )
 
 
 def _width_groups(structure: Structure) -> list[tuple[int, list[int]]]:
@@ -220,7 +248,7 @@ def _named(structure: Structure, request: Request) -> dict[str, int]:
                 dim=name,
                 got=size,
                 wanted=dim.size,
-                hint=dim.reason,
+                hint=structure.reason(dim.hold),
             )
         if size < 1:
             raise RequestError("a size has to be positive", dim=name, got=size)
@@ -239,7 +267,7 @@ def _impossible(structure: Structure, dim: Dim, wanted: Fraction) -> _Impossible
     return _Impossible(
         f"{dim.name} {dim.size} would become {shown}, which is no size",
         dim=dim.name,
-        node=label(structure.graph.nodes[dim.edges[0].node]) if dim.edges else None,
+        node=label(structure.graph.nodes[structure.first_node(dim)]) if dim.edges else None,
         got=shown,
         wanted="a whole number of at least 1" if dim.times == 1 else f"a multiple of {dim.times}",
     )
@@ -281,20 +309,23 @@ def _near(structure: Structure, request: Request, option: str, pieces: list[str]
 
 
 def _check_frozen(structure: Structure, sizes: dict[Atom, int]) -> None:
-    for dim in structure.dims:
-        if dim.frozen and sizes[dim.atom] != dim.atom.size:
-            raise UnsupportedError(
-                f"dim {dim.name} cannot change: {dim.frozen}",
-                dim=dim.name,
-                got=sizes[dim.atom],
-                wanted=dim.size,
-            )
+    changed = [dim for dim in structure.in_order if dim.frozen is not None and sizes[dim.atom] != dim.atom.size]
+    hold = structure.analysis.telling.first(dim.frozen for dim in changed if dim.frozen is not None)
+    if hold is not None:
+        dim = next(dim for dim in changed if dim.frozen == hold)
+        raise UnsupportedError(
+            f"dim {dim.name} cannot change: {structure.reason(hold)}",
+            dim=dim.name,
+            got=sizes[dim.atom],
+            wanted=dim.size,
+        )
 
 
 def _check_products(structure: Structure, sizes: dict[Atom, int], named: set[str]) -> None:
     """No axis follows the width twice: of the factors of a product, one grows with it and the others are kept."""
     by_atom = structure.by_atom
     seen: set[tuple[Atom, ...]] = set()
+    twice: list[tuple[Axis, Dim, Dim]] = []
     waiting = [a for fact in structure.analysis.uses.values() if fact.value is None for a in fact.axes or ()]
     while waiting:
         axis = structure.analysis.algebra.expand(waiting.pop())
@@ -307,15 +338,17 @@ def _check_products(structure: Structure, sizes: dict[Atom, int], named: set[str
             free = [by_atom[a] for a in structure.analysis.algebra.free_atoms((atom,)) if a in by_atom]
             moving += [d for d in free if sizes[d.atom] != d.atom.size and d.name not in named][:1]
         if len(moving) > 1:
-            one, other = moving[0], moving[1]
-            raise RequestError(
-                f"{structure.describe(axis)} would follow the width twice, by {one.name} and by {other.name}",
-                node=label(structure.graph.nodes[one.edges[0].node]),
-                dim=one.name,
-                got=f"{sizes[one.atom]} x {sizes[other.atom]}",
-                wanted=f"one of {one.atom.size} and {other.atom.size} kept",
-                hint=f"--set {one.name}={one.atom.size} or --set {other.name}={other.atom.size}",
-            )
+            twice.append((axis, moving[0], moving[1]))
+    if twice:
+        axis, one, other = min(twice, key=lambda found: (structure.place(found[1]), structure.place(found[2])))
+        raise RequestError(
+            f"{structure.describe(axis)} would follow the width twice, by {one.name} and by {other.name}",
+            node=label(structure.graph.nodes[structure.first_node(one)]),
+            dim=one.name,
+            got=f"{sizes[one.atom]} x {sizes[other.atom]}",
+            wanted=f"one of {one.atom.size} and {other.atom.size} kept",
+            hint=f"--set {one.name}={one.atom.size} or --set {other.name}={other.atom.size}",
+        )
 
 
 def _check_residuals(

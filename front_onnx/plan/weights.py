@@ -256,7 +256,7 @@ class _Weights:
         atoms = self.algebra.expand(axis)
         if atoms and atoms[0].parts is not None:
             rest = atoms[1:]
-            parts = (self._map((*part, *rest), matrix, contracted, cut) for part in atoms[0].parts)
+            parts = (self._map((*part, *rest), matrix, contracted, cut) for part in self.algebra.segments(atoms[0]))
             return _tidy(Blocks(tuple(parts)))
         size = size_of(atoms)
         movable = any(self._movable(atom) for atom in self.algebra.free_atoms(atoms))

@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 from onnx import TensorProto, helper
 
 from front_onnx.read.bodies import Body
-from front_onnx.read.graph import Edge, Graph, attribute, label
+from front_onnx.read.graph import Edge, Graph, attribute
 from front_onnx.read.tensor_data import is_float
-from front_onnx.understand.atoms import Algebra, Atom, Axis, Conflict, size_of
+from front_onnx.understand.atoms import Algebra, Atom, Axis, AxisRole, Conflict, size_of
 from front_onnx.understand.computed import counts_up, is_filled, repeats
 from front_onnx.understand.copies import tie_copies
 from front_onnx.understand.equations import follow_siblings, solve
+from front_onnx.understand.holds import Hold, Telling, Why
 from front_onnx.understand.numbers import Binding, Number, Site, Varying, as_literals, literals
 from front_onnx.understand.rules import RULES, Context, Fact, Loop
 from front_onnx.understand.rules.indexing import settle_picks
 from front_onnx.understand.scalars import tie_scalars
+from front_onnx.understand.troubles import Trouble, behind, causes_of, hidden
 
 __all__ = ["Analysis", "understand"]
 
@@ -55,7 +58,7 @@ class Analysis:
         transposed: weights that hold the transpose of a table, and the table they are tied to.
         loops: the bodies that run as often as an axis is long.
         passed: what enters a body unchanged or entry by entry: the node input, and the axis that is picked from.
-        troubles: (node, reason): where the axes could not be followed.
+        troubles: where the axes could not be followed.
     """
 
     def __init__(self, graph: Graph, baked: Mapping[str, int] | None = None) -> None:
@@ -78,7 +81,8 @@ class Analysis:
         self.sums: dict[int, Axis] = {}
         self.loops: list[Loop] = []
         self.passed: dict[str, tuple[Edge, int | None]] = {}
-        self.troubles: list[tuple[int, str]] = []
+        self.troubles: list[Trouble] = []
+        self._reasons: dict[int, str] = {}  # of the troubles, by node
         self._derived: dict[tuple[object, ...], Axis] = {}
         self._keys: list[object] = []
         self._cut: dict[tuple[object, ...], Axis] = {}
@@ -89,10 +93,10 @@ class Analysis:
 
     # -- what rules ask for (registry.Records) ----------------------------------------------------------------
 
-    def derived(self, key: tuple[object, ...], size: int, reason: str) -> Axis:
+    def derived(self, key: tuple[object, ...], size: int, hold: Hold) -> Axis:
         """A fixed axis that the same key gives again."""
         if key not in self._derived:
-            self._derived[key] = self.algebra.new(size, fixed=reason)
+            self._derived[key] = self.algebra.new(size, hold)
             self._keys.append(key)
         return self._derived[key]
 
@@ -176,7 +180,7 @@ class Analysis:
         if (whole and len(dims) <= 1 and count <= _LITERALS) or (count == 1 and (whole or is_float(dtype))):
             numbers = as_literals(self.graph.array(name), edge.node, edge.slot)
             self.sites.extend(lit.site for number in numbers.flat for lit in literals(number))
-            axes = tuple(self.algebra.new(n, fixed="a list of numbers") for n in dims)
+            axes = tuple(self.algebra.new(n, Hold(Why.NUMBERS)) for n in dims)
             return Fact(axes, numbers, constant=True)
         if whole:
             if counts_up(self.graph.array(name)):
@@ -186,15 +190,12 @@ class Analysis:
                 return Fact(counted, None, True, dict(steps), below)
             table = self.graph.array(name)
             free = [is_filled(table) or repeats(table, place) for place in range(len(dims))]
-            reasons = (None if anything else "an integer table" for anything in free)
-            return Fact(tuple(map(self._sized, dims, reasons)), constant=True)
+            holds = (() if anything else (Hold(Why.INTEGER_TABLE),) for anything in free)
+            return Fact(tuple(self.algebra.new(n, *held) for n, held in zip(dims, holds, strict=True)), constant=True)
         axes = tuple(self.algebra.new(n) for n in dims)
         if dims:
             self._tie(self.graph.constant_name(name), edge, axes)
         return Fact(axes, constant=True)
-
-    def _sized(self, size: int, reason: str | None) -> Axis:
-        return self.algebra.new(size, fixed=reason)
 
     def _tie(self, name: str, edge: Edge, axes: tuple[Axis, ...]) -> None:
         """Tied weights stay tied; fresh tensors that are equal by chance (all zeros, all ones) are not tied."""
@@ -208,16 +209,17 @@ class Analysis:
         for axis, other in zip(axes, self.uses[self._tied[name]].axes or (), strict=True):
             self.algebra.unify(axis, other)
 
-    def _symbol(self, name: str | None, reason: str) -> Axis:
+    def _symbol(self, name: str | None, hold: Hold) -> Axis:
         """The axis of a symbolic dim: a prime, so that it is no product of anything else."""
         if name and name in self._symbols:
             return self._symbols[name]
         prime = next(self._primes)
-        axis = self.algebra.new(self.baked.get(name or "", prime), fixed=reason)
-        for atom in axis:
-            atom.roles.add(f"symbol:{name}" if name else "unknown")
+        axis = self.algebra.new(self.baked.get(name or "", prime), hold)
         if name:
+            self.algebra.name(axis, name)
             self._symbols[name] = axis
+        else:
+            self.algebra.mark(axis, AxisRole.UNKNOWN)
         return axis
 
     @property
@@ -235,8 +237,7 @@ class Analysis:
         """The size of a symbolic dim that is made of others (a mask over what is cached and what is new)."""
 
         def size(atom: Atom) -> int:
-            names = [role.removeprefix("symbol:") for role in atom.roles if role.startswith("symbol:")]
-            return next((sizes[name] for name in names if name in sizes), atom.size)
+            return next((sizes[name] for name in sorted(atom.symbols) if name in sizes), atom.size)
 
         return self.algebra.evaluate(self._symbols[symbol], size)
 
@@ -246,9 +247,8 @@ class Analysis:
             return Fact(None)
         axes = []
         for place, size in enumerate(shape):
-            reason = f"axis {place} of input {name}"
-            axis = self.algebra.new(size, fixed=reason) if isinstance(size, int) else self._symbol(size, reason)
-            axes.append(axis)
+            hold = Hold(Why.INPUT_AXIS, tensor=name, axis=place)
+            axes.append(self.algebra.new(size, hold) if isinstance(size, int) else self._symbol(size, hold))
         return Fact(tuple(axes))
 
     # -- nodes ------------------------------------------------------------------------------------------------
@@ -259,7 +259,7 @@ class Analysis:
             self.facts[info.name] = self._input(info.name)
         self._apply(self.graph.layout.main.nodes)
         for picking, conflict in settle_picks(self.picks):
-            self._give_up(picking.index, picking, str(conflict))
+            self._give_up(picking.index, picking, conflict)
         solve(self.algebra, self.equations)
         follow_siblings(self.conditions, self.sites, lambda site: self.graph.read_by(Edge(site.node, site.slot)))
         self._tie_transposed()
@@ -284,10 +284,11 @@ class Analysis:
                     context.note_counters(context.facts)
             except (Conflict, ValueError, TypeError, IndexError, KeyError) as error:
                 self.ratio = self.ratio or getattr(error, "ratio", None)
-                self._give_up(index, context, str(error))
+                self._give_up(index, context, error)
+            lost = behind(context)
             for name, fact in zip(node.output, context.outputs, strict=True):
                 if name:
-                    self.facts[name] = fact if fact is not None else Fact(None)
+                    self.facts[name] = hidden(fact if fact is not None else Fact(None), lost)
 
     def bodies(self, node: int) -> dict[str, Body]:
         """The graphs inside a node, by the attribute that holds them."""
@@ -301,10 +302,7 @@ class Analysis:
         return [self.facts.get(name) or self._returned(name) for name in body.outputs]
 
     def _returned(self, name: str) -> Fact:
-        axes = [self.algebra.new(n, fixed="given back by a body") for n in self.graph.constants[name].dims]
-        for atom in (atom for axis in axes for atom in axis):
-            atom.frozen = "given back by a body"
-        return Fact(tuple(axes))
+        return Fact(tuple(self.algebra.new(n, Hold(Why.GIVEN_BACK)) for n in self.graph.constants[name].dims))
 
     def behind(self, name: str) -> str:
         """The tensor that a name stands for, Identity nodes skipped."""
@@ -312,9 +310,9 @@ class Analysis:
         node = self.graph.nodes[maker] if maker is not None else None
         return name if node is None or node.op_type != "Identity" else self.behind(node.input[0])
 
-    def unknown(self, reason: str) -> Axis:
+    def unknown(self, hold: Hold) -> Axis:
         """A fixed axis of a size that is only known at run time."""
-        return self._symbol(None, reason)
+        return self._symbol(None, hold)
 
     def _tie_measured(self) -> None:
         """A constant that is there for its shape may be a copy of a weight in another shape: then it has its axes."""
@@ -326,7 +324,7 @@ class Analysis:
             other = next(alike, None) if not is_filled(self.graph.array(name)) else None
             if other is not None:
                 wholes = (tuple(a for axis in self.uses[e].axes or () for a in axis) for e in (edge, other))
-                with suppress(Conflict):
+                with suppress(Conflict), self.algebra.attempt():
                     self.algebra.unify(*wholes)
 
     def _is_copy(self, name: str, other: str) -> bool:
@@ -344,12 +342,10 @@ class Analysis:
             for table, other in tables.items():
                 if name != table and self._is_transpose(name, table):
                     axes, others = self.uses[edge].axes or (), self.uses[other].axes or ()
-                    try:
+                    with suppress(Conflict), self.algebra.attempt():
                         for x, y in zip(axes, others[::-1], strict=True):
                             self.algebra.unify(x, y)
-                    except Conflict:
-                        continue
-                    self.transposed[name] = table
+                        self.transposed[name] = table
 
     def _is_transpose(self, name: str, other: str) -> bool:
         dims, swapped = self.graph.constants[name].dims, self.graph.constants[other].dims
@@ -358,30 +354,53 @@ class Analysis:
         a, b = self.graph.array(name), self.graph.array(other)
         return a.dtype == b.dtype and bool((a[:, 0] == b[0]).all() and (a == b.T).all() and (a != a[0, 0]).any())
 
-    def _give_up(self, index: int, context: Context, reason: str) -> None:
-        """Freeze what touches a node that cannot be followed; go on from its declared output shapes."""
+    def _give_up(self, index: int, context: Context, error: Exception) -> None:
+        """Freeze what touches a node that cannot be followed; go on from its declared output shapes.
+
+        What is not known because of other unfollowed nodes is their doing: the holds name them.
+        """
         node = self.graph.nodes[index]
-        why = f"{reason}, at {label(node, index)}"
-        self.troubles.append((index, reason))
+        causes = causes_of(self.algebra, error) or frozenset((index,))
+        self._reasons[index] = str(error)
+        self.troubles.append(Trouble(index, str(error), causes))
         facts = [fact for fact in context.facts if fact is not None]
         facts += [self.facts[name] for name in self.graph.captured.get(index, ()) if name in self.facts]
         for inner in self.graph.layout.inside(index):
             names = (*self.graph.nodes[inner].input, *self.graph.nodes[inner].output)
             facts += [self.facts[name] for name in names if name in self.facts]
             facts += [fact for edge, fact in self.uses.items() if edge.node == inner]
-        for fact in facts:
-            for axis in fact.axes or ():
-                for atom in self.algebra.free_atoms(axis):
-                    atom.frozen = atom.frozen or why
+        before = behind(context)
+        blamed = [self._blame(Why.UNFOLLOWED, cause) for cause in sorted(causes | before)]
+        for axis in (axis for fact in facts for axis in fact.axes or ()):
+            self.algebra.hold(axis, *blamed)
+        source = before or causes
         for slot, name in enumerate(node.output):
             shape = self.graph.declared_shape(name) if name else None
             if shape is None:
-                context.outputs[slot] = Fact(None)
+                context.outputs[slot] = Fact(None, behind=source)
                 continue
-            axes = tuple(self.algebra.new(n) if isinstance(n, int) else self._symbol(n, "unfollowed") for n in shape)
-            for atom in (atom for axis in axes for atom in axis):
-                atom.frozen = atom.frozen or why
-            context.outputs[slot] = Fact(axes)
+            axes = tuple(self._declared(size, source) for size in shape)
+            context.outputs[slot] = Fact(axes, behind=source if self._is_whole(name) else frozenset())
+
+    def _is_whole(self, name: str) -> bool:
+        """True for a tensor of whole numbers, which may be sizes or places."""
+        return not is_float(helper.tensor_dtype_to_np_dtype(self.graph.value_info[name].type.tensor_type.elem_type))
+
+    def _declared(self, size: int | str, causes: frozenset[int]) -> Axis:
+        """An axis of the output of an unfollowed node, of which nothing but the declared size is known."""
+        known = isinstance(size, str) and size in self._symbols
+        axis = self.algebra.new(size) if isinstance(size, int) else self._symbol(size, Hold(Why.UNKNOWN))
+        why = Why.UNFOLLOWED if known else Why.BEHIND
+        self.algebra.hold(axis, *(self._blame(why, cause) for cause in sorted(causes)))
+        return axis
+
+    def _blame(self, why: Why, node: int) -> Hold:
+        return Hold(why, node, detail=self._reasons[node])
+
+    @cached_property
+    def telling(self) -> Telling:
+        """Which of several reasons is told."""
+        return Telling(self.graph)
 
 
 def understand(graph: Graph) -> Analysis:

@@ -11,40 +11,101 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum, auto
 from fractions import Fraction
 from itertools import accumulate
 
-__all__ = ["Algebra", "Atom", "Axis", "Conflict", "size_of"]
+from front_onnx.understand.holds import Hold, Why
+
+__all__ = ["Algebra", "Atom", "Axis", "AxisRole", "Conflict", "size_of"]
 
 
-_SUMMED = {"contracted"}  # roles of a whole axis, however it is made
-_HANDED_DOWN = _SUMMED | {"groups"}  # roles of what an atom is cut into later
+class AxisRole(Enum):
+    """What the graph uses a size for."""
+
+    CONTRACTED = auto()  # a weight is summed over it
+    INNER = auto()  # a product of two activations sums over it
+    BATCH = auto()  # a product of two activations keeps it apart: heads, if it can be resized
+    HEAD = auto()  # summed over beside heads: their size
+    REPEAT = auto()  # something is repeated so often: the queries of a key head
+    GROUPS = auto()  # of channels
+    KERNEL = auto()
+    VOCABULARY = auto()  # entries of a table that is indexed by what is fed
+    UNKNOWN = auto()  # a size that is known only at run time, and has no name
+
+
+_NOTHING_HELD: frozenset[Hold] = frozenset()
+_NO_ROLES: frozenset[AxisRole] = frozenset()
+_NO_SYMBOLS: frozenset[str] = frozenset()
+_SUMMED = frozenset({AxisRole.CONTRACTED})  # roles of a whole axis, however it is made
+_HANDED_DOWN = _SUMMED | {AxisRole.GROUPS}  # roles of what an atom is cut into later
 
 
 class Conflict(Exception):
-    """Two axes that a rule wants equal cannot be, or a cut falls inside an atom.
+    """Two axes that a rule wants equal cannot be, a cut falls inside an atom, or what a rule needs is not known.
 
-    `ratio` is wanted / got where sizes differ: a size known only at run time may have been baked into the graph.
+    Attributes:
+        ratio: wanted / got where sizes differ: a size known only at run time may have been baked into the graph.
+        axes: the sizes that do not fit.
+        behind: the unfollowed nodes because of which something is not known.
     """
 
-    def __init__(self, message: str, ratio: Fraction | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        ratio: Fraction | None = None,
+        *,
+        axes: Iterable[Atom] = (),
+        behind: frozenset[int] = frozenset(),
+    ) -> None:
         super().__init__(message)
-        self.ratio = ratio
+        self.ratio, self.axes, self.behind = ratio, tuple(axes), behind
 
 
 class Atom:
-    """One size. `fixed` says why it keeps its size unless set by name, `frozen` why it can never change."""
+    """One size.
 
-    __slots__ = ("factors", "fixed", "frozen", "link", "parts", "roles", "size")
+    Attributes:
+        size: in the source model.
+        link: the atom that it was made one with, if it is no root any more.
+        factors: the product that it is bound to.
+        parts: the sum of axes that it is.
+        holds: why it keeps its size.
+        roles: what it is used for.
+        symbols: the names of the symbolic dims that it is.
+    """
 
-    def __init__(self, size: int, *, fixed: str | None = None) -> None:
+    __slots__ = ("factors", "holds", "link", "parts", "roles", "size", "symbols")
+
+    def __init__(self, size: int, holds: frozenset[Hold] = _NOTHING_HELD) -> None:
         self.size = size
         self.link: Atom | None = None
         self.factors: tuple[Atom, ...] | None = None
         self.parts: list[Axis] | None = None
-        self.fixed = fixed
-        self.frozen: str | None = None
-        self.roles: set[str] = set()
+        self.holds = holds
+        self.roles = _NO_ROLES
+        self.symbols = _NO_SYMBOLS
+
+    @property
+    def fixed(self) -> bool:
+        """True if it keeps its size unless it is set by name."""
+        return any(hold.why.fixes for hold in self.holds)
+
+    @property
+    def frozen(self) -> bool:
+        """True if its size can never change."""
+        return any(hold.why.freezes for hold in self.holds)
+
+    @property
+    def symbol(self) -> str | None:
+        """The name of the symbolic dim that it is; the first in the alphabet where it has several."""
+        return min(self.symbols, default=None)
+
+    def is_held(self, *whys: Why) -> bool:
+        """True if one of these is among the reasons for which it stays."""
+        return any(hold.why in whys for hold in self.holds)
 
     def __repr__(self) -> str:
         return f"<{self.size}{'!' if self.frozen else '*' if self.fixed else ''}>"
@@ -62,9 +123,8 @@ def _shown(axis: Iterable[Atom]) -> str:
     """A size in words: that of symbolic dims is a prime which means nothing to anybody."""
     sized, words = 1, []
     for atom in axis:
-        names = [role.removeprefix("symbol:") for role in atom.roles if role.startswith("symbol:")]
-        if names or "unknown" in atom.roles:
-            words.append(names[0] if names else "a size known only at run time")
+        if atom.symbol is not None or AxisRole.UNKNOWN in atom.roles:
+            words.append(atom.symbol or "a size known only at run time")
         else:
             sized *= atom.size
     return " x ".join([*([str(sized)] if sized > 1 or not words else []), *words])
@@ -75,12 +135,25 @@ def _ends(atom: Atom) -> set[int]:
     return set(accumulate(map(size_of, atom.parts or ())))
 
 
-def _root(atom: Atom) -> Atom:
-    while atom.link is not None:
-        if atom.link.link is not None:
-            atom.link = atom.link.link
-        atom = atom.link
-    return atom
+@dataclass(frozen=True)
+class _State:
+    """What an atom was before it was changed."""
+
+    link: Atom | None
+    factors: tuple[Atom, ...] | None
+    parts: list[Axis] | None
+    holds: frozenset[Hold]
+    roles: frozenset[AxisRole]
+    symbols: frozenset[str]
+
+    @classmethod
+    def of(cls, atom: Atom) -> _State:
+        parts = None if atom.parts is None else [*atom.parts]
+        return cls(atom.link, atom.factors, parts, atom.holds, atom.roles, atom.symbols)
+
+    def restore(self, atom: Atom) -> None:
+        atom.link, atom.factors, atom.parts = self.link, self.factors, self.parts
+        atom.holds, atom.roles, atom.symbols = self.holds, self.roles, self.symbols
 
 
 class Algebra:
@@ -88,45 +161,101 @@ class Algebra:
 
     def __init__(self) -> None:
         self._atoms: list[Atom] = []
+        self._changed: dict[Atom, _State] | None = None  # while something is attempted
         self.equalities: list[
             tuple[Axis, Axis]
         ] = []  # of axes of one size whose cuts do not nest (a rolled image side)
 
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Undo all that is done to atoms inside if it ends in a Conflict, which goes on to the caller.
+
+        Raises:
+            Conflict: what is done inside does not fit.
+        """
+        outer, self._changed = self._changed, {}
+        atoms, equalities = len(self._atoms), len(self.equalities)
+        try:
+            yield
+        except Conflict:
+            for atom, state in self._changed.items():
+                state.restore(atom)
+            del self._atoms[atoms:], self.equalities[equalities:]
+            raise
+        else:
+            if outer is not None:
+                outer.update({atom: state for atom, state in self._changed.items() if atom not in outer})
+        finally:
+            self._changed = outer
+
+    def _changing(self, atom: Atom) -> Atom:
+        """An atom that is about to be changed."""
+        if self._changed is not None and atom not in self._changed:
+            self._changed[atom] = _State.of(atom)
+        return atom
+
+    def _root(self, atom: Atom) -> Atom:
+        while atom.link is not None:
+            if atom.link.link is not None:
+                self._changing(atom).link = atom.link.link
+            atom = atom.link
+        return atom
+
+    # -- why sizes stay, and what they are for ------------------------------------------------------------------
+
+    def hold(self, axis: Iterable[Atom], *holds: Hold) -> None:
+        """Add reasons why an axis keeps its size."""
+        for atom in self.free_atoms(axis):
+            self._changing(atom).holds |= frozenset(holds)
+
+    def release(self, axis: Iterable[Atom], *whys: Why) -> None:
+        """Take these reasons away from an axis, and leave all others."""
+        for atom in self.free_atoms(axis):
+            self._changing(atom).holds = frozenset(hold for hold in atom.holds if hold.why not in whys)
+
+    def mark(self, axis: Iterable[Atom], role: AxisRole) -> None:
+        """Note what an axis is used for."""
+        for atom in self.free_atoms(axis):
+            self._changing(atom).roles |= {role}
+
+    def name(self, axis: Iterable[Atom], symbol: str) -> None:
+        """Note that an axis is a symbolic dim."""
+        for atom in self.free_atoms(axis):
+            self._changing(atom).symbols |= {symbol}
+
     def _all_fixed(self, *axes: Iterable[Atom]) -> bool:
         return all(atom.fixed or atom.frozen for axis in axes for atom in self.free_atoms(axis))
 
-    def _atom(self, size: int, fixed: str | None = None) -> Atom:
-        self._atoms.append(Atom(size, fixed=fixed))
+    def _atom(self, size: int, *holds: Hold) -> Atom:
+        self._atoms.append(Atom(size, frozenset(holds)))
         return self._atoms[-1]
 
-    def new(self, size: int, *, fixed: str | None = None) -> Axis:
+    def new(self, size: int, *holds: Hold) -> Axis:
         """A fresh axis of one atom; size 1 is the empty product, for a 1 carries no dim."""
-        return () if size == 1 else (self._atom(size, fixed),)
+        return () if size == 1 else (self._atom(size, *holds),)
 
     def _child(self, parent: Atom, size: int) -> Axis:
-        """A part of an atom, which inherits what fixes it."""
-        child = self.new(size, fixed=parent.fixed)
-        for atom in child:
-            atom.frozen = parent.frozen
-        return child
+        """A part of an atom, which inherits why it stays."""
+        return self.new(size, *parent.holds)
 
     def settle(self) -> None:
-        """Hand down what fixes or freezes an atom, and what it is used for, to the atoms it is made of."""
+        """Hand down why an atom stays, and what it is used for, to the atoms it is made of."""
         for atom in self._atoms:
-            root = _root(atom)
-            root.fixed, root.frozen = root.fixed or atom.fixed, root.frozen or atom.frozen
+            root = self._root(atom)
+            if not atom.holds <= root.holds:
+                self._changing(root).holds |= atom.holds
             self._inherit(root)
         for left, right in self.equalities:
             both = [*self.free_atoms(left), *self.free_atoms(right)]
             roles = _SUMMED.intersection(role for atom in both for role in atom.roles)
             for atom in both:
-                atom.roles |= roles
+                self._changing(atom).roles |= roles
 
     def expand(self, axis: Iterable[Atom]) -> Axis:
         """The axis as a product of root atoms, none of which is bound to a product."""
         out: list[Atom] = []
         for atom in axis:
-            root = _root(atom)
+            root = self._root(atom)
             if root.factors is not None:
                 out.extend(self.expand(root.factors))
             else:
@@ -205,7 +334,7 @@ class Algebra:
         need = trailing
         while need > 1:
             if not lead:
-                raise Conflict(f"{size_of(axis)} has no factor {trailing}")
+                raise Conflict(f"{size_of(axis)} has no factor {trailing}", axes=axis)
             atom = lead.pop()
             if need % atom.size == 0:
                 trail.insert(0, atom)
@@ -216,17 +345,18 @@ class Algebra:
                 trail[:0] = last
                 need = 1
             else:
-                raise Conflict(f"a cut of {size_of(axis)} at {trailing} falls inside {atom.size}")
+                raise Conflict(f"a cut of {size_of(axis)} at {trailing} falls inside {atom.size}", axes=axis)
         return tuple(lead), tuple(trail)
 
     def _factor(self, atom: Atom, trailing: int) -> tuple[Axis, Axis]:
         """Bind one atom to a product of two, the last of size `trailing`."""
+        self._changing(atom)
         if atom.parts is None:
             first = self._child(atom, atom.size // trailing)
             trail: Axis | None = self._child(atom, trailing)
         elif any(size_of(part) % trailing for part in atom.parts):  # groups that reach over the ends of segments
             if self._all_fixed((atom,)):
-                atom.fixed = "made of fixed parts"
+                atom.holds |= {Hold(Why.FIXED_PARTS)}
             self.equalities.append((self.total(atom.parts), (atom,)))
             atom.parts = None
             return self._factor(atom, trailing)
@@ -240,7 +370,7 @@ class Algebra:
                 leads.append(head)
                 trail = tail
             if all(not self.expand(head) for head in leads):
-                first = (self._atom(len(leads), "the number of segments"),)
+                first = (self._atom(len(leads), Hold(Why.SEGMENTS)),)
             else:
                 first = self.total(leads)
             atom.parts = None
@@ -257,8 +387,9 @@ class Algebra:
         first, *rest = self.expand(axis)
         row = size_of(rest)
         if at % row:
-            raise Conflict(f"a cut at {at} falls inside a row of {row}")
+            raise Conflict(f"a cut of {size_of(axis)} at {at} falls inside a row of {row}", axes=(first, *rest))
         at //= row
+        self._changing(first)
         if first.parts is None:
             first.parts = [self._child(first, at), self._child(first, first.size - at)]
         parts = first.parts
@@ -271,7 +402,7 @@ class Algebra:
             if end == at:
                 return (*self.total(parts[: index + 1]), *rest), (*self.total(parts[index + 1 :]), *rest)
             start = end
-        raise Conflict(f"a cut at {at} is outside {first.size}")
+        raise Conflict(f"a cut at {at} is outside {first.size}", axes=(first,))
 
     def shuffled(self, axis: Iterable[Atom], segments: int) -> Axis | None:
         """One of equal segments of an axis that ends in as many fixed entries (channels after a shuffle), or None.
@@ -280,7 +411,7 @@ class Algebra:
         """
         atoms = self.expand(axis)
         for place in range(len(atoms) - 1, 0, -1):
-            if not all(a.fixed or a.frozen or "groups" in a.roles for a in self.free_atoms(atoms[place:])):
+            if not all(a.fixed or a.frozen or AxisRole.GROUPS in a.roles for a in self.free_atoms(atoms[place:])):
                 break
             if size_of(atoms[place:]) == segments:
                 return None if self._all_fixed(atoms[:place]) else atoms[:place]
@@ -305,7 +436,7 @@ class Algebra:
         a, b = list(self.expand(left)), list(self.expand(right))
         if size_of(a) != size_of(b):
             ratio = Fraction(size_of(b), size_of(a)) if size_of(a) else None
-            raise Conflict(f"{_shown(a)} is not {_shown(b)}", ratio)
+            raise Conflict(f"{_shown(a)} is not {_shown(b)}", ratio, axes=(*a, *b))
         try:
             self._unify(a[::-1], b[::-1])
         except Conflict:
@@ -333,7 +464,7 @@ class Algebra:
 
     def _match_front(self, big: Atom, small: Atom, bigs: list[Atom], smalls: list[Atom]) -> None:
         if big.size % small.size:
-            raise Conflict(f"{big.size} and {small.size} have no common refinement")
+            raise Conflict(f"{big.size} and {small.size} have no common refinement", axes=(big, small))
         lead, trail = self.divide((big,), big.size // small.size)
         bigs.extend(reversed((*lead, *trail)))
         smalls.append(small)
@@ -342,23 +473,27 @@ class Algebra:
         """Union of two roots of one size, neither bound to a product."""
         if x.parts is not None and y.parts is not None:
             self._unify_sums(x, y)
-        if _root(x) is _root(y):
+        if self._root(x) is self._root(y):
             return
         if x.parts is None:
             x, y = y, x
+        self._changing(x)
+        self._changing(y)
         y.link = x
         y.parts = None
-        x.fixed = x.fixed or y.fixed
-        x.frozen = x.frozen or y.frozen
+        x.holds |= y.holds
         x.roles |= y.roles
-        if x.parts is not None and (x.fixed or x.frozen):
+        x.symbols |= y.symbols
+        if x.parts is not None and x.holds:
             self._inherit(x)
 
     def _inherit(self, atom: Atom) -> None:
+        roles = atom.roles & _HANDED_DOWN
         for free in self.free_atoms((atom,)):
-            free.fixed = free.fixed or atom.fixed
-            free.frozen = free.frozen or atom.frozen
-            free.roles |= atom.roles & _HANDED_DOWN
+            if not (atom.holds <= free.holds and roles <= free.roles):
+                self._changing(free)
+                free.holds |= atom.holds
+                free.roles |= roles
 
     def _unify_sums(self, x: Atom, y: Atom) -> None:
         assert x.parts is not None and y.parts is not None

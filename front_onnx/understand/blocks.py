@@ -111,11 +111,8 @@ def _chain(flow: Flow, path: Path, run: Run, number: int) -> Chain | None:
     if any(len(there) != run.count for there in aligned.values()):
         return None
     try:
-        for first, *others in aligned.values():
-            for edge in others:
-                axes = zip(flow.analysis.uses[first].axes or (), flow.analysis.uses[edge].axes or (), strict=True)
-                for x, y in axes:
-                    flow.analysis.algebra.unify(x, y)
+        with flow.analysis.algebra.attempt():
+            _make_alike(flow.analysis, aligned)
     except Conflict:
         return None
     layers = _layers(flow, units[0], aligned)
@@ -127,6 +124,18 @@ def _chain(flow: Flow, path: Path, run: Run, number: int) -> Chain | None:
         places=aligned,
         nodes={node: tuple(there) for node, there in nodes.items() if len(there) == run.count},
     )
+
+
+def _make_alike(analysis: Analysis, places: dict[Edge, tuple[Edge, ...]]) -> None:
+    """Weights in the same place of every unit have the same axes.
+
+    Raises:
+        Conflict: they cannot have.
+    """
+    for first, *others in places.values():
+        for edge in others:
+            for x, y in zip(analysis.uses[first].axes or (), analysis.uses[edge].axes or (), strict=True):
+                analysis.algebra.unify(x, y)
 
 
 def _layers(flow: Flow, unit: tuple[Segment, ...], places: dict[Edge, tuple[Edge, ...]]) -> int:

@@ -5,6 +5,7 @@ Exporters fold a Transpose of a weight into a second constant (weights that are 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from itertools import permutations
 from typing import TYPE_CHECKING
 
@@ -28,11 +29,9 @@ def tie_copies(analysis: Analysis) -> None:
     for plain, other, order in copies(analysis):
         axes, others = analysis.uses[plain].axes or (), analysis.uses[other].axes or ()
         wide = [axis for axis in axes if size_of(axis) > 1]
-        for axis, place in zip((a for a in others if size_of(a) > 1), order, strict=True):
-            try:
+        with suppress(Conflict), analysis.algebra.attempt():
+            for axis, place in zip((a for a in others if size_of(a) > 1), order, strict=True):
                 analysis.algebra.unify(axis, wide[place])
-            except Conflict:
-                return
 
 
 def copies(analysis: Analysis) -> Iterator[tuple[Edge, Edge, tuple[int, ...]]]:

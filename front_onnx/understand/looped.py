@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from front_onnx.read.graph import Edge
 from front_onnx.understand.analysis import Analysis
-from front_onnx.understand.atoms import size_of
+from front_onnx.understand.atoms import AxisRole, size_of
 from front_onnx.understand.blocks import Chain
+from front_onnx.understand.holds import Hold, Why
 from front_onnx.understand.rules import Loop
 from front_onnx.understand.segments import Flow, Segment
 
@@ -26,12 +27,13 @@ def _looped(flow: Flow, loop: Loop, number: int) -> Chain | None:
     if len(axis) != 1 or axis[0].parts is not None or axis[0].fixed or not carried or not flow.weighted[loop.node]:
         return None
     start, end = carried[0]
-    if "contracted" in axis[0].roles or any(axis[0] in algebra.free_atoms(a) for a in analysis.facts[end].axes or ()):
+    given_back = (atom for a in analysis.facts[end].axes or () for atom in algebra.free_atoms(a))
+    if AxisRole.CONTRACTED in axis[0].roles or axis[0] in given_back:
         return None  # it runs once for each feature or token, not for each layer
     unit = (Segment(start, end, (*sorted(flow.graph.layout.inside(loop.node)), loop.node), 0, 0),)
     count = size_of(axis)
     if any(_is_stack(analysis, edge, count) for edge in analysis.tables if edge.node in unit[0].nodes):
-        axis[0].frozen = axis[0].frozen or "its body picks one of as many entries by what it computes"
+        algebra.hold(axis, Hold(Why.PICKED_LAYER))
     places = {
         edge: (edge,) * count
         for edge, fact in analysis.uses.items()
@@ -57,4 +59,4 @@ def _is_stack(analysis: Analysis, edge: Edge, count: int) -> bool:
 def _has_channels(analysis: Analysis, name: str) -> bool:
     """True if a tensor has an axis that weights sum over."""
     atoms = {atom for axis in analysis.facts[name].axes or () for atom in analysis.algebra.free_atoms(axis)}
-    return any("contracted" in atom.roles for atom in atoms)
+    return any(AxisRole.CONTRACTED in atom.roles for atom in atoms)

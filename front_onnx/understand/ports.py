@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from front_onnx.read.graph import Edge
 from front_onnx.understand.blocks import Chain
+from front_onnx.understand.holds import Why
 from front_onnx.understand.names import Count, texts
 from front_onnx.understand.numbers import value_of
 from front_onnx.understand.segments import Flow
@@ -79,9 +80,8 @@ def free_inputs(flow: Flow, chain: Chain) -> None:
     inside = {a for edge in chain.places for axis in uses[edge].axes or () for a in algebra.free_atoms(axis)}
     for name in (name for names in _block_inputs(flow, chain) for name in names):
         for atom in (atom for axis in facts[name].axes or () for atom in algebra.free_atoms(axis)):
-            symbolic = any(role.startswith("symbol:") for role in atom.roles)
-            if atom in inside and (atom.fixed or "").startswith("axis ") and not symbolic:
-                atom.fixed = None
+            if atom in inside and not atom.symbols:
+                algebra.release((atom,), Why.INPUT_AXIS)
 
 
 def find_ports(flow: Flow, chain: Chain) -> Ports:

@@ -7,19 +7,24 @@ from difflib import get_close_matches
 
 from front_onnx.errors import RequestError
 from front_onnx.understand.analysis import Analysis
-from front_onnx.understand.atoms import Atom, Axis, size_of
+from front_onnx.understand.atoms import Atom, Axis, AxisRole, size_of
 from front_onnx.understand.blocks import Chain
+from front_onnx.understand.holds import Hold, Why
 
-__all__ = ["chosen_residuals", "found_residual"]
+__all__ = ["chosen_residuals", "found_residual", "keeping"]
 
 
-_STAYS = ("the number of groups", "the number of segments")  # of a norm, of a Concat: factors of the width that stay
+_STAY = frozenset((Why.NORM_GROUPS, Why.SEGMENTS))  # factors of the width that stay
+_SET_BY_NAME = frozenset(why for why in Why if not why.freezes) - _STAY
 
 
 def found_residual(analysis: Analysis, chain: Chain) -> Axis | None:
     """The axis of the tensor between blocks that weights contract: the channels, not batch, tokens or image sides."""
     found = _candidates(analysis, analysis.facts[chain.end].axes or ())
-    return _free(analysis, found[0]) if len(found) == 1 else None
+    if len(found) != 1:
+        return None
+    analysis.algebra.release(found[0], Why.INPUT_AXIS)  # the width may be an input's: it is resized if asked for
+    return found[0]
 
 
 def chosen_residuals(
@@ -45,7 +50,9 @@ def chosen_residuals(
                 got=name,
                 wanted=ends,
             )
-        _free(analysis, axis)
+        for atom in analysis.algebra.free_atoms(axis):
+            if not atom.is_held(*_STAY):
+                analysis.algebra.release((atom,), *_SET_BY_NAME)
         for number in mine:
             residuals[number] = axis
         loose = axis if not chains else None
@@ -76,14 +83,14 @@ def _named(analysis: Analysis, name: str) -> tuple[str, Axis]:
             wanted=f"{tensor}:AXIS, with AXIS one of {sizes}" if axes else "a tensor whose shape is known",
         )
     atoms = list(analysis.algebra.free_atoms(found[0]))
-    if not atoms or any(map(_symbolic, atoms)):
+    if not atoms or any(atom.symbols for atom in atoms):
         raise RequestError(f"--residual: this axis of {tensor} is no width", got=_size(analysis, found[0]))
     return tensor, found[0]
 
 
 def _size(analysis: Analysis, axis: Axis) -> str:
     atoms = list(analysis.algebra.free_atoms(axis))
-    return "known at run time only" if any(map(_symbolic, atoms)) else str(size_of(axis))
+    return "known at run time only" if any(atom.symbols for atom in atoms) else str(size_of(axis))
 
 
 def _candidates(analysis: Analysis, axes: Sequence[Axis]) -> list[Axis]:
@@ -91,29 +98,29 @@ def _candidates(analysis: Analysis, axes: Sequence[Axis]) -> list[Axis]:
     for axis in axes:
         atoms = list(analysis.algebra.free_atoms(axis))
         if atoms and all(_contracted(analysis, a) for a in analysis.algebra.expand(axis)):
-            kept = [a.fixed for a in atoms if a.fixed]
-            grouped = [reason for reason in kept if reason.startswith(_STAYS)]
-            outside = [reason for reason in kept if reason.startswith("axis ")]
-            known = len(grouped) + len(outside) == len(kept) and len(grouped) < len(atoms)
-            if known and not any(map(_symbolic, atoms)):
-                candidates.append((bool(outside), axis))
+            grouped = [a for a in atoms if a.is_held(*_STAY)]
+            kept = [hold for atom in atoms for hold in _keeping(atom)]
+            if not kept and len(grouped) < len(atoms) and not any(a.symbols for a in atoms):
+                outside = any(a.is_held(Why.INPUT_AXIS) for a in atoms)
+                candidates.append((outside, axis))
     free = [axis for kept, axis in candidates if not kept]
     return free or [axis for _, axis in candidates]
 
 
+def keeping(analysis: Analysis, axis: Axis) -> list[Hold]:
+    """Why an axis that weights contract is no width; nothing for one that is, for batch, tokens and image sides."""
+    atoms = list(analysis.algebra.free_atoms(axis))
+    if any(atom.symbols for atom in atoms) or not all(_contracted(analysis, a) for a in analysis.algebra.expand(axis)):
+        return []
+    return [hold for atom in atoms for hold in _keeping(atom)]
+
+
+def _keeping(atom: Atom) -> list[Hold]:
+    """What keeps a size besides that it is an input's or a factor of the width that stays."""
+    return [h for h in atom.holds if h.why.fixes and h.why not in _STAY and h.why is not Why.INPUT_AXIS]
+
+
 def _contracted(analysis: Analysis, atom: Atom) -> bool:
-    return "contracted" in atom.roles or (
-        atom.parts is not None and all("contracted" in a.roles for a in analysis.algebra.free_atoms((atom,)))
+    return AxisRole.CONTRACTED in atom.roles or (
+        atom.parts is not None and all(AxisRole.CONTRACTED in a.roles for a in analysis.algebra.free_atoms((atom,)))
     )
-
-
-def _free(analysis: Analysis, axis: Axis) -> Axis:
-    """The width may be an input's: it is resized because it is asked for."""
-    for atom in analysis.algebra.free_atoms(axis):
-        if not (atom.fixed or "").startswith(_STAYS):
-            atom.fixed = None
-    return axis
-
-
-def _symbolic(atom: Atom) -> bool:
-    return any(role.startswith("symbol:") for role in atom.roles)

@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from front_onnx.read.graph import Edge
-from front_onnx.understand.atoms import Atom, Axis, size_of
+from front_onnx.understand.atoms import Atom, Axis, AxisRole, size_of
+from front_onnx.understand.holds import Why
 from front_onnx.understand.numbers import Expression, Literal, Number, Site, literals, root_power
 
 if TYPE_CHECKING:
@@ -102,12 +103,17 @@ def _feeds_tied_head(analysis: Analysis, index: int) -> bool:
 
 
 def _heads(atom: Atom) -> bool:
-    return "batch" in atom.roles and not atom.fixed
+    return AxisRole.BATCH in atom.roles and not atom.fixed
 
 
 def _inner(analysis: Analysis, atom: Atom) -> bool:
     atoms = analysis.algebra.free_atoms((atom,))
-    return all("inner" in a.roles and (not a.fixed or a.fixed.startswith("axis ")) for a in atoms)  # a cache has it too
+    return all(AxisRole.INNER in a.roles and not _is_kept(a) for a in atoms)
+
+
+def _is_kept(atom: Atom) -> bool:
+    """True if more keeps a size than that it is an input's: a cache has the size of heads too."""
+    return any(hold.why.fixes and hold.why is not Why.INPUT_AXIS for hold in atom.holds)
 
 
 def share_meanings(analysis: Analysis, places: Iterable[tuple[Edge, ...]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +9,11 @@ from functools import cached_property
 
 from front_onnx.read.graph import Edge, Graph, attribute
 from front_onnx.understand.analysis import Analysis, understand
-from front_onnx.understand.atoms import Atom, Axis, size_of
+from front_onnx.understand.atoms import Atom, Axis, AxisRole, size_of
 from front_onnx.understand.blocks import Chain, find_chains
 from front_onnx.understand.chosen import chosen_chains
 from front_onnx.understand.flowing import flowing_atoms
+from front_onnx.understand.holds import Hold, Why
 from front_onnx.understand.looped import find_looped
 from front_onnx.understand.names import unused
 from front_onnx.understand.ports import free_inputs
@@ -21,6 +21,7 @@ from front_onnx.understand.residual import chosen_residuals, found_residual
 from front_onnx.understand.rules import Shape
 from front_onnx.understand.scalars import share_meanings
 from front_onnx.understand.segments import Flow
+from front_onnx.understand.wording import reason
 
 __all__ = ["Dim", "Structure", "find_structure"]
 
@@ -31,16 +32,7 @@ _LINEAR_ENDS = frozenset(
     ).split()
 )
 
-_COMPUTED = (
-    "an image side",
-    "an integer table",
-    "a part of",
-    "padded",
-    "made of",
-    "computed",
-    "the step",
-    "the number",
-)
+_KINDS = ("residual", "heads", "kv_heads", "repeat", "head_dim", "groups", "inner", "depth", "fixed")
 
 
 @dataclass(eq=False)
@@ -53,7 +45,8 @@ class Dim:
             fixed.
         atom: the size in the algebra.
         chain: the chain whose width it follows.
-        reason: why it stays as it is unless it is set by name.
+        hold: why it stays as it is unless it is set by name; the one that is told.
+        frozen: why it cannot change at all; the one that is told.
         edges: the node inputs that read a weight with this dim.
         times: how many equal atoms it is made of (the two halves of a rotary head).
     """
@@ -62,7 +55,8 @@ class Dim:
     kind: str
     atom: Atom
     chain: int | None = None
-    reason: str | None = None
+    hold: Hold | None = None
+    frozen: Hold | None = None
     edges: list[Edge] = field(default_factory=list)
     times: int = 1
 
@@ -74,16 +68,11 @@ class Dim:
     @property
     def named(self) -> bool:
         """False for what an architecture computes and nobody chooses: kernels, parts of image sides."""
-        return bool(self.frozen) or not (
+        return self.frozen is not None or not (
             self.kind == "depth"
-            or "kernel" in self.atom.roles
-            or (self.kind == "fixed" and (self.reason or "").startswith(_COMPUTED))
+            or AxisRole.KERNEL in self.atom.roles
+            or (self.kind == "fixed" and self.hold is not None and self.hold.why.computed)
         )
-
-    @property
-    def frozen(self) -> str | None:
-        """Why it cannot change at all."""
-        return self.atom.frozen
 
 
 @dataclass(eq=False)
@@ -135,6 +124,23 @@ class Structure:
                 for node in self.flow.private(unit) if unit else ():
                     found[node] = number
         return found
+
+    def reason(self, hold: Hold | None) -> str | None:
+        """Why a size stays, in words."""
+        return None if hold is None else reason(self.graph, hold)
+
+    def place(self, dim: Dim) -> tuple[tuple[int, str], int]:
+        """Where a dim is met first, in the order of data and not in that of the file."""
+        return min((self.analysis.telling.place(edge.node), edge.slot) for edge in dim.edges)
+
+    def first_node(self, dim: Dim) -> int:
+        """The node nearest to the inputs that reads a weight with a dim."""
+        return self.analysis.telling.first_node(edge.node for edge in dim.edges)
+
+    @cached_property
+    def in_order(self) -> list[Dim]:
+        """The dims as they are gone through for refusals: by kind, then in the order of data."""
+        return sorted(self.dims, key=lambda dim: (_KINDS.index(dim.kind), dim.chain or 0, self.place(dim)))
 
     def describe(self, axis: Iterable[Atom]) -> str:
         """An axis in words: `heads 12 x head_dim 64`."""
@@ -245,52 +251,64 @@ class _Namer:
         residual: dict[Atom, int | None] = dict.fromkeys(self.algebra.free_atoms(self.structure.loose or ()))
         for number, axis in reversed(list(enumerate(self.structure.residuals))):
             residual |= dict.fromkeys(self.algebra.free_atoms(axis or ()), number)
-        order = ["residual", "heads", "kv_heads", "repeat", "head_dim", "groups", "inner", "depth", "fixed"]
         residual = {atom: number for atom, number in residual.items() if not atom.fixed}  # a norm's groups stay
         found = []
         for atom in self.edges:
-            kind, reason = self._kind(atom, residual)
+            kind, hold = self._kind(atom, residual)
             chain = residual.get(atom, self._chain(atom))
             times = self.times.get(atom, 1) if kind == "head_dim" else 1
-            found.append(Dim("", kind, atom, chain, reason, self.edges[atom], times))
-        found.sort(key=lambda d: (order.index(d.kind), d.chain or 0, min(d.edges)))
+            found.append(Dim("", kind, atom, chain, hold, self._told(atom, True), self.edges[atom], times))
+        found.sort(key=lambda d: (_KINDS.index(d.kind), d.chain or 0, min(d.edges)))
         self._name(found)
         return found
 
-    def _kind(self, atom: Atom, residual: Container[Atom]) -> tuple[str, str | None]:
+    def _told(self, atom: Atom, freezes: bool) -> Hold | None:
+        """Of what freezes an atom, or of what fixes it, the hold that is told."""
+        holds = (hold for hold in atom.holds if (hold.why.freezes if freezes else hold.why.fixes))
+        return self.analysis.telling.first(holds)
+
+    def _kind(self, atom: Atom, residual: Container[Atom]) -> tuple[str, Hold | None]:
+        roles = atom.roles
         if atom in self.structure.depths:
-            return "depth", "the number of layers: use --depth"
-        if "kernel" in atom.roles:
-            return "fixed", atom.fixed
+            return "depth", Hold(Why.DEPTH)
+        if AxisRole.KERNEL in roles:
+            return "fixed", self._told(atom, False)
         if atom.frozen and not atom.fixed:
-            return "inner", atom.frozen
+            return "inner", self._told(atom, True)
         if atom.fixed and atom not in residual:
-            return "fixed", atom.fixed
-        if "repeat" in atom.roles and any("batch" in p.roles for p in self.partners[atom]):
-            return "repeat", "the number of query heads per key and value head is kept"
-        if "batch" in atom.roles and self._counts_heads_of_a_group(atom):
-            return "repeat", "the number of query heads per key and value head is kept"
-        if "batch" in atom.roles:
-            repeated = any("repeat" in p.roles for p in self.partners[atom])
+            return "fixed", self._told(atom, False)
+        beside_heads = any(AxisRole.BATCH in p.roles for p in self.partners[atom])
+        if AxisRole.REPEAT in roles and beside_heads:
+            return "repeat", Hold(Why.QUERY_GROUP)
+        if AxisRole.BATCH in roles and self._counts_heads_of_a_group(atom):
+            return "repeat", Hold(Why.QUERY_GROUP)
+        if AxisRole.BATCH in roles:
+            repeated = any(AxisRole.REPEAT in p.roles for p in self.partners[atom])
             return ("kv_heads" if repeated else "heads"), None
-        if any("batch" in p.roles for p in self.partners[atom]) or ("head" in atom.roles and atom not in residual):
-            return "head_dim", "head_dim is kept, heads scale"
-        if "groups" in atom.roles:
-            return "groups", "the number of groups is kept, channels per group scale"
+        if beside_heads or (AxisRole.HEAD in roles and atom not in residual):
+            return "head_dim", Hold(Why.HEAD_SIZE)
+        if AxisRole.GROUPS in roles:
+            return "groups", Hold(Why.CONV_GROUPS)
         if atom in residual:
             return "residual", None
+        why = self._why_unscaled(atom)
+        return ("inner", None) if why is None else ("fixed", Hold(why))
+
+    def _why_unscaled(self, atom: Atom) -> Why | None:
+        """Why a size that is neither held nor special does not follow the width; None if it does."""
         if atom not in self.flowing and not self._makes_up_the_width(atom):
-            return "fixed", "no data flows through it"
-        if not atom.roles & {"contracted", "inner"}:
+            return Why.NO_FLOW
+        contracted = AxisRole.CONTRACTED in atom.roles
+        if not contracted and AxisRole.INNER not in atom.roles:
             if atom not in self.outside:
-                return "fixed", "no weight contracts it"
+                return Why.NO_CONTRACTION
             if self._ends_linearly(atom) or not self._as_wide_as_its_chain(atom):
-                return "fixed", "an output of the model"
-        elif "contracted" not in atom.roles and self.analysis.contractions.keys().isdisjoint(self.edges[atom]):
-            return "fixed", "no weight contracts it"  # learned tokens: only attention sums over them
-        elif "contracted" not in atom.roles and self._scaled_beside_another(atom):
-            return "fixed", "no weight contracts it"  # the state of a scan
-        return "inner", None
+                return Why.OUTPUT
+        elif not contracted and self.analysis.contractions.keys().isdisjoint(self.edges[atom]):
+            return Why.NO_CONTRACTION  # learned tokens: only attention sums over them
+        elif not contracted and self._scaled_beside_another(atom):
+            return Why.NO_CONTRACTION  # the state of a scan
+        return None
 
     def _scaled_beside_another(self, atom: Atom) -> bool:
         """True if a weight that nothing sums over has this size on one of several axes."""
@@ -308,7 +326,7 @@ class _Namer:
         """
         edges = set(self.edges[atom])
         return any(
-            "batch" in other.roles
+            AxisRole.BATCH in other.roles
             and not (other.fixed or other.frozen)
             and (
                 not edges.issuperset(self.edges[other])
@@ -370,7 +388,7 @@ class _Namer:
         for dim in dims:
             inside = any(edge.node in self.structure.chain_of for edge in dim.edges)
             stem = plain.get(dim.kind, dim.kind)
-            if dim.kind == "head_dim" and "inner" not in dim.atom.roles:
+            if dim.kind == "head_dim" and AxisRole.INNER not in dim.atom.roles:
                 stem = "v_head_dim"
             if dim.kind == "depth":
                 stem = "depth"
@@ -384,18 +402,22 @@ class _Namer:
             taken.add(dim.name)
 
     def _outside_name(self, dim: Dim) -> str:
-        for role in dim.atom.roles:
-            if role.startswith("symbol:"):
-                return role.removeprefix("symbol:")
-        if match := re.fullmatch(r"axis (\d+) of input (.*)", dim.reason or ""):
-            return f"{match[2]}.{match[1]}"
-        if "kernel" in dim.atom.roles:
+        why = dim.hold.why if dim.hold is not None else None
+        if dim.atom.symbol is not None:
+            return dim.atom.symbol
+        if dim.hold is not None and why is Why.INPUT_AXIS:
+            return f"{dim.hold.tensor}.{dim.hold.axis}"
+        if AxisRole.KERNEL in dim.atom.roles:
             return "kernel"
-        if dim.atom in self.outside and dim.kind == "fixed" and "vocabulary" not in dim.atom.roles:
-            return "classes" if dim.reason == "an output of the model" else "output"
-        if "vocabulary" in dim.atom.roles:
+        if dim.atom in self.outside and dim.kind == "fixed" and AxisRole.VOCABULARY not in dim.atom.roles:
+            return "classes" if why is Why.OUTPUT else "output"
+        if AxisRole.VOCABULARY in dim.atom.roles:
             return self._table_name(dim)
-        return self._parameter_name(min(dim.edges)) or ("buffer" if dim.kind == "fixed" else dim.kind)
+        return self._parameter_name(self._first(dim.edges)) or ("buffer" if dim.kind == "fixed" else dim.kind)
+
+    def _first(self, edges: Iterable[Edge]) -> Edge:
+        """The reading nearest to the inputs."""
+        return min(edges, key=lambda edge: (self.analysis.telling.place(edge.node), edge.slot))
 
     def _parameter_name(self, edge: Edge) -> str | None:
         """The last telling part of a weight's name; None for names that an exporter made up."""
@@ -408,10 +430,11 @@ class _Namer:
 
     def _table_name(self, dim: Dim) -> str:
         """The largest table indexed by inputs is the vocabulary; the others go by their weights' names."""
-        tables = [d for d in self.edges if "vocabulary" in d.roles]
+        tables = [d for d in self.edges if AxisRole.VOCABULARY in d.roles]
         if dim.atom.size == max(t.size for t in tables):
             return "vocabulary"
         name = (
-            self._parameter_name(next((e for e in dim.edges if e in self.analysis.tables), min(dim.edges))) or "table"
+            self._parameter_name(self._first([e for e in dim.edges if e in self.analysis.tables] or dim.edges))
+            or "table"
         )
         return "positions" if "pos" in name or name == "wpe" else name

@@ -49,10 +49,10 @@ def verify(plan: Plan, rewritten: Rewritten) -> None:
     before = plan.structure.analysis
     after = Analysis(Graph(_Skeleton(plan, rewritten)), before.baked)
     after.run()
-    lost = {before.graph.nodes[node].op_type for node, _ in before.troubles}
-    for node, reason in after.troubles:
-        if after.graph.nodes[node].op_type not in lost:
-            raise _refusal(after.graph.nodes[node], reason)
+    lost = {before.graph.nodes[trouble.node].op_type for trouble in before.troubles}
+    for trouble in after.troubles:
+        if after.graph.nodes[trouble.node].op_type not in lost:
+            raise _refusal(after.graph.nodes[trouble.node], trouble.reason)
     for node in after.graph.nodes:
         for name in node.output:
             mine, planned = after.facts.get(name), before.facts.get(rewritten.like.get(name, name))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from front_onnx.understand.atoms import Axis, size_of
+from front_onnx.understand.atoms import Axis, AxisRole, size_of
+from front_onnx.understand.holds import Why
 from front_onnx.understand.numbers import Extent
 from front_onnx.understand.rules.registry import Context, Shape, rule
 
@@ -27,7 +28,7 @@ def group_heads(ctx: Context, heads: Axis, kv_heads: Axis) -> None:
     if repeats > 1:
         ctx.unify(heads, (*kv_heads, *ctx.algebra.new(repeats)))
         _, group = ctx.algebra.divide(heads, repeats)
-        ctx.role(group, "repeat")
+        ctx.role(group, AxisRole.REPEAT)
     else:
         ctx.unify(heads, kv_heads)
 
@@ -36,7 +37,7 @@ def turn(ctx: Context, size: Axis, caches: tuple[int, int], *, interleaved: bool
     """A part of a head turned by caches [positions, size / 2]; the pairs are halves, or neighbours if interleaved."""
     if interleaved:
         half, pair = ctx.algebra.divide(size, 2)
-        ctx.keep(pair, "the number of angles of a pair")
+        ctx.keep(pair, Why.COUNT, "angles of a pair")
     else:
         half, other = ctx.algebra.cut(size, size_of(size) // 2)
         ctx.unify(half, other)
@@ -46,7 +47,7 @@ def turn(ctx: Context, size: Axis, caches: tuple[int, int], *, interleaved: bool
     if len(cos) == 2:
         ctx.unify(cos[0], sin[0])
     if ctx.constant(caches[0]):
-        ctx.keep(half, "the size of a computed table of cosines")
+        ctx.keep(half, Why.COSINES)
 
 
 @rule("Attention")
@@ -65,8 +66,8 @@ def attention(ctx: Context) -> None:
     ):
         ctx.unify(left, right)
     group_heads(ctx, heads, k_heads)
-    ctx.role(heads, "batch")
-    ctx.role(size, "inner")
+    ctx.role(heads, AxisRole.BATCH)
+    ctx.role(size, AxisRole.INNER)
     ctx.tie_root("scale", size)
     total = length
     if 4 in ctx:

@@ -10,11 +10,13 @@ from onnx.helper import tensor_dtype_to_np_dtype
 
 from front_onnx.read.graph import Edge
 from front_onnx.understand.atoms import Axis, Conflict
+from front_onnx.understand.holds import Hold, Why
 from front_onnx.understand.numbers import Varying, value_of, varies
 from front_onnx.understand.rules.registry import Context, Fact, Loop, Shape, rule
 
 __all__: list[str] = []
 
+_ITERATIONS = Hold(Why.COUNT, detail="iterations")
 _ENDLESS = 1 << 31  # exporters write the largest integer where only the condition ends a loop
 
 
@@ -83,7 +85,7 @@ def _keep_condition(ctx: Context, slot: int) -> None:
 
 def _axes(fact: Fact) -> Shape:
     if fact.axes is None:
-        raise Conflict("a body gives back a tensor of unknown rank")
+        raise Conflict("a body gives back a tensor of unknown rank", behind=fact.behind)
     return fact.axes
 
 
@@ -97,8 +99,8 @@ def _trips(ctx: Context) -> Axis:
     starts = 1 not in ctx or (start is not None and bool(value_of(start.reshape(-1)[0])))
     number = count.reshape(-1)[0] if count is not None else None
     if number is None or isinstance(number, Varying) or not (goes_on and starts and 0 < value_of(number) < _ENDLESS):
-        return ctx.records.unknown("the number of iterations")
-    return ctx.axis_of(number, "the number of iterations")
+        return ctx.records.unknown(_ITERATIONS)
+    return ctx.axis_of(number, _ITERATIONS)
 
 
 def _enter(ctx: Context, slot: int, name: str, back: str) -> Fact:
@@ -127,5 +129,5 @@ def _carry(ctx: Context, trips: Axis, first: int, states: Sequence[Fact], made: 
         else:
             carried.append((ctx.node.input[first + slot], ctx.node.output[slot]))
             if _is_whole(given[slot]):  # it may count, and be an index
-                ctx.freeze(trips, "a whole number is carried from iteration to iteration")
+                ctx.hold(trips, Why.CARRIED)
     ctx.records.loops.append(Loop(ctx.index, trips, tuple(carried)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from front_onnx.understand.atoms import Axis, Conflict, size_of
+from front_onnx.understand.atoms import Axis, AxisRole, Conflict, size_of
+from front_onnx.understand.holds import Hold, Why
 from front_onnx.understand.numbers import value_of
 from front_onnx.understand.rules.registry import Context, rule
 
@@ -22,7 +23,7 @@ def _side(ctx: Context, axis: Axis, place: int, kernel: int, rank: int) -> Axis:
     def follow(now: int) -> int:
         return _slide(ctx, now, place, kernel, rank)[1]
 
-    return ctx.derived(axis, out, "an image side", stride, pad, span, follow=follow)
+    return ctx.derived(axis, out, Hold(Why.IMAGE_SIDE), stride, pad, span, follow=follow)
 
 
 def _slide(ctx: Context, size: int, place: int, kernel: int, rank: int) -> tuple[int, int, int, int, int]:
@@ -59,7 +60,7 @@ def _grouped(ctx: Context, whole: Axis, per_group: Axis, other: Axis) -> None:
         ctx.unify(dealt, per_group)
     ctx.tie_attribute("group", groups)
     if size_of(per_group) > 1 or size_of(rest) > 1:
-        ctx.role(groups, "groups")
+        ctx.role(groups, AxisRole.GROUPS)
 
 
 @rule("Conv")
@@ -68,10 +69,11 @@ def conv(ctx: Context) -> None:
     x, w = ctx.axes(0), ctx.axes(1)
     _grouped(ctx, x[1], w[1], w[0])
     for axis in w[2:]:
-        ctx.fix(axis, "a kernel side", "kernel")
+        ctx.hold(axis, Why.KERNEL)
+        ctx.role(axis, AxisRole.KERNEL)
     if 2 in ctx:
         ctx.unify(ctx.axes(2)[0], w[0])
-    ctx.role(x[1], "contracted")
+    ctx.role(x[1], AxisRole.CONTRACTED)
     if ctx.attr("group", 1) == 1 or size_of(w[1]) > 1:  # a depthwise filter scales its channel, it does not mix
         ctx.contract(1, 1)
     sides = [_side(ctx, axis, i, size_of(w[2 + i]), len(x) - 2) for i, axis in enumerate(x[2:])]
@@ -87,8 +89,9 @@ def conv_transpose(ctx: Context) -> None:
     out = ctx.axes(2)[0] if 2 in ctx else w[1] if group == 1 else ctx.algebra.new(size_of(w[1]) * group)
     _grouped(ctx, out, w[1], x[1])
     for axis in w[2:]:
-        ctx.fix(axis, "a kernel side", "kernel")
-    ctx.role(x[1], "contracted")
+        ctx.hold(axis, Why.KERNEL)
+        ctx.role(axis, AxisRole.KERNEL)
+    ctx.role(x[1], AxisRole.CONTRACTED)
     if group == 1 or size_of(x[1]) > group:  # see conv
         ctx.contract(1, 0)
     sides = []
@@ -97,7 +100,7 @@ def conv_transpose(ctx: Context) -> None:
         def side(size: int, place: int = place) -> int:
             return _unslide(ctx, size, place, size_of(w[2 + place]), rank)
 
-        sides.append(ctx.derived(axis, side(size_of(axis)), "an image side", ctx.index, place, follow=side))
+        sides.append(ctx.derived(axis, side(size_of(axis)), Hold(Why.IMAGE_SIDE), ctx.index, place, follow=side))
     ctx.out((x[0], out, *sides))
 
 
@@ -140,14 +143,14 @@ def resample(ctx: Context) -> None:
     out = list(x)
     for slot in range(1, len(ctx.facts)):
         if slot in ctx:
-            ctx.keep(ctx.axes(slot)[0], "the number of image sides")
+            ctx.keep(ctx.axes(slot)[0], Why.COUNT, "image sides")
     if 3 in ctx:
         for place, number in zip(places, ctx.values(3).ravel(), strict=True):
             if size_of(x[place]) == value_of(number):
                 ctx.tie(number, x[place])
             else:
                 out[place] = ctx.axis_of(number)
-                ctx.fix(out[place], "an image side")
+                ctx.hold(out[place], Why.IMAGE_SIDE)
     else:
         scales = ctx.raw(1 if ctx.node.op_type == "Upsample" else 2)
         if scales is None:
@@ -156,7 +159,7 @@ def resample(ctx: Context) -> None:
             if scale != 1:
                 size = int(size_of(x[place]) * scale)
                 follow = partial(_scaled, scale)
-                out[place] = ctx.derived(x[place], size, "an image side", scale, follow=follow)
+                out[place] = ctx.derived(x[place], size, Hold(Why.IMAGE_SIDE), scale, follow=follow)
     ctx.out(out)
 
 
@@ -171,5 +174,5 @@ def grid_sample(ctx: Context) -> None:
     ctx.unify(x[0], batch)
     if size_of(coordinates) != len(x) - 2:
         raise Conflict(f"{size_of(coordinates)} coordinates for {len(x) - 2} image sides")
-    ctx.keep(coordinates, "the number of coordinates")
+    ctx.keep(coordinates, Why.COUNT, "coordinates")
     ctx.out((*x[:2], *points))

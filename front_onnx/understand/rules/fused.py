@@ -5,7 +5,8 @@ Source: onnxruntime's docs/ContribOperators.md.
 
 from __future__ import annotations
 
-from front_onnx.understand.atoms import Axis, size_of
+from front_onnx.understand.atoms import Axis, AxisRole, size_of
+from front_onnx.understand.holds import Why
 from front_onnx.understand.rules.convolution import conv
 from front_onnx.understand.rules.linear import gemm, note_contraction
 from front_onnx.understand.rules.registry import Context, Shape, rule
@@ -47,7 +48,8 @@ def embed_layer_normalization(ctx: Context) -> None:
     for slot in (2, 3, 4):
         if slot in ctx:
             entries, width = ctx.axes(slot)
-            ctx.fix(entries, "indexed by the input", "vocabulary")
+            ctx.hold(entries, Why.INDEXED)
+            ctx.role(entries, AxisRole.VOCABULARY)
             ctx.table(slot)
             ctx.unify(width, hidden)
     for slot in (5, 6):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from front_onnx.understand.atoms import Axis, Conflict, size_of
+from front_onnx.understand.atoms import Axis, AxisRole, Conflict, size_of
+from front_onnx.understand.holds import Hold, Why
 from front_onnx.understand.numbers import Extent, value_of
 from front_onnx.understand.rules.attention import group_heads, turn
 from front_onnx.understand.rules.fused import MICROSOFT
@@ -50,8 +51,8 @@ def _heads(ctx: Context, width: Axis, count: int) -> tuple[Axis, Axis]:
 
 
 def _note(ctx: Context, heads: Axis, size: Axis) -> None:
-    ctx.role(heads, "batch")
-    ctx.role(size, "inner")
+    ctx.role(heads, AxisRole.BATCH)
+    ctx.role(size, AxisRole.INNER)
     ctx.tie_root("scale", size)
 
 
@@ -62,7 +63,7 @@ def attention(ctx: Context) -> None:
         raise Conflict("attention with a shared buffer or a part that is turned")
     (batch, sequence, inner), (rows, columns) = ctx.axes(0), ctx.axes(1)
     ctx.unify(inner, rows)
-    ctx.role(inner, "contracted")
+    ctx.role(inner, AxisRole.CONTRACTED)
     ctx.contract(1, 0)
     if 2 in ctx:
         ctx.unify_shapes(ctx.axes(2), (columns,))
@@ -83,7 +84,7 @@ def attention(ctx: Context) -> None:
     total = sequence
     if 4 in ctx:
         pair, past_batch, past_heads, past, past_size = ctx.axes(4)
-        ctx.keep(pair, "the number of keys and values")
+        ctx.keep(pair, Why.COUNT, "keys and values")
         for axis, other in ((past_batch, batch), (past_heads, heads), (past_size, size), (size, v_size)):
             ctx.unify(axis, other)
         total = _lengthened(ctx, past, sequence)
@@ -93,7 +94,7 @@ def attention(ctx: Context) -> None:
         _meet(ctx, ctx.axes(5), (batch, heads, sequence, total))
     ctx.out((batch, sequence, (*heads, *v_size)))
     if len(ctx.outputs) > 1:
-        pair = ctx.axes(4)[0] if 4 in ctx else ctx.algebra.new(2, fixed="the number of keys and values")
+        pair = ctx.axes(4)[0] if 4 in ctx else ctx.algebra.new(2, Hold(Why.COUNT, detail="keys and values"))
         ctx.out((pair, batch, heads, total, size), slot=1)
 
 

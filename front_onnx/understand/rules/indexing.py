@@ -8,7 +8,8 @@ from functools import partial
 import numpy as np
 
 from front_onnx.read.graph import Edge
-from front_onnx.understand.atoms import Axis, Conflict, size_of
+from front_onnx.understand.atoms import Axis, AxisRole, Conflict, size_of
+from front_onnx.understand.holds import Hold, Why
 from front_onnx.understand.numbers import Expression, Extent, Literal, Varying, value_of, varies
 from front_onnx.understand.rules.registry import Context, rule
 
@@ -35,14 +36,20 @@ def gather(ctx: Context) -> None:
     elif ctx.constant(1) and _picks_one(ctx, data[at]):
         ctx.records.picks.append((ctx, data[at]))
     elif ctx.constant(1):
-        ctx.fix(data[at], "indexed by a constant", "indexed")
+        ctx.hold(data[at], Why.INDEXED_BY_CONSTANT)
         if places is not None and places.size:
             ctx.require_that(_holds, Extent(data[at]), *places.flat)
     else:
-        ctx.fix(data[at], "indexed by the input", "vocabulary")
+        _index(ctx, data[at])
         ctx.table(0)
         _as_long(ctx, data[at])
     ctx.out((*data[:at], *indices, *data[at + 1 :]), out_value)
+
+
+def _index(ctx: Context, axis: Axis) -> None:
+    """Entries of a table are picked by what is fed: they have a meaning outside of the graph."""
+    ctx.hold(axis, Why.INDEXED)
+    ctx.role(axis, AxisRole.VOCABULARY)
 
 
 def _picks_one(ctx: Context, axis: Axis) -> bool:
@@ -137,7 +144,7 @@ def gather_elements(ctx: Context) -> None:
     """Indices have the output's shape; the indexed axis keeps its size, the others bound those of the indices."""
     data, indices = ctx.axes(0), ctx.axes(1)
     at = ctx.attr("axis", 0) % len(data)
-    ctx.fix(data[at], "indexed by the input", "vocabulary")
+    _index(ctx, data[at])
     _as_long(ctx, data[at])
     for i, (a, b) in enumerate(zip(data, indices, strict=True)):
         if i == at:
@@ -164,13 +171,13 @@ def gather_nd(ctx: Context) -> None:
     depth = size_of(indices[-1])
     if depth > len(data) - batch:
         raise Conflict(f"{depth} indices into {len(data) - batch} axes")
-    ctx.keep(indices[-1], "the number of indices")
+    ctx.keep(indices[-1], Why.COUNT, "indices")
     if depth == 1 and not batch and ctx.constant(1) and _picks_one(ctx, data[0]):
         ctx.records.picks.append((ctx, data[0]))  # as by Gather
         ctx.out((*indices[:-1], *data[1:]))
         return
     for axis in data[batch : batch + depth]:
-        ctx.fix(axis, "indexed by the input", "vocabulary")
+        _index(ctx, axis)
     ctx.unify_shapes(data[:batch], indices[:batch])
     ctx.out((*indices[:-1], *data[batch + depth :]))
 
@@ -185,7 +192,7 @@ def scatter(ctx: Context) -> None:
         depth = size_of(indices)
         if depth > len(data):
             raise Conflict(f"{depth} indices into {len(data)} axes")
-        ctx.keep(indices, "the number of indices")
+        ctx.keep(indices, Why.COUNT, "indices")
         ctx.unify_shapes(ctx.axes(2), (*places, *data[depth:]))
     else:
         ctx.unify_shapes(ctx.axes(1), ctx.axes(2))
@@ -194,7 +201,7 @@ def scatter(ctx: Context) -> None:
             if i != at:
                 _reaches(ctx, axis, place)
     for axis in data[:depth]:
-        ctx.fix(axis, "indexed by the input")
+        ctx.hold(axis, Why.INDEXED)
     ctx.out(data)
 
 
@@ -224,7 +231,7 @@ def slice_(ctx: Context) -> None:
         for place, start, end, step in zip((a % len(data) for a in given), starts, ends, steps, strict=True):
             index[place] = slice(int(value_of(start)), _limit(int(value_of(end))), step)
         value = value[tuple(index)]
-        out = [ctx.algebra.new(n, fixed="a rank") for n in value.shape]
+        out = [ctx.algebra.new(n, Hold(Why.RANK)) for n in value.shape]
     ctx.out(out, value, below=ctx.below(0))
 
 
@@ -280,23 +287,23 @@ def _segment(ctx: Context, axis: Axis, start: object, end: object, step: int) ->
             start.site.bind(axis, sign=-1, reader=ctx.index)
         return axis
     if length == 0:
-        return ctx.algebra.new(0, fixed="an empty slice")
+        return ctx.algebra.new(0, Hold(Why.EMPTY))
     if first == 0 and step == 1 and isinstance(end, Extent) and ctx.is_fixed(end.axis):
-        ctx.fix(axis, "cut at run time")
+        ctx.hold(axis, Why.CUT_AT_RUN_TIME)
         ctx.records.cut_alike(end.axis, axis)
         return ctx.algebra.expand(end.axis)
     if ctx.is_fixed(axis):
-        return ctx.derived(axis, length, "a part of a fixed axis", first, last, step)
+        return ctx.derived(axis, length, Hold(Why.PART), first, last, step)
     if not (_can_move(ctx, start, axis) and _can_move(ctx, end, axis)):
-        ctx.fix(axis, "cut at run time")
-        return ctx.derived(axis, length, "cut at run time", ctx.index)
+        ctx.hold(axis, Why.CUT_AT_RUN_TIME)
+        return ctx.derived(axis, length, Hold(Why.CUT_AT_RUN_TIME, ctx.index))
     if step == 1:
         return _cut(ctx, axis, (start, first), (end, last))
     if step > 1 and total % step == 0 and length == total // step:
         lead, phases = ctx.algebra.divide(axis, step)
-        ctx.keep(phases, "the step of a slice")
+        ctx.keep(phases, Why.STEP)
         return lead
-    raise Conflict(f"a slice of {total} by steps of {step}")
+    raise Conflict(f"a slice of {total} by steps of {step}", axes=axis)
 
 
 def _can_move(ctx: Context, number: object, axis: Axis) -> bool:
@@ -353,11 +360,11 @@ def top_k(ctx: Context) -> None:
     x = list(ctx.axes(0))
     at = ctx.attr("axis", -1) % len(x)
     (k,) = ctx.values(1).ravel()
-    ctx.fix(x[at], "its indices leave the graph")
+    ctx.hold(x[at], Why.INDICES_LEAVE)
     ctx.require_that(lambda size, count: count <= size, Extent(x[at]), k)
     best = ctx.axis_of(k)
     if isinstance(k, Literal):
-        ctx.fix(best, "the number of best entries")
+        ctx.hold(best, Why.COUNT, "best entries")
     x[at] = best
     for slot in (0, 1):
         ctx.out(x, slot=slot)
@@ -367,9 +374,9 @@ def top_k(ctx: Context) -> None:
 def one_hot(ctx: Context) -> None:
     """Indices get a new axis of a given depth."""
     (depth,) = ctx.values(1).ravel()
-    ctx.keep(ctx.axes(2)[0], "the number of values")
+    ctx.keep(ctx.axes(2)[0], Why.COUNT, "values")
     hot = ctx.axis_of(depth)
-    ctx.fix(hot, "indexed by the input", "vocabulary")
+    _index(ctx, hot)
     out = list(ctx.axes(0))
     out.insert(ctx.attr("axis", -1) % (len(out) + 1), hot)
     ctx.out(out)
@@ -382,5 +389,5 @@ def reverse_sequence(ctx: Context) -> None:
     batch = x[ctx.attr("batch_axis", 1)]
     ctx.unify(batch, ctx.axes(1)[0])
     if ctx.value(1) is not None:
-        ctx.keep(batch, "a list of numbers")
+        ctx.keep(batch, Why.NUMBERS)
     ctx.out(x)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from front_onnx.understand.atoms import Axis, Conflict, size_of
+from front_onnx.understand.atoms import Axis, AxisRole, Conflict, size_of
 from front_onnx.understand.rules.registry import Context, rule
 
 __all__ = ["gemm", "note_contraction"]
@@ -11,14 +11,14 @@ __all__ = ["gemm", "note_contraction"]
 def note_contraction(ctx: Context, inner: Axis, batch: list[Axis], weighted: bool) -> None:
     """Roles that tell heads from head dims: see `structure.py`."""
     if weighted:
-        ctx.role(inner, "contracted")
+        ctx.role(inner, AxisRole.CONTRACTED)
         return
-    ctx.role(inner, "inner")
+    ctx.role(inner, AxisRole.INNER)
     ctx.records.products[ctx.index] = inner
     for axis in batch:
-        ctx.role(axis, "batch")
+        ctx.role(axis, AxisRole.BATCH)
         if axis and not ctx.is_fixed(axis):
-            ctx.role(inner, "head")  # also where weights have heads and their size on axes of their own
+            ctx.role(inner, AxisRole.HEAD)  # also where weights have heads and their size on axes of their own
 
 
 @rule("MatMul", "MatMulInteger")
@@ -76,7 +76,7 @@ def _heads_of_one(ctx: Context, inner: Axis, kept: list[Axis], own: list[list[Ax
         free = [axis for axis in axes if axis and not ctx.is_fixed(axis)]
         if len(axes) > 1 and len(free) == 1 and not ctx.is_fixed(inner):
             if any(axis and not ctx.is_fixed(axis) for axis in kept):
-                ctx.role(free[0], "repeat")
+                ctx.role(free[0], AxisRole.REPEAT)
             else:
                 found += free
     return found
@@ -84,10 +84,10 @@ def _heads_of_one(ctx: Context, inner: Axis, kept: list[Axis], own: list[list[Ax
 
 def _note_joint(ctx: Context, summed: list[Axis]) -> None:
     """What a weight sums over together with heads is their size."""
-    heads = [axis for axis in summed if any("batch" in atom.roles for atom in ctx.algebra.free_atoms(axis))]
+    heads = [axis for axis in summed if any(AxisRole.BATCH in atom.roles for atom in ctx.algebra.free_atoms(axis))]
     for axis in summed:
         if heads and axis not in heads:
-            ctx.role(axis, "head")
+            ctx.role(axis, AxisRole.HEAD)
 
 
 @rule("Einsum")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from front_onnx.understand.atoms import size_of
+from front_onnx.understand.holds import Why
 from front_onnx.understand.rules.registry import Context, rule
 
 __all__: list[str] = []
@@ -29,7 +30,7 @@ def channel_normalization(ctx: Context) -> None:
         ctx.unify(x[1], ctx.axes(slot)[0])
     if ctx.node.op_type == "InstanceNormalization" and not all(map(ctx.is_fixed, x[2:])):
         # What follows the channels is no image side but channels too: a GroupNorm, written out.
-        ctx.fix(x[1], "the number of groups")
+        ctx.hold(x[1], Why.NORM_GROUPS)
     ctx.out(x)
     for slot in range(1, len(ctx.node.output)):
         ctx.out((x[1],), slot=slot)
@@ -40,7 +41,7 @@ def group_normalization(ctx: Context) -> None:
     """X [N, C, D...] normalised over groups of channels; a scale and a bias per channel, before opset 21 per group."""
     x = ctx.axes(0)
     groups, _ = ctx.algebra.divide(x[1], size_of(x[1]) // ctx.attr("num_groups"))
-    ctx.fix(groups, "the number of groups")
+    ctx.hold(groups, Why.NORM_GROUPS)
     ctx.tie_attribute("num_groups", groups)
     for slot in (1, 2):
         ctx.unify(ctx.axes(slot)[0], x[1] if ctx.opset >= 21 else groups)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from front_onnx.understand.atoms import Conflict, size_of
+from front_onnx.understand.atoms import AxisRole, Conflict, size_of
+from front_onnx.understand.holds import Why
 from front_onnx.understand.rules.registry import Context, rule
 
 __all__: list[str] = []
@@ -14,12 +15,12 @@ def recurrent(ctx: Context) -> None:
     if ctx.attr("layout", 0):
         raise Conflict("a recurrent layer with the batch first")
     (steps, batch, inputs), (directions, rows, inner), (_, _, hidden) = (ctx.axes(slot) for slot in range(3))
-    ctx.keep(directions, "the number of directions")
+    ctx.keep(directions, Why.COUNT, "directions")
     ctx.unify(inputs, inner)
     gated = [rows, ctx.axes(2)[1], *([ctx.axes(3)[1]] if 3 in ctx else []), *([ctx.axes(7)[1]] if 7 in ctx else [])]
     for axis in gated:
         gates, size = ctx.algebra.divide(axis, size_of(hidden))
-        ctx.keep(gates, "the number of gates")
+        ctx.keep(gates, Why.COUNT, "gates")
         ctx.unify(size, hidden)
     for slot in (2, 3, 7):
         if slot in ctx:
@@ -31,7 +32,7 @@ def recurrent(ctx: Context) -> None:
             ctx.unify_shapes(ctx.axes(slot), (directions, batch, hidden))
     ctx.tie_attribute("hidden_size", hidden)
     for slot, axis in ((1, inputs), (2, hidden)):
-        ctx.role(axis, "contracted")
+        ctx.role(axis, AxisRole.CONTRACTED)
         ctx.contract(slot, 2)
     ctx.out((steps, directions, batch, hidden))
     for slot in (1, 2):

@@ -7,6 +7,8 @@ from operator import add, mul
 
 import numpy as np
 
+from front_onnx.understand.atoms import AxisRole
+from front_onnx.understand.holds import Why
 from front_onnx.understand.numbers import computed
 from front_onnx.understand.rules.registry import Context, rule
 
@@ -35,7 +37,7 @@ def reduce(ctx: Context) -> None:
     keep = ctx.attr("keepdims", 1)
     for i in reduced - {0}:
         if i - 1 not in reduced and not ctx.is_fixed(x[i]) and ctx.algebra.are_factors(x[i - 1], x[i]):
-            ctx.role(x[i - 1], "groups")  # channels regrouped for a statistic of each group
+            ctx.role(x[i - 1], AxisRole.GROUPS)  # channels regrouped for a statistic of each group
     out = [() if i in reduced else axis for i, axis in enumerate(x) if keep or i not in reduced]
     ctx.out(out, _followed(ctx, reduced, bool(keep)))
 
@@ -56,6 +58,6 @@ def arg(ctx: Context) -> None:
     """The place of an extreme along one axis: what the places mean is outside, so the axis is fixed."""
     x = ctx.axes(0)
     axis = ctx.attr("axis", 0) % len(x)
-    ctx.fix(x[axis], "its indices leave the graph")
+    ctx.hold(x[axis], Why.INDICES_LEAVE)
     keep = ctx.attr("keepdims", 1)
     ctx.out([() if i == axis else a for i, a in enumerate(x) if keep or i != axis])

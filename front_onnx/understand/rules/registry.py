@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+from onnx.defs import SchemaError, get_schema
 
 from front_onnx.read.graph import Edge, attribute, label
-from front_onnx.understand.atoms import Algebra, Axis, Conflict, size_of
+from front_onnx.understand.atoms import Algebra, Axis, AxisRole, Conflict, size_of
+from front_onnx.understand.holds import Hold, Why
 from front_onnx.understand.numbers import (
     Binding,
     Expression,
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = ["RULES", "Context", "Fact", "Loop", "Shape", "rule"]
 
 Shape = tuple[Axis, ...]
+_COMPUTED = Hold(Why.COMPUTED)
 
 
 @dataclass
@@ -49,6 +52,7 @@ class Fact:
         constant: True if weights and constants alone make it.
         strides: for integers that are sums of counters, by how much each axis (counted from the last, -1) steps.
         below: for integers that count through an axis of a table (or a part of it), that axis.
+        behind: the unfollowed nodes because of which its rank or its contents are not known.
     """
 
     axes: Shape | None
@@ -56,6 +60,7 @@ class Fact:
     constant: bool = False
     strides: dict[int, object] | None = None
     below: Axis | None = None
+    behind: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ class Records(Protocol):
     passed: dict[str, tuple[Edge, int | None]]
 
     def origin(self, edge: Edge, axis: int) -> tuple[Edge, int] | None: ...
-    def derived(self, key: tuple[object, ...], size: int, reason: str) -> Axis: ...
+    def derived(self, key: tuple[object, ...], size: int, hold: Hold) -> Axis: ...
     def read(self, edge: Edge) -> Fact | None: ...
     def raw(self, name: str) -> np.ndarray | None: ...
     def only_measured(self, name: str) -> bool: ...
@@ -120,7 +125,7 @@ class Records(Protocol):
     def bodies(self, node: int) -> dict[str, Body]: ...
     def follow(self, body: Body, given: Sequence[Fact | None]) -> list[Fact]: ...
     def behind(self, name: str) -> str: ...
-    def unknown(self, reason: str) -> Axis: ...
+    def unknown(self, hold: Hold) -> Axis: ...
 
 
 class Context:
@@ -147,7 +152,8 @@ class Context:
         """
         fact = self.facts[slot] if slot < len(self.facts) else None
         if fact is None or fact.axes is None:
-            raise Conflict(f"the shape of input {slot} is unknown")
+            behind = fact.behind if fact is not None else frozenset()
+            raise Conflict(f"the shape of {self._input(slot)} is unknown", behind=behind)
         return tuple(map(self.algebra.expand, fact.axes))
 
     def value(self, slot: int) -> np.ndarray | None:
@@ -162,8 +168,20 @@ class Context:
         """
         value = self.value(slot)
         if value is None:
-            raise Conflict(f"the contents of input {slot} are computed at run time")
+            fact = self.facts[slot] if slot < len(self.facts) else None
+            behind = fact.behind if fact is not None else frozenset()
+            raise Conflict(f"the contents of {self._input(slot)} are computed at run time", behind=behind)
         return value
+
+    def _input(self, slot: int) -> str:
+        """An input for messages: its tensor, its number, and what the operator's specification calls it."""
+        name = self.node.input[slot] if slot < len(self.node.input) else ""
+        try:
+            formal = get_schema(self.node.op_type, self.opset, self.node.domain).inputs
+        except SchemaError:
+            formal = ()
+        called = f"input {slot}, {formal[slot].name}" if slot < len(formal) else f"input {slot}"
+        return f"{name!r} ({called})" if name else called
 
     def ints(self, slot: int) -> list[int]:
         """The contents of an input as plain integers (source model), flattened."""
@@ -250,7 +268,7 @@ class Context:
         return tuple(out)
 
     def derived(
-        self, axis: Axis, size: int, reason: str, *key: object, follow: Callable[[int], int] | None = None
+        self, axis: Axis, size: int, hold: Hold, *key: object, follow: Callable[[int], int] | None = None
     ) -> Axis:
         """A fixed axis that is computed from another; the same computation gives the same axis.
 
@@ -258,7 +276,7 @@ class Context:
         """
         before = size_of(axis)
         identity = tuple(map(id, self.algebra.expand(axis)))
-        out = self.records.derived((identity, size, reason, *key), size, reason)
+        out = self.records.derived((identity, size, hold, *key), size, hold)
         self.require(out, lambda now: size if now == before else follow(now) if follow else -1, Extent(axis))
         return out
 
@@ -274,23 +292,15 @@ class Context:
         value_of(number)
         self.records.conditions.append((self.index, number))
 
-    def keep(self, axis: Axis, reason: str, role: str | None = None) -> None:
-        """Keep the size of an axis for good: the operator gives it, nobody chooses it."""
+    def keep(self, axis: Axis, why: Why, of: str = "") -> None:
+        """Keep the size of an axis for good: the operator gives it, nobody chooses it. `of`: what it counts."""
         size = size_of(axis)
-        self.fix(axis, reason, role)
+        self.hold(axis, why, of)
         self.require(axis, lambda: size)
 
-    def fix(self, axis: Axis, reason: str, role: str | None = None) -> None:
-        """Keep the size of an axis unless the user sets it by name."""
-        for atom in self.algebra.free_atoms(axis):
-            atom.fixed = atom.fixed or f"{reason} ({self.label})"
-            if role:
-                atom.roles.add(role)
-
-    def freeze(self, axis: Axis, reason: str) -> None:
-        """Say that the size of an axis can never change."""
-        for atom in self.algebra.free_atoms(axis):
-            atom.frozen = atom.frozen or f"{reason}, at {self.label}"
+    def hold(self, axis: Axis, why: Why, of: str = "") -> None:
+        """Say that this node keeps the size of an axis, and why."""
+        self.algebra.hold(axis, Hold(why, self.index, detail=of))
 
     def pick(self, axis: Axis, number: object) -> None:
         """Say that each iteration takes the entry of an axis that a varying number counts.
@@ -300,9 +310,9 @@ class Context:
         if isinstance(number, Varying) and number.op == "counter" and size_of(axis) == size_of(number.axis):
             self.unify(axis, number.axis)
         else:
-            self.fix(axis, "indexed by an iteration", "indexed")
+            self.hold(axis, Why.INDEXED_BY_ITERATION)
             for counter in counters(number):
-                self.freeze(counter.axis, "the number of an iteration is an index")
+                self.hold(counter.axis, Why.ITERATION_INDEX)
         self.counted = True
 
     def note_counters(self, facts: Iterable[Fact | None]) -> None:
@@ -310,7 +320,7 @@ class Context:
         for fact in facts:
             for number in fact.value.flat if fact is not None and fact.value is not None else ():
                 for counter in counters(number):
-                    self.freeze(counter.axis, "something depends on the number of the iteration")
+                    self.hold(counter.axis, Why.ITERATION_NUMBER)
 
     def body(self, name: str) -> Body:
         """The graph in an attribute of the node.
@@ -327,10 +337,9 @@ class Context:
         """True if every atom of an axis keeps its size."""
         return all(atom.fixed for atom in self.algebra.free_atoms(axis))
 
-    def role(self, axis: Axis, role: str) -> None:
+    def role(self, axis: Axis, role: AxisRole) -> None:
         """Note what an axis is used for."""
-        for atom in self.algebra.free_atoms(axis):
-            atom.roles.add(role)
+        self.algebra.mark(axis, role)
 
     def contract(self, slot: int, axis: int) -> None:
         """Note that an input, if it is a weight, is summed over one of its axes."""
@@ -375,7 +384,7 @@ class Context:
         ):
             self.records.equations.append((self.index, number, axis))
 
-    def axis_of(self, number: object, reason: str = "computed at run time") -> Axis:
+    def axis_of(self, number: object, hold: Hold = _COMPUTED) -> Axis:
         """The axis whose size a number is, made anew where nothing is known of it."""
         value = int(value_of(number))
         if value < 0:
@@ -386,14 +395,13 @@ class Context:
             return self.algebra.expand(number.axis)
         if isinstance(number, Literal):
             axis = self.algebra.new(value)
-            self.role(axis, "literal")
         elif isinstance(number, Expression) and number.op == "mul":
             # What is fed comes first in memory, however a product is written (dynamo: 4*batch for batch x heads).
             args = sorted(number.args, key=lambda arg: not isinstance(arg, Extent))
-            axis = tuple(atom for arg in args for atom in self.axis_of(arg, reason))
+            axis = tuple(atom for arg in args for atom in self.axis_of(arg, hold))
         elif isinstance(number, Expression) and number.op == "add" and all(a.value > 0 for a in number.args):
-            return self.algebra.total([self.axis_of(arg, reason) for arg in number.args])
+            return self.algebra.total([self.axis_of(arg, hold) for arg in number.args])
         else:
-            axis = self.records.derived((id(number),), value, reason)
+            axis = self.records.derived((id(number),), value, hold)
         self.tie(number, axis)
         return axis

@@ -8,7 +8,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from front_onnx.understand.atoms import Axis, Conflict, size_of
+from front_onnx.understand.atoms import Axis, AxisRole, Conflict, size_of
+from front_onnx.understand.holds import Hold, Why
 from front_onnx.understand.numbers import Expression, Extent, Literal, Number, value_of
 from front_onnx.understand.rules.registry import Context, Shape, rule
 
@@ -29,7 +30,7 @@ def shape(ctx: Context) -> None:
     picked = axes[ctx.attr("start", 0) : ctx.attr("end", None)]
     value = np.empty(len(picked), dtype=object)
     value[:] = [Extent(axis, free=ctx.only_measured(0)) for axis in picked]
-    ctx.out((ctx.algebra.new(len(picked), fixed="a rank"),), value)
+    ctx.out((ctx.algebra.new(len(picked), Hold(Why.RANK)),), value)
 
 
 @rule("Size")
@@ -55,11 +56,11 @@ def reshape(ctx: Context) -> None:
     if -1 in sizes:
         known = -int(np.prod(sizes))
         if known == 0 or total % known:
-            raise Conflict(f"{total} elements do not fill {sizes}")
+            raise Conflict(f"{total} elements do not fill {sizes}", axes=rest)
         sizes[sizes.index(-1)] = total // known
     if int(np.prod(sizes)) != total or total == 0:
         ratio = Fraction(int(np.prod(sizes)), total) if total else None
-        raise Conflict(f"{total} elements do not fill {sizes}", ratio)
+        raise Conflict(f"{total} elements do not fill {sizes}", ratio, axes=rest)
     out: list[Axis] = []
     while len(out) < len(sizes):
         at = len(out)
@@ -93,11 +94,11 @@ def _mixed(ctx: Context, rest: Axis, target: np.ndarray, sizes: list[int]) -> tu
         for number, size in zip(target[:count], sizes[:count], strict=True):
             known = value_of(number) > 0
             axis = ctx.axis_of(number) if known else ctx.algebra.new(size)
-            ctx.fix(axis, "mixed with another axis")
+            ctx.hold(axis, Why.MIXED)
             out.append(axis)
         ctx.algebra.equalities.append((tuple(atom for axis in out for atom in axis), lead))
         return out, after
-    raise Conflict(f"{sizes} mixes the places of axes that may change")
+    raise Conflict(f"{sizes} mixes the places of axes that may change", axes=rest)
 
 
 @rule("Flatten")
@@ -209,7 +210,7 @@ def expand(ctx: Context) -> None:
     for place in range(-len(target), 0):
         stretched = place < -len(axes) or size_of(axes[place]) == 1
         if stretched and place < -1 and isinstance(numbers[place], Literal):  # heads are repeated, not their entries
-            ctx.role(target[place], "repeat")
+            ctx.role(target[place], AxisRole.REPEAT)
     out = ctx.broadcast(axes, target)
     value = ctx.value(0)
     sizes = [size_of(axis) for axis in out]
@@ -231,7 +232,7 @@ def tile(ctx: Context) -> None:
     out = []
     for axis, number in zip(ctx.axes(0), ctx.values(1).ravel(), strict=True):
         repeats = ctx.axis_of(number)
-        ctx.role(repeats, "repeat")
+        ctx.role(repeats, AxisRole.REPEAT)
         out.append((*repeats, *axis))
     ctx.out(out)
 
@@ -251,7 +252,7 @@ def pad(ctx: Context) -> None:
         if ctx.is_fixed(axes[place]):
             key = (int(value_of(before)), int(value_of(after)))
             out[place] = ctx.records.derived(
-                (tuple(map(id, axes[place])), *key), size_of(axes[place]) + wanted, "padded"
+                (tuple(map(id, axes[place])), *key), size_of(axes[place]) + wanted, Hold(Why.PADDED)
             )
             ctx.require(out[place], lambda *sizes: sum(sizes), Extent(axes[place]), before, after)
         else:
@@ -285,7 +286,7 @@ def range_(ctx: Context) -> None:
     if (start, delta) == (0, 1) and not isinstance(limit, float):
         ctx.out((ctx.axis_of(numbers[1]),), strides={-1: 1})
         return
-    axis = ctx.algebra.new(_length(start, limit, delta), fixed=f"counted at run time ({ctx.label})")
+    axis = ctx.algebra.new(_length(start, limit, delta), Hold(Why.COUNTED, ctx.index))
     ctx.require(axis, _length, *numbers)
     ctx.out((axis,))
 
@@ -306,14 +307,15 @@ def blocks_of_pixels(ctx: Context) -> None:
             pixels, rest = ctx.algebra.divide(c, size_of(c) // (side * side))
         else:
             rest, pixels = ctx.algebra.divide(c, side * side)
-        ctx.keep(pixels, "the number of pixels of a block")
-        sides = [ctx.derived(a, size_of(a) * side, "an image side", side, follow=side.__mul__) for a in (h, w)]
+        ctx.keep(pixels, Why.COUNT, "pixels of a block")
+        sides = [ctx.derived(a, size_of(a) * side, Hold(Why.IMAGE_SIDE), side, follow=side.__mul__) for a in (h, w)]
         ctx.out((n, rest, *sides))
         return
-    sides = [
-        ctx.derived(a, size_of(a) // side, "an image side", -side, follow=lambda now: -1 if now % side else now // side)
-        for a in (h, w)
-    ]
+
+    def follow(now: int) -> int:
+        return -1 if now % side else now // side
+
+    sides = [ctx.derived(a, size_of(a) // side, Hold(Why.IMAGE_SIDE), -side, follow=follow) for a in (h, w)]
     pixels = ctx.algebra.new(side * side)
-    ctx.keep(pixels, "the number of pixels of a block")
+    ctx.keep(pixels, Why.COUNT, "pixels of a block")
     ctx.out((n, (*pixels, *c), *sides))
