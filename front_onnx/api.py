@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,7 @@ def resize(
     round_to: int | None = None,
     residual: Some = None,
     block: Some = None,
+    treat: Mapping[str, str] | None = None,
     ratio: float = 1.0,
     scale: str = "auto",
     output: str | os.PathLike[str] | None = None,
@@ -111,6 +113,8 @@ def resize(
         round_to: round widths that follow to multiples of this, heads to whole heads; nothing is rounded otherwise.
         residual: the tensor, or "TENSOR:AXIS", whose axis is the residual width, instead of what is found.
         block: the repeated unit of each chain by hand, "NODE..NODE", instead of what is found.
+        treat: what constants are, by patterns of their names ("weight", "bias", "embedding", "mask" or "fixed"),
+            where what is found is wrong: weights are resampled, masks and fixed tables stay as they are.
         ratio: part of the low frequencies kept along every axis (Eq. 4).
         scale: scale convention, see `front_onnx.scale`.
         output: where to write. A model given by path is written to `default_output` if this is None;
@@ -124,7 +128,8 @@ def resize(
         FrontError: the request is impossible (exit_code 2) or the work failed (exit_code 1).
     """
     started = time.perf_counter()
-    request = Request(depth, width, width_mult, heads, head_dim, dims or {}, ratio, scale, several(freeze), round_to)
+    asked = Request(depth, width, width_mult, heads, head_dim, dims or {}, ratio, scale, several(freeze), round_to)
+    request = replace(asked, treat=dict(treat or {}))
     source = read_any(model)
     progress("understand", 0, 1)
     plan = plan_for(Graph(source), several(block), several(residual), request)

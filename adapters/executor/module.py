@@ -22,7 +22,7 @@ from front_onnx.errors import FrontError
 from front_onnx.read.graph import Graph
 from front_onnx.read.tensor_data import numpy_type
 from front_onnx.steps import read_any, refuse_overwriting, staged
-from front_onnx.understand.learned import UNREACHED, Learned, find_learned
+from front_onnx.understand.constants.trainable import UNREACHED, Learned, find_learned
 from front_onnx.write.replace import made_with, write_with
 from front_onnx.write.unshare import unshared
 

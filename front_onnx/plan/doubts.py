@@ -10,9 +10,9 @@ from front_onnx.plan.contents import Resampled
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge, label
 from front_onnx.understand.atoms import Atom
-from front_onnx.understand.computed import made_of_waves
+from front_onnx.understand.constants.kinds import Kind
+from front_onnx.understand.constants.scalars import suspects
 from front_onnx.understand.names import sequence
-from front_onnx.understand.scalars import suspects
 
 __all__ = ["doubts"]
 
@@ -27,7 +27,7 @@ def doubts(plan: Plan) -> Iterator[str]:
     yield from _outputs(plan, changed)
     yield from _tables(plan)
     yield from _per_head(plan, changed)
-    yield from _waves(plan)
+    yield from _unknown(plan)
 
 
 def _siblings(plan: Plan) -> Iterator[str]:
@@ -93,7 +93,10 @@ def _per_head(plan: Plan, changed: set[Atom]) -> Iterator[str]:
     found = {
         content.names[0]: None
         for edge, content in plan.contents.items()
-        if isinstance(content, Resampled) and content.names[0] not in learned and _only_heads(plan, edge, changed)
+        if isinstance(content, Resampled)
+        and content.names[0] not in learned
+        and _only_heads(plan, edge, changed)
+        and analysis.constants[edge].kind is not Kind.UNKNOWN
     }
     if found:
         first, *others = found
@@ -104,18 +107,21 @@ def _per_head(plan: Plan, changed: set[Atom]) -> Iterator[str]:
         )
 
 
-def _waves(plan: Plan) -> Iterator[str]:
-    """Tables that look computed from sines and cosines and follow no formula that is known."""
-    graph, summed = plan.structure.graph, plan.structure.analysis.contractions
-    seen: set[str] = set()
+def _unknown(plan: Plan) -> Iterator[str]:
+    """Constants that are resampled although something speaks against their being learned."""
+    constants, graph = plan.structure.analysis.constants, plan.structure.graph
+    found: dict[str, list[str]] = {}
     for edge, content in plan.contents.items():
-        if isinstance(content, Resampled) and edge not in summed and content.names[0] not in seen:
-            seen.add(content.names[0])
-            if made_of_waves(graph.array(content.names[0])):
-                yield (
-                    f"{content.names[0]} looks made of sines and cosines, by no formula that is known: "
-                    "resampled as if learned, which is wrong if it is computed"
-                )
+        if isinstance(content, Resampled) and constants[edge].kind is Kind.UNKNOWN:
+            names = found.setdefault(constants[edge].evidence, [])
+            if graph.read_by(edge) not in names:
+                names.append(graph.read_by(edge))
+    for evidence, (first, *others) in found.items():
+        also = f" and {len(others)} more" if others else ""
+        yield (
+            f"{first}{also}: {evidence}; resampled as if learned, which is wrong if it is computed: "
+            f"--treat {first}=fixed keeps it, --treat {first}=weight says that it is learned"
+        )
 
 
 def _only_heads(plan: Plan, edge: Edge, changed: set[Atom]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 from onnx import TensorProto, helper
@@ -13,13 +14,15 @@ from front_onnx.read.bodies import Body
 from front_onnx.read.graph import Edge, Graph, attribute, label
 from front_onnx.read.tensor_data import is_float
 from front_onnx.understand.atoms import Algebra, Atom, Axis, Conflict, size_of
-from front_onnx.understand.computed import counts_up, is_filled, repeats
-from front_onnx.understand.copies import tie_copies
+from front_onnx.understand.constants.classify import Constants, classify
+from front_onnx.understand.constants.copies import tie_copies
+from front_onnx.understand.constants.kinds import Kind
+from front_onnx.understand.constants.patterns import counts_up, is_filled, repeats
+from front_onnx.understand.constants.scalars import tie_scalars
 from front_onnx.understand.equations import follow_siblings, solve
 from front_onnx.understand.numbers import Binding, Number, Site, Varying, as_literals, literals
 from front_onnx.understand.rules import RULES, Context, Fact, Loop
 from front_onnx.understand.rules.indexing import settle_picks
-from front_onnx.understand.scalars import tie_scalars
 
 __all__ = ["Analysis", "understand"]
 
@@ -56,11 +59,15 @@ class Analysis:
         loops: the bodies that run as often as an axis is long.
         passed: what enters a body unchanged or entry by entry: the node input, and the axis that is picked from.
         troubles: (node, reason): where the axes could not be followed.
+        treat: what the user says of constants, by patterns of names.
     """
 
-    def __init__(self, graph: Graph, baked: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, graph: Graph, baked: Mapping[str, int] | None = None, treat: Mapping[str, Kind] | None = None
+    ) -> None:
         self.graph = graph
         self.baked = dict(baked or {})
+        self.treat = dict(treat or {})
         self.algebra = Algebra()
         self.opset = graph.opset
         self.facts: dict[str, Fact] = {}
@@ -86,6 +93,11 @@ class Analysis:
         self._primes = _primes()
         self._tied: dict[str, Edge] = {}
         self.ratio: Fraction | None = None
+
+    @cached_property
+    def constants(self) -> Constants:
+        """What every constant is."""
+        return classify(self, self.treat)
 
     # -- what rules ask for (registry.Records) ----------------------------------------------------------------
 
@@ -383,20 +395,20 @@ class Analysis:
             context.outputs[slot] = Fact(axes)
 
 
-def understand(graph: Graph) -> Analysis:
+def understand(graph: Graph, treat: Mapping[str, Kind] | None = None) -> Analysis:
     """Follow every axis of a graph through all of its nodes. Time is linear in the number of nodes.
 
     An exporter may declare a dim symbolic and yet bake the traced size into a Reshape. Where a size does not fit, the
     analysis is run again with the symbol at the size that would, and the better of the two is kept.
     """
-    analysis = Analysis(graph)
+    analysis = Analysis(graph, treat=treat)
     analysis.run()
     while analysis.troubles and analysis.ratio is not None:
         better = None
         for name, size in analysis.symbols.items():
             baked = size * analysis.ratio
             if baked.denominator == 1 and name not in analysis.baked:
-                other = Analysis(graph, {**analysis.baked, name: int(baked)})
+                other = Analysis(graph, {**analysis.baked, name: int(baked)}, treat)
                 other.run()
                 if len(other.troubles) < len((better or analysis).troubles):
                     better = other

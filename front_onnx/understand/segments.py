@@ -18,12 +18,12 @@ from functools import cached_property
 from itertools import pairwise
 from posixpath import commonpath
 
-import numpy as np
 from onnx import helper
 
 from front_onnx.read.graph import Edge
 from front_onnx.read.tensor_data import is_float
 from front_onnx.understand.analysis import Analysis
+from front_onnx.understand.constants.kinds import KEPT
 from front_onnx.understand.names import counts
 from front_onnx.understand.numbers import value_of
 
@@ -84,6 +84,7 @@ class Flow:
         self.outputs = [list(node.output) for node in nodes]
         self.weighted = [self._has_weight(index) for index in range(len(nodes))]
         self._side: dict[str, _Hash] = {}
+        self._contents: dict[str, int] = {}
         self._signatures: dict[tuple[str, tuple[int, ...]], _Hash] = {}
         self._ways: dict[str, _Way] = {}
         self._before: dict[str, dict[str, _Hash]] = {}
@@ -283,21 +284,28 @@ class Flow:
             return (hash(("none", name)),) * 2
         if fact.value is not None:
             values: tuple[object, ...] = tuple(value_of(n) for n in fact.value.flat)
-            if any(isinstance(v, float) for v in values):
+            setting = edge in self.analysis.uses and self.analysis.constants.uses.is_setting(edge)
+            if any(isinstance(v, float) for v in values) and not setting:
                 values = ("float",) * len(values)  # a scale may differ by depth
             return hash(("value", values)), hash(("value", len(values)))
         if edge in self.analysis.uses:
             tensor = self.graph.constants[name]
             dims = tuple(tensor.dims)
-            whole = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).kind in "iub"
-            content = self.graph.array(name).tobytes() if whole else b""
-            return hash(("weight", dims, tensor.data_type, content)), hash(("weight", len(dims)))
+            return hash(("weight", dims, tensor.data_type, self._content(name))), hash(("weight", len(dims)))
         if name not in self.graph.producer:
             return (hash(("tensor", name)),) * 2
         if name not in self._side:
             for index in sorted(self._aside(name)):  # in order, for side expressions are deeper than the stack
                 self._hash_into(self._side, index, {})
         return self._side[name]
+
+    def _content(self, name: str) -> int:
+        """A hash of what a constant holds, if it is no weight: weights differ between blocks that are alike."""
+        name = self.graph.constant_name(name)
+        if name not in self._contents:
+            kept = self.analysis.constants.of(name).kind in KEPT
+            self._contents[name] = hash(self.graph.array(name).tobytes()) if kept else 0
+        return self._contents[name]
 
     def _aside(self, name: str) -> set[int]:
         """The nodes of a side expression that are not hashed yet."""

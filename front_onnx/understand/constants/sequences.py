@@ -9,12 +9,12 @@ their number (DeepNorm), a warning says so, for a value alone proves nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from fractions import Fraction
 
 import numpy as np
 
-__all__ = ["continued", "depth_power"]
+__all__ = ["continued", "depth_power", "period"]
 
 _CLOSE = 1e-5  # relative: scalars are written in single precision or better
 _POWERS = (1, -1, 0.5, -0.5)
@@ -53,3 +53,9 @@ def depth_power(value: float, before: int, after: int) -> float | None:
         if math.isclose(value, (times * before) ** power, rel_tol=_CLOSE):
             return float((times * after) ** power)
     return None
+
+
+def period(values: Sequence[Hashable]) -> int | None:
+    """After how many places values repeat, at least twice over; None if they do not."""
+    count = len(values)
+    return next((p for p in range(1, count // 2 + 1) if all(values[i] == values[i % p] for i in range(count))), None)

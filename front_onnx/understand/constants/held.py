@@ -1,0 +1,33 @@
+"""Axes that keep their size because a constant that is no weight has a place for each of their entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from front_onnx.understand.atoms import Axis, size_of
+from front_onnx.understand.constants.kinds import Kind
+from front_onnx.understand.constants.patterns import repeats
+
+if TYPE_CHECKING:
+    from front_onnx.understand.analysis import Analysis
+
+__all__ = ["hold_axes"]
+
+
+def hold_axes(analysis: Analysis, widths: Iterable[Axis]) -> None:
+    """Fix the sizes that masks and fixed tables have: bins of a distribution, bands of a filter bank, centres.
+
+    What the model is resized along stays free: heads, and the widths. There a plan refuses the constant by name.
+    """
+    free = {atom for axis in widths for atom in analysis.algebra.free_atoms(axis)}
+    for edge, fact in analysis.uses.items():
+        if fact.value is not None or analysis.constants[edge].kind not in (Kind.FIXED, Kind.MASK):
+            continue
+        name = analysis.graph.read_by(edge)
+        for place, axis in enumerate(fact.axes or ()):
+            atoms = [a for a in analysis.algebra.free_atoms(axis) if a not in free and "batch" not in a.roles]
+            if size_of(axis) == 1 or not atoms or repeats(analysis.graph.array(name), place):
+                continue
+            for atom in atoms:
+                atom.fixed = atom.fixed or f"{name} has an entry for each"
