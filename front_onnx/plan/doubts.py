@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from front_onnx.plan.contents import Resampled
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge, label
-from front_onnx.understand.atoms import Atom
+from front_onnx.understand.atoms import Atom, size_of
 from front_onnx.understand.constants.kinds import Kind
 from front_onnx.understand.constants.scalars import suspects
 from front_onnx.understand.names import sequence
@@ -24,6 +24,7 @@ def doubts(plan: Plan) -> Iterator[str]:
     changed = {dim.atom for dim in plan.structure.dims if plan.sizes[dim.atom] != dim.atom.size}
     yield from _siblings(plan)
     yield from _roots(plan, changed)
+    yield from _guesses(plan)
     yield from _outputs(plan, changed)
     yield from _tables(plan)
     yield from _per_head(plan, changed)
@@ -62,6 +63,19 @@ def _roots(plan: Plan, changed: set[Atom]) -> Iterator[str]:
             f"{label(structure.graph.nodes[node])} scales by {value:.6g}, a root of {structure.describe(axis)} or that "
             f"itself, which becomes {plan.size(axis)}: left as it is"
         )
+
+
+def _guesses(plan: Plan) -> Iterator[str]:
+    """Scalars that follow a size, and may be numbers of their own."""
+    structure = plan.structure
+    for guess in structure.analysis.guesses:
+        new = guess.binding.at(plan.size)
+        if new != guess.binding.at(size_of):
+            told = structure.describe(guess.binding.axis)
+            yield (
+                f"{label(structure.graph.nodes[guess.node])} scales by {guess.value:.6g}, taken for a root of {told}: "
+                f"it becomes {new:.6g}, which is wrong if it is a number of its own ({guess.value:.6g})"
+            )
 
 
 def _outputs(plan: Plan, changed: set[Atom]) -> Iterator[str]:

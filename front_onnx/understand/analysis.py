@@ -18,7 +18,7 @@ from front_onnx.understand.constants.classify import Constants, classify
 from front_onnx.understand.constants.copies import tie_copies
 from front_onnx.understand.constants.kinds import Kind
 from front_onnx.understand.constants.patterns import counts_up, is_filled, repeats
-from front_onnx.understand.constants.scalars import tie_scalars
+from front_onnx.understand.constants.scalars import Guess, tie_scalars
 from front_onnx.understand.equations import follow_siblings, solve
 from front_onnx.understand.numbers import Binding, Number, Site, Varying, as_literals, literals
 from front_onnx.understand.rules import RULES, Context, Fact, Loop
@@ -56,6 +56,7 @@ class Analysis:
         tables: node inputs that read a weight as a table indexed at run time (embeddings).
         picks: axes of which a node picks one written place.
         transposed: weights that hold the transpose of a table, and the table they are tied to.
+        guesses: scalars that were tied to a size and may be numbers of their own.
         loops: the bodies that run as often as an axis is long.
         passed: what enters a body unchanged or entry by entry: the node input, and the axis that is picked from.
         troubles: (node, reason): where the axes could not be followed.
@@ -83,6 +84,7 @@ class Analysis:
         self.transposed: dict[str, str] = {}
         self.products: dict[int, Axis] = {}
         self.sums: dict[int, Axis] = {}
+        self.guesses: list[Guess] = []
         self.loops: list[Loop] = []
         self.passed: dict[str, tuple[Edge, int | None]] = {}
         self.troubles: list[tuple[int, str]] = []
