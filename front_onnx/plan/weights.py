@@ -19,7 +19,7 @@ from front_onnx.understand.constants.formulas import recomputed
 from front_onnx.understand.constants.kinds import Constant, Kind
 from front_onnx.understand.constants.patterns import counts_up, is_filled, repeats
 from front_onnx.understand.constants.readers import feeds_root
-from front_onnx.understand.constants.sequences import continued, depth_power, period
+from front_onnx.understand.constants.sequences import continued, depth_power, period, shares, stretched
 from front_onnx.understand.numbers import Site
 
 __all__ = ["plan_weights"]
@@ -128,7 +128,24 @@ class _Weights:
                     f"which would be {power:.6g} at {layers}: left as it is"
                 )
             return None
-        sequence = continued(values, chain.layers)
+        if target == len(edges):
+            return None if continued(values, chain.layers) else self._stack(edges, target)
+        step = period(values)
+        if step is not None:
+            return [Original(names[u if u < len(names) else u % step]) for u in range(target)]
+        layers = target * chain.layers + bool(chain.lead)
+        going = continued(values, chain.layers)
+        share = shares(values, chain.layers, chain.depth, layers)
+        if share is None and going is None:
+            share = stretched(values, target)
+        if share is not None:
+            other = f", and {going(target - 1):.6g} if the sequence goes on" if going is not None else ""
+            self.plan.warnings.append(
+                f"{names[0]} is {values[0]:.6g} ... {values[-1]:.6g} over the blocks, taken for shares of the depth: "
+                f"the last one becomes {share(target - 1):.6g}{other}"
+            )
+            return [holding(share(u)) for u in range(target)]
+        sequence = going
         if sequence is None:
             return self._stack(edges, target)
         if any(b.at(self.plan.size) != b.at(size_of) for bindings in bound for b in bindings):

@@ -24,6 +24,7 @@ from front_onnx.read.graph import Edge
 from front_onnx.read.tensor_data import is_float
 from front_onnx.understand.analysis import Analysis
 from front_onnx.understand.constants.kinds import KEPT
+from front_onnx.understand.flowing import fed_by_parameters
 from front_onnx.understand.names import counts
 from front_onnx.understand.numbers import value_of
 
@@ -78,6 +79,7 @@ class Flow:
     def __init__(self, analysis: Analysis) -> None:
         self.analysis, self.graph = analysis, analysis.graph
         nodes = self.graph.nodes
+        self._states = fed_by_parameters(analysis)
         self.inputs: list[list[str]] = [[name for name in n.input if self._is_data(name)] for n in nodes]
         for index, names in self.graph.captured.items():
             self.inputs[index] += [name for name in names if self._is_data(name)]
@@ -92,7 +94,7 @@ class Flow:
 
     def _is_data(self, name: str) -> bool:
         fact = self.analysis.facts.get(name)
-        return fact is not None and fact.value is None and not fact.constant
+        return fact is not None and fact.value is None and (not fact.constant or name in self._states)
 
     def makes_data(self, index: int) -> bool:
         """True if a node makes more than shape arithmetic."""

@@ -35,12 +35,10 @@ class Growth:
     Attributes:
         axis: what was summed over.
         powers: the exponents that are possible; one, unless products of unrelated signs were added.
-        sure: False if it was a weight that summed, for training gives weights any scale.
     """
 
     axis: Axis
     powers: frozenset[float]
-    sure: bool = True
 
     def times(self, factor: float) -> Growth:
         """The growth of a power of the tensor."""
@@ -55,6 +53,7 @@ class Degrees:
 
     def __init__(self, analysis: Analysis) -> None:
         self.analysis, self.graph, self.algebra = analysis, analysis.graph, analysis.algebra
+        self.products: dict[int, Axis] = {**self._scores_of_weights(), **analysis.products}
         self._known: dict[str, _Degree] = {}
         self._taken: dict[int, list[Growth]] = {}  # by node: what a scalar there takes back
 
@@ -110,13 +109,13 @@ class Degrees:
                 out[key] = growth
             else:
                 powers = frozenset(a + b for a in mine.powers for b in growth.powers)
-                out[key] = Growth(growth.axis, powers, mine.sure and growth.sure)
+                out[key] = Growth(growth.axis, powers)
         return out
 
     def _made(self, index: int, far: int) -> _Degree:
         node = self.graph.nodes[index]
         kind, inputs = node.op_type, list(node.input)
-        if index in self.analysis.products:
+        if index in self.products:
             return self._product(index, far)
         if kind in ("MatMul", "Gemm", "Conv"):
             return self._weighted(index)
@@ -149,14 +148,14 @@ class Degrees:
 
     def _product(self, index: int, far: int) -> _Degree:
         """Two activations summed over an axis, which both may have been normalised along."""
-        inner = self.algebra.expand(self.analysis.products[index])
+        inner = self.algebra.expand(self.products[index])
         made = self._keyed([Growth(inner, _DOT)])
         for name in self.graph.nodes[index].input[:2]:
             made = self._add(made, self._degree(name, far))
         return made
 
     def _weighted(self, index: int) -> _Degree:
-        """A weight sums: sure where it sums like a mean would, or where a softmax wants scores of size one."""
+        """A weight sums, of any scale that training gave it: it grows where it only adds up."""
         node = self.graph.nodes[index]
         for slot in (0, 1):
             name = node.input[slot]
@@ -165,9 +164,19 @@ class Degrees:
             if fact is None or not fact.constant or not axis:
                 continue
             ones = name in self.graph.constants and is_filled(array := self.graph.array(name)) and array.flat[0] == 1
-            powers = frozenset((1.0,)) if ones else _DOT
-            return self._keyed([Growth(axis, powers, ones or self._scores(node.output[0]))])
+            if ones:
+                return self._keyed([Growth(axis, frozenset((1.0,)))])
         return {}
+
+    def _scores_of_weights(self) -> dict[int, Axis]:
+        """Products whose queries or keys are parameters: a softmax reads them, so they are activations all the same."""
+        found: dict[int, Axis] = {}
+        for index, node in enumerate(self.graph.nodes):
+            if node.op_type in ("MatMul", "Gemm") and index not in self.analysis.products and len(node.input) == 2:
+                axis = self.summed_by(Edge(index, 0))
+                if axis and self._scores(node.output[0]):
+                    found[index] = axis
+        return found
 
     def _scores(self, tensor: str) -> bool:
         """True if a tensor goes to a softmax, nothing between but views, scalars and masks."""

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["hold_axes"]
 
+_ATTENTION = frozenset(("batch", "head", "inner"))  # heads and their size
+
 
 def hold_axes(analysis: Analysis, widths: Iterable[Axis]) -> None:
     """Fix the sizes that masks and fixed tables have: bins of a distribution, bands of a filter bank, centres.
@@ -26,7 +28,7 @@ def hold_axes(analysis: Analysis, widths: Iterable[Axis]) -> None:
             continue
         name = analysis.graph.read_by(edge)
         for place, axis in enumerate(fact.axes or ()):
-            atoms = [a for a in analysis.algebra.free_atoms(axis) if a not in free and "batch" not in a.roles]
+            atoms = [a for a in analysis.algebra.free_atoms(axis) if a not in free and not a.roles & _ATTENTION]
             if size_of(axis) == 1 or not atoms or repeats(analysis.graph.array(name), place):
                 continue
             for atom in atoms:

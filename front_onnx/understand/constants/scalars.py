@@ -86,7 +86,8 @@ def tie_scalars(analysis: Analysis) -> None:
 class _Tying:
     def __init__(self, analysis: Analysis) -> None:
         self.analysis, self.graph, self.algebra = analysis, analysis.graph, analysis.algebra
-        self.degrees, self.ways = Degrees(analysis), Ways(analysis)
+        self.degrees = Degrees(analysis)
+        self.ways = Ways(analysis, self.degrees.products)
 
     def run(self) -> None:
         """All scalars, in the order of the nodes, so that what an early one takes back is gone for a later one."""
@@ -134,7 +135,7 @@ class _Tying:
         """The factor that a Gemm of two activations has as an attribute."""
         node = self.graph.nodes[index]
         alpha = attribute(node, "alpha", 1.0)
-        if index not in self.analysis.products or not isinstance(alpha, float) or alpha in (0, 1):
+        if index not in self.degrees.products or not isinstance(alpha, float) or alpha in (0, 1):
             return
         for growth in self.degrees.of(node.output[0]):
             size = size_of(growth.axis)
@@ -161,15 +162,12 @@ class _Tying:
     def _of_growth(self, index: int, tensor: str) -> Iterator[_Reading]:
         """It takes back what the tensor has grown."""
         maker = _maker(self.analysis, tensor)
-        scores = maker in self.analysis.products
+        scores = maker in self.degrees.products
         for growth in self.degrees.of(tensor):
             powers = tuple(-power for power in sorted(growth.powers))
             grows = min(growth.powers) > 0
-            small = not growth.sure and size_of(growth.axis) <= _SMALL
-            if small:
-                continue
             entering = not grows and any(True for _ in self.ways.products(self.graph.nodes[index].output[0]))
-            yield _Reading(growth.axis, powers, growth.sure and not entering, _TIMES if scores else ())
+            yield _Reading(growth.axis, powers, not entering, _TIMES if scores else ())
             if scores and grows:  # some divide by the root of the whole width
                 heads = [
                     atom
@@ -193,13 +191,19 @@ class _Tying:
         if self.ways.made_by_gate(tensor):
             return
         for edge in self.ways.products(made):
-            inner = self.algebra.expand(self.analysis.products[edge.node])
+            inner = self.algebra.expand(self.degrees.products[edge.node])
             yield _Reading(inner, (-0.5, -0.25) if self._is_scaled(edge) else (-0.5,))
         for edge in self.graph.consumers.get(made, ()):
             axis = self.degrees.summed_by(edge)
             weight = self.analysis.uses.get(Edge(edge.node, 1 - edge.slot)) if edge.slot < 2 else None
             if axis and weight is not None and weight.constant and size_of(axis) > _SMALL:
                 yield _Reading(axis, (-0.5,), sure=False)
+        maker = self.graph.producer.get(tensor)
+        if maker is not None and maker in self.analysis.summing and len(self.graph.nodes[maker].input) == 2:
+            for slot in (0, 1):
+                axis = self.degrees.summed_by(Edge(maker, slot))
+                if Edge(maker, slot) in self.analysis.uses and axis and size_of(axis) > _SMALL:
+                    yield _Reading(axis, (-0.5,), sure=False)
 
     def _is_scaled(self, edge: Edge) -> bool:
         """True if the other operand of a product is scaled by a number as well: a quarter of the power on each."""
@@ -229,7 +233,7 @@ class _Tying:
     def _of_projections(self, tensor: str) -> Iterator[_Reading]:
         """Scores by the root of the width that queries and keys are projected from."""
         maker = _maker(self.analysis, tensor)
-        if maker is None or maker not in self.analysis.products:
+        if maker is None or maker not in self.degrees.products:
             return
         if not any(min(growth.powers) > 0 for growth in self.degrees.of(tensor)):
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from front_onnx.read.graph import Edge
@@ -20,13 +20,13 @@ _FAR = 48  # tensors that are followed
 class Ways:
     """What a tensor goes into, nothing between that is not linear in it."""
 
-    def __init__(self, analysis: Analysis) -> None:
-        self.analysis, self.graph = analysis, analysis.graph
+    def __init__(self, analysis: Analysis, products: Container[int]) -> None:
+        self.analysis, self.graph, self._products = analysis, analysis.graph, products
         self._roots: dict[str, frozenset[str]] = {}
 
     def products(self, tensor: str) -> Iterator[Edge]:
         """The operands of products of two activations that a tensor becomes."""
-        return self._into(tensor, lambda edge: edge.node in self.analysis.products and edge.slot < 2)
+        return self._into(tensor, lambda edge: edge.node in self._products and edge.slot < 2)
 
     def contractions(self, tensor: str) -> Iterator[Edge]:
         """The operands of contractions with a weight that a tensor becomes, moved about and scaled at most."""
@@ -103,7 +103,7 @@ class Ways:
     def _is_root(self, index: int) -> bool:
         node = self.graph.nodes[index]
         return (
-            index in self.analysis.products
+            index in self._products
             or index in self.analysis.summing
             or node.op_type.endswith("Normalization")
             or node.op_type in ("Shape", "Gather", "Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum", "Range")
