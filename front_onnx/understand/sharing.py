@@ -21,11 +21,14 @@ def units_sharing(graph: Graph, places: Mapping[Edge, Sequence[Edge]], count: in
     """
     held = [keys for edges in places.values() if (keys := _keys(graph, edges)) is not None]
     lengths = (n for n in range(1, count // 2 + 1) if count % n == 0)
-    return next((n for n in lengths if all(_is_regular(keys[i::n]) for keys in held for i in range(n))), 1)
+    return next((n for n in lengths if all(_is_regular(keys, n) for keys in held)), 1)
 
 
-def _is_regular(keys: Sequence[Hashable]) -> bool:
-    return len(set(keys)) in (1, len(keys))
+def _is_regular(keys: Sequence[Hashable], together: int) -> bool:
+    """True if units of some blocks hold the same weights, or each its own."""
+    units = [tuple(keys[start : start + together]) for start in range(0, len(keys), together)]
+    own = sum(len(set(unit)) for unit in units) == len(set(keys))
+    return own or len(set(units)) == 1
 
 
 def _keys(graph: Graph, edges: Sequence[Edge]) -> list[Hashable] | None:

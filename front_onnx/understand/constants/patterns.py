@@ -118,7 +118,7 @@ def is_orthogonal(array: np.ndarray) -> bool:
 def is_series(array: np.ndarray) -> bool:
     """True for numbers that grow by equal steps along the one axis that is not 1: places, bins, centres."""
     flat = array.reshape(-1)
-    if flat.size < _SHORT or max(array.shape) != array.size or not np.isfinite(flat[:_CORNER]).all():
+    if flat.size < _SHORT or max(array.shape) != array.size or not np.isfinite(flat).all():
         return False
     head = flat[:_CORNER].astype(np.float64)
     whole = flat.astype(np.float64)
