@@ -198,7 +198,7 @@ def test_a_name_that_no_constant_has_is_refused() -> None:
     model = net_of(lambda net, x, number: ffn(net, x, H))
     with pytest.raises(FrontError, match="no constant has a name like this"):
         resize(model, width=40, treat={"nothing": "weight"})
-    with pytest.raises(FrontError, match="no constant can be treated like this"):
+    with pytest.raises(FrontError, match="no constant can be treated as"):
         resize(model, width=40, treat={"*": "wood"})
 
 
@@ -308,7 +308,7 @@ def _norm(spelling: str, n: int) -> Callable[[Net, str], str]:
             total = net.add("ReduceSum", net.add("Pow", x, net.const(2.0)), last)
             length = net.add("Mul", net.add("Sqrt", net.add("Add", total, net.const(1e-6))), net.const(n**-0.5))
         elif spelling == "product with ones":
-            total = net.add("MatMul", square, net.const(np.ones((n, 1)), "ones"))
+            total = net.add("MatMul", square, net.const(np.ones((n, 1))))
             length = net.add("Div", net.add("Sqrt", total), net.const(n**0.5))
         else:  # what is normalised, times the root
             unit = net.add("Div", x, net.add("Clip", net.add("ReduceL2", x, last), net.const(1e-6)))
