@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,6 +93,7 @@ def resize(
     round_to: int | None = None,
     residual: Names | None = None,
     block: Names | None = None,
+    treat: Mapping[str, str] | None = None,
     ratio: float = 1.0,
     scale: str = "auto",
     output: PathLike | None = None,
@@ -115,6 +116,8 @@ def resize(
         round_to: round widths that follow to multiples of this, heads to whole heads; nothing is rounded otherwise.
         residual: the tensor, or "TENSOR:AXIS", whose axis is the residual width, instead of what is found.
         block: the repeated unit of each chain by hand, "NODE..NODE", instead of what is found.
+        treat: what constants are, by patterns of their names ("weight", "bias", "embedding", "mask" or "fixed"),
+            where what is found is wrong: weights are resampled, masks and fixed tables stay as they are.
         ratio: part of the low frequencies kept along every axis (Eq. 4).
         scale: scale convention: "auto", "ortho" (the paper's), "amp", "variance" or "fan-in", see
             `front_onnx/plan/scale.py`.
@@ -133,7 +136,8 @@ def resize(
         FrontError: the result did not pass its checks, so nothing was written.
     """
     started = time.perf_counter()
-    request = Request(depth, width, width_mult, heads, head_dim, dims or {}, ratio, scale, several(freeze), round_to)
+    asked = Request(depth, width, width_mult, heads, head_dim, dims or {}, ratio, scale, several(freeze), round_to)
+    request = replace(asked, treat=dict(treat or {}))
     source = read_any(model)
     refuse_overwriting(source, None if output is None else Path(output))
     progress("understand", 0, 1)

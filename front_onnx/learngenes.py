@@ -65,6 +65,7 @@ def extract(
     scale: str = "auto",
     residual: Names | None = None,
     block: Names | None = None,
+    treat: Mapping[str, str] | None = None,
     progress: Progress = silent,
 ) -> Extracted:
     """Cut a learngene out of a trained model: the low frequencies of every stack and tensor (Eq. 3 and 4).
@@ -77,6 +78,7 @@ def extract(
         scale: the scale convention that `init` uses unless told otherwise.
         residual: see `resize`.
         block: see `resize`.
+        treat: see `resize`.
         progress: called with (stage, done, total).
 
     Raises:
@@ -85,7 +87,7 @@ def extract(
     """
     if band not in BANDS:
         raise RequestError("no such band", got=band, wanted=" or ".join(BANDS))
-    request = Request(ratio=ratio, scale=scale)
+    request = Request(ratio=ratio, scale=scale, treat=dict(treat or {}))
     source = read_any(model)
     if output is None and source.path is None:
         raise RequestError("a model in memory has no place to write beside", hint="name the output")
@@ -102,7 +104,7 @@ def extract(
     rewritten = rewrite(plan)
     verify(plan, rewritten)
     gene = cut_out(plan, rewritten, band, lambda done, total: progress("transform", done, total))
-    by_hand = {"block": list(several(block)), "residual": list(several(residual))}
+    by_hand = {"block": list(several(block)), "residual": list(several(residual)), "treat": dict(treat or {})}
     gene = Gene(gene.template, gene.stacks, gene.values, gene.arrays, {**gene.about, **by_hand})
     with atomic_write(target, read=source.files) as staged:
         write_gene(gene, staged)
@@ -115,6 +117,7 @@ def init(
     scale: str | None = None,
     residual: Names | None = None,
     block: Names | None = None,
+    treat: Mapping[str, str] | None = None,
     **options: Unpack[ResizeOptions],
 ) -> Result:
     """Make a model of any size of a learngene (Eq. 8). With ratio 1 it is what `resize` makes of the source.
@@ -124,6 +127,7 @@ def init(
         scale: scale convention; that of the learngene if this is None.
         residual: see `resize`; what was said at the extraction if this is None.
         block: see `resize`; what was said at the extraction if this is None.
+        treat: see `resize`; what was said at the extraction if this is None.
         options: sizes and everything else that `resize` takes.
 
     Raises:
@@ -136,6 +140,7 @@ def init(
         scale=scale or found.about["scale"],
         residual=residual if residual is not None else found.about.get("residual"),
         block=block if block is not None else found.about.get("block"),
+        treat=treat if treat is not None else found.about.get("treat"),
         **options,
     )
 

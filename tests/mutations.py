@@ -77,8 +77,13 @@ MUTATIONS = [
             "test_exports.py test_blocks.py",
         ),
         # understand
-        ("front_onnx/understand/slopes.py", "np.arange(1, low + 1) / low", "np.arange(low) / low", "test_computed.py"),
-        ("front_onnx/understand/slopes.py", "2.0 ** (-5 - np", "2.0 ** (-4 - np", "test_computed.py"),
+        (
+            "front_onnx/understand/constants/per_head.py",
+            "np.arange(1, low + 1) / low",
+            "np.arange(low) / low",
+            "test_computed.py",
+        ),
+        ("front_onnx/understand/constants/per_head.py", "2.0 ** (-5 - np", "2.0 ** (-4 - np", "test_computed.py"),
         (
             "front_onnx/understand/rules/normalization.py",
             "ctx.broadcast(x[start:], ctx.axes(slot))",
@@ -98,7 +103,7 @@ MUTATIONS = [
             "test_method.py test_invariants.py test_exports.py test_resizing.py",
         ),
         (
-            "front_onnx/understand/copies.py",
+            "front_onnx/understand/constants/copies.py",
             "_SMALLEST = 16",
             "_SMALLEST = 1 << 60",
             "test_vision_traps.py test_exports.py",
@@ -116,7 +121,7 @@ MUTATIONS = [
             "test_blocks.py test_exports.py",
         ),
         (
-            "front_onnx/understand/scalars.py",
+            "front_onnx/understand/constants/scalars.py",
             "return bool(readers) and len(weights) == len(readers)",
             "return len(weights) == len(readers)",
             "test_scalars.py test_exports.py",

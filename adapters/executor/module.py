@@ -25,7 +25,7 @@ from front_onnx.steps import read_any, refuse_overwriting
 from front_onnx.store.atomic import Staged, atomic_write
 from front_onnx.store.replace import made_with, write_with
 from front_onnx.types import ModelLike
-from front_onnx.understand.learned import UNREACHED, Learned, find_learned
+from front_onnx.understand.constants.trainable import UNREACHED, Learned, find_learned
 from front_onnx.write.unshare import unshared
 
 __all__ = ["OnnxModule"]

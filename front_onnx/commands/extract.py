@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.markup import escape
 
-from front_onnx.commands.options import BY_HAND, options
+from front_onnx.commands.options import BY_HAND, TREAT, options
 from front_onnx.commands.progress import shown
 from front_onnx.commands.tables import console, count
 from front_onnx.gene.basis import BANDS
@@ -41,7 +41,7 @@ __all__ = ["extract_command"]
     show_default=True,
     help="How `init` scales values unless told otherwise; ortho is the paper's.",
 )
-@options(BY_HAND)
+@options(BY_HAND, TREAT)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 def extract_command(model: str, as_json: bool, **given: Any) -> None:
     """Cut the learngene out of MODEL: a small file from which models of any size are made.

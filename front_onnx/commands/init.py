@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.markup import escape
 
-from front_onnx.commands.options import BY_HAND, CHECKS, SIZES, dims, options
+from front_onnx.commands.options import BY_HAND, CHECKS, SIZES, TREAT, dims, options
 from front_onnx.commands.progress import shown
 from front_onnx.commands.resize import tell
 from front_onnx.commands.tables import console, print_matches, print_validation
@@ -20,7 +20,7 @@ from front_onnx.summary import describe_validation
 
 __all__ = ["init_command"]
 
-_ONLY_SIZES = ("depth", "width", "width_mult", "heads", "head_dim", "freeze", "round_to", "block", "residual")
+_ONLY_SIZES = ("depth", "width", "width_mult", "heads", "head_dim", "freeze", "round_to", "block", "residual", "treat")
 
 
 @click.command("init")
@@ -32,7 +32,7 @@ _ONLY_SIZES = ("depth", "width", "width_mult", "heads", "head_dim", "freeze", "r
     "--from", "source", type=click.Path(), metavar="SOURCE.onnx", help="With --into: a model, not a learngene."
 )
 @click.option("--map", "mapping", type=click.Path(), metavar="FILE", help="With --into: JSON, target to source tensor.")
-@options(SIZES, BY_HAND)
+@options(SIZES, BY_HAND, TREAT)
 @click.option("--scale", type=click.Choice(SCALES), help="How values are scaled; as the learngene says otherwise.")
 @options(CHECKS)
 def init_command(
@@ -60,7 +60,7 @@ def init_command(
     start = source if gene is None else gene
     if start is None or (gene is not None and source is not None):
         raise RequestError("name one source: a learngene, or --from SOURCE.onnx")
-    given = {name: value or None if name in ("block", "residual") else value for name, value in given.items()}
+    given = {name: value or None if name in ("block", "residual", "treat") else value for name, value in given.items()}
     if into is None:
         if gene is None or mapping is not None:
             wrong = "--from" if gene is None else "--map"

@@ -9,7 +9,7 @@ import click
 
 from front_onnx.errors import RequestError
 
-__all__ = ["BY_HAND", "CHECKS", "SIZES", "dims", "options"]
+__all__ = ["BY_HAND", "CHECKS", "SIZES", "TREAT", "dims", "options"]
 
 BLOCK = "First and last node (or tensor) of one repeated unit, instead of what is found. Repeatable, one per chain."
 RESIDUAL = "Tensor whose axis is the residual width, instead of what is found (number AXIS of several). Repeatable."
@@ -61,6 +61,32 @@ SIZES = (
 BY_HAND = (
     click.option("--residual", metavar="TENSOR[:AXIS]", multiple=True, help=RESIDUAL),
     click.option("--block", metavar="NODE..NODE", multiple=True, help=BLOCK),
+)
+
+
+def _treat(context: click.Context, option: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
+    """What `--treat NAME=KIND` says.
+
+    Raises:
+        RequestError: not of this form.
+    """
+    out: dict[str, str] = {}
+    for pair in pairs:
+        name, _, kind = pair.rpartition("=")
+        if not name or not kind:
+            raise RequestError("--treat takes NAME=KIND", got=pair)
+        out[name] = kind
+    return out
+
+
+TREAT = (
+    click.option(
+        "--treat",
+        metavar="NAME=KIND",
+        multiple=True,
+        callback=_treat,
+        help="What a constant is, instead of what is found: weight, bias, embedding, mask or fixed. Repeatable.",
+    ),
 )
 
 CHECKS = (

@@ -9,7 +9,7 @@ import click
 from rich.markup import escape
 
 from front_onnx.api import Result, resize
-from front_onnx.commands.options import BY_HAND, CHECKS, SIZES, dims, options
+from front_onnx.commands.options import BY_HAND, CHECKS, SIZES, TREAT, dims, options
 from front_onnx.commands.progress import shown
 from front_onnx.commands.tables import console, plan_table, print_inlined, print_validation
 from front_onnx.plan.scale import SCALES
@@ -20,7 +20,7 @@ __all__ = ["resize_command", "tell"]
 
 @click.command("resize")
 @click.argument("model", type=click.Path())
-@options(SIZES, BY_HAND)
+@options(SIZES, BY_HAND, TREAT)
 @click.option("--ratio", default=1.0, show_default=True, help="Part of the low frequencies kept along every axis.")
 @click.option(
     "--scale",

@@ -73,7 +73,7 @@ class _Roles:
         self._gates()
         found: list[tuple[tuple[int, ...], Piece]] = []
         for edge, fact in sorted(self.analysis.uses.items()):
-            if edge in self.later or fact.value is not None or not fact.axes:
+            if edge in self.later or fact.value is not None or not fact.axes or self.analysis.constants[edge].is_kept:
                 continue
             if self.graph.nodes[edge.node].op_type == "Shape":
                 continue

@@ -60,7 +60,7 @@ class Counted:
 
 @dataclass(frozen=True)
 class Computed:
-    """What the formula behind a table of the source gives at another size (`understand/computed.py`)."""
+    """What the formula behind a table of the source gives at another size (`understand/constants/formulas.py`)."""
 
     name: str
     dims: tuple[int, ...]

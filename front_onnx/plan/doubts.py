@@ -8,14 +8,16 @@ from collections.abc import Iterator
 
 from front_onnx.plan.contents import Resampled
 from front_onnx.plan.plan import Plan
-from front_onnx.read.graph import Edge, label
-from front_onnx.understand.atoms import Atom, AxisRole
-from front_onnx.understand.computed import made_of_waves
+from front_onnx.read.graph import Edge, Graph, label
+from front_onnx.understand.atoms import Atom, AxisRole, size_of
+from front_onnx.understand.constants.kinds import Kind
+from front_onnx.understand.constants.scalars import suspects
 from front_onnx.understand.names import sequence
-from front_onnx.understand.scalars import suspects
 
 __all__ = ["doubts"]
 
+_STEPS = frozenset("Add Sub Mul Cast Identity Reshape Unsqueeze Squeeze Transpose".split())  # from a bound to an index
+_FAR = 12  # nodes between a bound and the table
 _BLOCK = 6  # weights from which a numbered module is taken for a block, and not for a layer among others
 
 
@@ -24,10 +26,13 @@ def doubts(plan: Plan) -> Iterator[str]:
     changed = {dim.atom for dim in plan.structure.dims if plan.sizes[dim.atom] != dim.atom.size}
     yield from _siblings(plan)
     yield from _roots(plan, changed)
+    yield from _guesses(plan)
     yield from _outputs(plan, changed)
     yield from _tables(plan)
     yield from _per_head(plan, changed)
-    yield from _waves(plan)
+    yield from _unknown(plan)
+    yield from _clipped(plan)
+    yield from _in_turn(plan)
 
 
 def _siblings(plan: Plan) -> Iterator[str]:
@@ -64,6 +69,19 @@ def _roots(plan: Plan, changed: set[Atom]) -> Iterator[str]:
         )
 
 
+def _guesses(plan: Plan) -> Iterator[str]:
+    """Scalars that follow a size, and may be numbers of their own."""
+    structure = plan.structure
+    for guess in structure.analysis.guesses:
+        new = guess.binding.at(plan.size)
+        if new != guess.binding.at(size_of):
+            told = structure.describe(guess.binding.axis)
+            yield (
+                f"{label(structure.graph.nodes[guess.node])} scales by {guess.value:.6g}, taken for a root of {told}: "
+                f"it becomes {new:.6g}, which is wrong if it is a number of its own ({guess.value:.6g})"
+            )
+
+
 def _outputs(plan: Plan, changed: set[Atom]) -> Iterator[str]:
     """Output sizes that follow the width: features, unless they are classes behind a nonlinearity."""
     analysis = plan.structure.analysis
@@ -93,7 +111,10 @@ def _per_head(plan: Plan, changed: set[Atom]) -> Iterator[str]:
     found = {
         content.names[0]: None
         for edge, content in plan.contents.items()
-        if isinstance(content, Resampled) and content.names[0] not in learned and _only_heads(plan, edge, changed)
+        if isinstance(content, Resampled)
+        and content.names[0] not in learned
+        and _only_heads(plan, edge, changed)
+        and analysis.constants[edge].kind is not Kind.UNKNOWN
     }
     if found:
         first, *others = found
@@ -104,18 +125,84 @@ def _per_head(plan: Plan, changed: set[Atom]) -> Iterator[str]:
         )
 
 
-def _waves(plan: Plan) -> Iterator[str]:
-    """Tables that look computed from sines and cosines and follow no formula that is known."""
-    graph, summed = plan.structure.graph, plan.structure.analysis.contractions
-    seen: set[str] = set()
+def _unknown(plan: Plan) -> Iterator[str]:
+    """Constants that are resampled although something speaks against their being learned."""
+    constants, graph = plan.structure.analysis.constants, plan.structure.graph
+    found: dict[str, list[str]] = {}
     for edge, content in plan.contents.items():
-        if isinstance(content, Resampled) and edge not in summed and content.names[0] not in seen:
-            seen.add(content.names[0])
-            if made_of_waves(graph.array(content.names[0])):
+        if isinstance(content, Resampled) and constants[edge].kind is Kind.UNKNOWN:
+            names = found.setdefault(constants[edge].evidence, [])
+            if graph.read_by(edge) not in names:
+                names.append(graph.read_by(edge))
+    for evidence, (first, *others) in found.items():
+        also = f" and {len(others)} more" if others else ""
+        yield (
+            f"{first}{also}: {evidence}; resampled as if learned, which is wrong if it is computed: "
+            f"--treat {first}=fixed keeps it, --treat {first}=weight says that it is learned"
+        )
+
+
+def _clipped(plan: Plan) -> Iterator[str]:
+    """Tables whose size is set and whose index is held between bounds that stay."""
+    analysis, graph = plan.structure.analysis, plan.structure.graph
+    by_name = {dim.name: dim for dim in plan.structure.dims}
+    told: set[str] = set()
+    for name in plan.request.dims:
+        atom = by_name[name].atom
+        for edge in analysis.tables & set(by_name[name].edges):
+            axis = (analysis.uses[edge].axes or ((),))[0]
+            bound = _bound_of(graph, graph.nodes[edge.node].input[1]) if len(graph.nodes[edge.node].input) > 1 else None
+            if plan.sizes[atom] == atom.size or atom not in analysis.algebra.free_atoms(axis) or bound is None:
+                continue
+            if name not in told:
+                told.add(name)
                 yield (
-                    f"{content.names[0]} looks made of sines and cosines, by no formula that is known: "
-                    "resampled as if learned, which is wrong if it is computed"
+                    f"{label(graph.nodes[bound])} holds the index of {graph.read_by(edge)} between bounds that stay: "
+                    f"at {name} {plan.sizes[atom]}, entries beyond them are never read, or what is read moves"
                 )
+
+
+def _bound_of(graph: Graph, index: str) -> int | None:
+    """The node that holds an index between bounds, if one does."""
+    for _ in range(_FAR):
+        maker = graph.producer.get(index)
+        if maker is None:
+            return None
+        node = graph.nodes[maker]
+        bounds = [name for name in node.input[1:] if name in graph.constants]
+        if node.op_type == "Clip" or (node.op_type in ("Min", "Max") and bounds):
+            return maker
+        if node.op_type not in (
+            "Add",
+            "Sub",
+            "Cast",
+            "Identity",
+            "Reshape",
+            "Unsqueeze",
+            "Squeeze",
+            "Transpose",
+            "Mul",
+        ):
+            return None
+        index = next((name for name in node.input if name not in graph.constants), "")
+    return None
+
+
+def _in_turn(plan: Plan) -> Iterator[str]:
+    """Numbers that layers of one unit are set to in turn, where the depth changes: the order goes on."""
+    analysis, graph = plan.structure.analysis, plan.structure.graph
+    for chain, target in zip(plan.structure.chains, plan.units, strict=True):
+        if target == len(chain.units) or chain.layers < 2:
+            continue
+        found: dict[tuple[str, int], list[float]] = {}
+        for edge in sorted(chain.places):
+            number = analysis.scalar_at(edge.node, edge.slot) if analysis.constants.uses.is_setting(edge) else None
+            if number is not None and isinstance(number.value, float):
+                found.setdefault((graph.nodes[edge.node].op_type, edge.slot), []).append(number.value)
+        for (kind, _), values in found.items():
+            if len(values) % chain.layers == 0 and len(set(values)) > 1:
+                shown = ", ".join(f"{value:.6g}" for value in values)
+                yield f"{kind} in {chain.name} is set to {shown} in turn: the order goes on with the depth"
 
 
 def _only_heads(plan: Plan, edge: Edge, changed: set[Atom]) -> bool:

@@ -9,8 +9,11 @@ from fractions import Fraction
 from front_onnx.errors import RequestError
 from front_onnx.plan.scale import SCALES
 from front_onnx.types import Sizes
+from front_onnx.understand.constants.kinds import Kind
 
 __all__ = ["Request", "per_chain", "per_list"]
+
+_KINDS = frozenset(kind.value for kind in (Kind.WEIGHT, Kind.BIAS_OR_GAIN, Kind.EMBEDDING, Kind.MASK, Kind.FIXED))
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Request:
         ratio: part of the low frequencies that is kept along every axis, 0 < ratio <= 1 (Eq. 4).
         scale: how values are scaled when sizes change (see `scale.py`).
         freeze: named dims that keep their size whatever the width does.
+        treat: what constants are, by patterns of names, where what is found is wrong (see `Kind`).
         round_to: widths that follow are rounded to a multiple of this, heads to whole heads; None: never rounded.
     """
 
@@ -40,6 +44,7 @@ class Request:
     scale: str = "auto"
     freeze: tuple[str, ...] = ()
     round_to: int | None = None
+    treat: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio <= 1:
@@ -50,10 +55,19 @@ class Request:
             raise RequestError("--round-to has to be positive", got=self.round_to)
         if self.width is not None and self.width_mult is not None:
             raise RequestError("--width and --width-mult exclude each other")
+        for name, kind in self.treat.items():
+            if kind not in _KINDS:
+                wanted = ", ".join(sorted(_KINDS))
+                raise RequestError(f"no constant can be treated as {kind!r}", got=f"{name}={kind}", wanted=wanted)
 
     def with_size(self, option: str, size: Sizes) -> Request:
         """The same request with one option changed."""
         return replace(self, **{option: size})  # type: ignore[arg-type]
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        """`treat` as kinds."""
+        return {name: Kind(kind) for name, kind in self.treat.items()}
 
     @property
     def factor(self) -> Fraction | None:

@@ -11,15 +11,20 @@ import numpy as np
 from front_onnx.errors import UnsupportedError
 from front_onnx.plan.contents import Computed, Content, Counted, Filled, Numbers, Original, Repeated, Resampled
 from front_onnx.plan.plan import Plan
-from front_onnx.plan.scalars import continued, depth_power
 from front_onnx.plan.scale import gain
 from front_onnx.read.graph import Edge, label
 from front_onnx.transform.maps import AxisMap, Blocks, Chain, Dct, Keep, Kron
 from front_onnx.understand.atoms import Atom, Axis, size_of
-from front_onnx.understand.computed import counts_up, feeds_root, feeds_waves, is_filled, recomputed, repeats
+from front_onnx.understand.constants.formulas import recomputed
+from front_onnx.understand.constants.kinds import Constant, Kind
+from front_onnx.understand.constants.patterns import counts_up, is_filled, repeats
+from front_onnx.understand.constants.readers import feeds_root
+from front_onnx.understand.constants.sequences import continued, depth_power, period, shares, stretched
 from front_onnx.understand.numbers import Site
 
 __all__ = ["plan_weights"]
+
+_COPIES = 4  # places from which equal contents are no accident
 
 
 def plan_weights(plan: Plan) -> None:
@@ -123,7 +128,24 @@ class _Weights:
                     f"which would be {power:.6g} at {layers}: left as it is"
                 )
             return None
-        sequence = continued(values, chain.layers)
+        if target == len(edges):
+            return None if continued(values, chain.layers) else self._stack(edges, target)
+        step = period(values)
+        if step is not None:
+            return [Original(names[u if u < len(names) else u % step]) for u in range(target)]
+        layers = target * chain.layers + bool(chain.lead)
+        going = continued(values, chain.layers)
+        share = shares(values, chain.layers, chain.depth, layers)
+        if share is None and going is None:
+            share = stretched(values, target)
+        if share is not None:
+            other = f", and {going(target - 1):.6g} if the sequence goes on" if going is not None else ""
+            self.plan.warnings.append(
+                f"{names[0]} is {values[0]:.6g} ... {values[-1]:.6g} over the blocks, taken for shares of the depth: "
+                f"the last one becomes {share(target - 1):.6g}{other}"
+            )
+            return [holding(share(u)) for u in range(target)]
+        sequence = going
         if sequence is None:
             return self._stack(edges, target)
         if any(b.at(self.plan.size) != b.at(size_of) for bindings in bound for b in bindings):
@@ -146,7 +168,7 @@ class _Weights:
         tensor = self.graph.constants[names[0]]
         same = dims == tuple(tensor.dims)
         whole = np.dtype(self.graph.array(names[0]).dtype).kind in "iub"
-        filled = self._fill(names, whole)
+        filled = self._fill(names, whole, dims)
         if filled is not None:
             return [
                 Original(names[min(u, len(names) - 1)]) if same else Filled(dims, tensor.data_type, filled)
@@ -154,14 +176,15 @@ class _Weights:
             ]
         if whole:
             return [self._whole(edges[min(u, len(edges) - 1)], dims) for u in range(target)]
+        constant = self.analysis.constants[edges[0]]
         matrix = names[0] in self.contracted
-        computed = (
-            None if matrix or (same and target == len(names) and self.ratio == 1) else self._computed(names, dims)
-        )
-        if computed is not None:
-            return [computed[min(u, len(names) - 1)] for u in range(target)]
-        if not same and not matrix and feeds_waves(self.graph, edges[0]):
-            raise self._unknown(edges[0], dims)
+        if constant.is_kept:
+            return self._kept_as_it_is(constant, edges, dims, target)
+        if constant.kind is Kind.UNKNOWN and same and target == len(names):
+            return [Original(name) for name in names]
+        uniform = self._uniform(names, dims, matrix)
+        if uniform is not None:
+            return [uniform[min(u, len(names) - 1)] for u in range(target)]
         keeps = self.plan.request.scale != "ortho"  # the paper's formula scales even what is equal in all blocks
         tied = len(names) > 1 and (len(set(names)) == 1 or (keeps and self._equal(names)))
         if tied:
@@ -172,10 +195,10 @@ class _Weights:
         if tied or target == len(names):
             depth: AxisMap = Keep(len(names))
             if self.ratio < 1 and len(names) > 1:
-                depth = Dct(len(names), len(names), self._kept(len(names)))
+                depth = Dct(len(names), len(names), self._coefficients(len(names)))
         else:
             factor = gain(self.plan.request.scale, len(names), target, matrix=matrix, contracted=False)
-            depth = Dct(len(names), target, self._kept(len(names)), factor)
+            depth = Dct(len(names), target, self._coefficients(len(names)), factor)
         lowest = None
         if not matrix and feeds_root(self.graph, edges[0]):
             lowest = min(float(self.graph.array(name).min()) for name in names)
@@ -192,16 +215,31 @@ class _Weights:
         first, *others = (self.graph.array(name) for name in names)
         return all(first.flat[:1] == other.flat[:1] and np.array_equal(first, other) for other in others)
 
-    def _fill(self, names: tuple[str, ...], whole: bool) -> float | None:
-        """The one value of tensors that hold nothing else, if resampling would keep it."""
+    def _fill(self, names: tuple[str, ...], whole: bool, dims: tuple[int, ...]) -> float | None:
+        """The one value that tensors hold which hold nothing else, at the new size; None if it is for resampling."""
         value = None
         for name in dict.fromkeys(names):
             array = self.graph.array(name)
             if not is_filled(array) or value not in (None, array.flat[0].item()):
                 return None
             value = array.flat[0].item()
-        keeps = whole or value == 0 or (names[0] not in self.contracted and self.plan.request.scale in ("auto", "amp"))
-        return value if keeps else None
+        if value is None or whole or value == 0:
+            return value
+        if names[0] in self.contracted:
+            return self._mean(names[0], float(value), dims)
+        return value if self.plan.request.scale in ("auto", "amp") else None
+
+    def _mean(self, name: str, value: float, dims: tuple[int, ...]) -> float | None:
+        """One value everywhere that is summed over takes a mean, a sum, or the root of neither; None if it is none."""
+        place, shape = self.contracted[name], tuple(self.graph.constants[name].dims)
+        before, after = shape[place], dims[place]
+        if before == after or value == 1:
+            return value if value == 1 or shape != dims else None
+        rest = math.prod(shape[2:]) if len(shape) > 2 else 1  # a kernel is summed over as well
+        for power in (1, 0.5):
+            if any(math.isclose(value * count**power, 1, rel_tol=1e-3) for count in (before, before * rest)):
+                return float(value * (before / after) ** power)
+        return None
 
     def _whole(self, edge: Edge, dims: tuple[int, ...]) -> Content:
         """An integer table: it has to keep its size, unless it only counts or repeats itself."""
@@ -224,28 +262,70 @@ class _Weights:
             )
         return Counted(dims, tensor.data_type)
 
-    def _computed(self, names: tuple[str, ...], dims: tuple[int, ...]) -> list[Content] | None:
-        """What tables hold at other dims if they are computed: each by its own formula, or as they are."""
-        if len(set(names)) > 1 and not self._equal(names):
-            return None
-        if recomputed(self.graph.array(names[0]), dims) is None:
-            return None
-        same = dims == tuple(self.graph.constants[names[0]].dims)
-        return [Original(n) if same else Computed(n, dims, self.graph.constants[n].data_type) for n in names]
+    def _kept_as_it_is(
+        self, constant: Constant, edges: tuple[Edge, ...], dims: tuple[int, ...], target: int
+    ) -> list[Content]:
+        """What is no weight stays byte for byte, or is computed by its formula at the new size.
 
-    def _unknown(self, edge: Edge, dims: tuple[int, ...]) -> UnsupportedError:
-        name = self.graph.read_by(edge)
-        before = self.graph.constants[name].dims
-        place = next(i for i, (a, b) in enumerate(zip(dims, before, strict=True)) if a != b)
-        return UnsupportedError(
-            f"{name} is read by a sine or cosine, so it is computed and not learned, and it is no plain series",
+        Raises:
+            UnsupportedError: it would have to change and nothing says how.
+        """
+        names = self._over_depth(constant, edges, target)
+        return [self._kept(constant, edges[0], name, dims) for name in names]
+
+    def _over_depth(self, constant: Constant, edges: tuple[Edge, ...], target: int) -> list[str]:
+        """The tensor of each of `target` units: one for all if they hold the same, in turn if they repeat."""
+        names = [self.graph.read_by(edge) for edge in edges]
+        if target == len(names):
+            return names
+        if len(set(names)) == 1 or self._equal(tuple(names)):
+            return [names[min(u, len(names) - 1)] for u in range(target)]
+        held = [self.graph.array(name).tobytes() for name in names]
+        step = period(held)
+        if step is None:
+            raise UnsupportedError(
+                f"{names[0]} is no weight ({constant.evidence}) and differs from block to block",
+                node=label(self.graph.nodes[edges[0].node]),
+                got=target,
+                wanted=len(names),
+                hint=f"--treat {names[0]}=weight resamples it",
+            )
+        return [names[u] if u < len(names) else names[u % step] for u in range(target)]
+
+    def _kept(self, constant: Constant, edge: Edge, name: str, dims: tuple[int, ...]) -> Content:
+        tensor, array = self.graph.constants[name], self.graph.array(name)
+        if dims == tuple(tensor.dims):
+            return Original(name)
+        summed = name in self.contracted
+        if constant.kind is Kind.FORMULA and recomputed(array, dims, summed=summed) is not None:
+            return Computed(name, dims, tensor.data_type)
+        moving = [place for place, (a, b) in enumerate(zip(dims, tensor.dims, strict=True)) if a != b]
+        if all(repeats(array, place) and place != constant.contracted for place in moving):
+            return Repeated(name, dims)
+        raise UnsupportedError(
+            f"{name} is no weight ({constant.evidence}) and would have to change along axis {moving[0]}",
             node=label(self.graph.nodes[edge.node]),
-            dim=self.structure.describe((self.analysis.uses[edge].axes or ())[place]),
-            got=dims[place],
-            wanted=before[place],
+            dim=self.structure.describe((self.analysis.uses[edge].axes or ())[moving[0]]),
+            got=dims[moving[0]],
+            wanted=tensor.dims[moving[0]],
+            hint=f"--treat {name}=weight resamples it",
         )
 
-    def _kept(self, size: int) -> int:
+    def _uniform(self, names: tuple[str, ...], dims: tuple[int, ...], matrix: bool) -> list[Content] | None:
+        """Copies of what is the same at every place of the axes that change and are not summed over: fixed filters."""
+        if not matrix or self.plan.request.scale == "ortho" or self.ratio < 1:
+            return None
+        shape = tuple(self.graph.constants[names[0]].dims)
+        moving = [place for place, (a, b) in enumerate(zip(dims, shape, strict=True)) if a != b]
+        if not moving or self.contracted[names[0]] in moving or min(shape[place] for place in moving) < _COPIES:
+            return None
+        if len(set(names)) > 1 and not self._equal(names):
+            return None
+        if not all(repeats(self.graph.array(names[0]), place) for place in moving):
+            return None
+        return [Repeated(name, dims) for name in names]
+
+    def _coefficients(self, size: int) -> int:
         return size if self.ratio == 1 else max(1, math.floor(self.ratio * size + 1e-9))
 
     def _map(self, axis: Axis, matrix: bool, contracted: bool, cut: bool = True) -> AxisMap:
@@ -260,7 +340,7 @@ class _Weights:
             return _tidy(Blocks(tuple(parts)))
         size = size_of(atoms)
         movable = any(self._movable(atom) for atom in self.algebra.free_atoms(atoms))
-        keep = self._kept(size) if movable and cut else size
+        keep = self._coefficients(size) if movable and cut else size
         factors = tuple(self._factor(atom, matrix, contracted) for atom in atoms)
         if len(factors) == 1 and isinstance(factors[0], Dct | Keep):
             only = factors[0]

@@ -14,14 +14,16 @@ from front_onnx.read.bodies import Body
 from front_onnx.read.graph import Edge, Graph, attribute
 from front_onnx.read.tensor_data import is_float
 from front_onnx.understand.atoms import Algebra, Atom, Axis, AxisRole, Conflict, size_of
-from front_onnx.understand.computed import counts_up, is_filled, repeats
-from front_onnx.understand.copies import tie_copies
+from front_onnx.understand.constants.classify import Constants, classify
+from front_onnx.understand.constants.copies import tie_copies
+from front_onnx.understand.constants.kinds import Kind
+from front_onnx.understand.constants.patterns import counts_up, is_filled, repeats
+from front_onnx.understand.constants.scalars import Guess, tie_scalars
 from front_onnx.understand.equations import follow_siblings, solve
 from front_onnx.understand.holds import Hold, Telling, Why
 from front_onnx.understand.numbers import Binding, Number, Site, Varying, as_literals, literals
 from front_onnx.understand.rules import RULES, Context, Fact, Loop
 from front_onnx.understand.rules.indexing import settle_picks
-from front_onnx.understand.scalars import tie_scalars
 from front_onnx.understand.troubles import Trouble, behind, causes_of, hidden
 
 __all__ = ["Analysis", "understand"]
@@ -56,14 +58,19 @@ class Analysis:
         tables: node inputs that read a weight as a table indexed at run time (embeddings).
         picks: axes of which a node picks one written place.
         transposed: weights that hold the transpose of a table, and the table they are tied to.
+        guesses: scalars that were tied to a size and may be numbers of their own.
         loops: the bodies that run as often as an axis is long.
         passed: what enters a body unchanged or entry by entry: the node input, and the axis that is picked from.
         troubles: where the axes could not be followed.
+        treat: what the user says of constants, by patterns of names.
     """
 
-    def __init__(self, graph: Graph, baked: Mapping[str, int] | None = None) -> None:
+    def __init__(
+        self, graph: Graph, baked: Mapping[str, int] | None = None, treat: Mapping[str, Kind] | None = None
+    ) -> None:
         self.graph = graph
         self.baked = dict(baked or {})
+        self.treat = dict(treat or {})
         self.algebra = Algebra()
         self.opset = graph.opset
         self.facts: dict[str, Fact] = {}
@@ -79,6 +86,7 @@ class Analysis:
         self.transposed: dict[str, str] = {}
         self.products: dict[int, Axis] = {}
         self.sums: dict[int, Axis] = {}
+        self.guesses: list[Guess] = []
         self.loops: list[Loop] = []
         self.passed: dict[str, tuple[Edge, int | None]] = {}
         self.troubles: list[Trouble] = []
@@ -90,6 +98,11 @@ class Analysis:
         self._primes = _primes()
         self._tied: dict[str, Edge] = {}
         self.ratio: Fraction | None = None
+
+    @cached_property
+    def constants(self) -> Constants:
+        """What every constant is."""
+        return classify(self, self.treat)
 
     # -- what rules ask for (registry.Records) ----------------------------------------------------------------
 
@@ -403,20 +416,20 @@ class Analysis:
         return Telling(self.graph)
 
 
-def understand(graph: Graph) -> Analysis:
+def understand(graph: Graph, treat: Mapping[str, Kind] | None = None) -> Analysis:
     """Follow every axis of a graph through all of its nodes. Time is linear in the number of nodes.
 
     An exporter may declare a dim symbolic and yet bake the traced size into a Reshape. Where a size does not fit, the
     analysis is run again with the symbol at the size that would, and the better of the two is kept.
     """
-    analysis = Analysis(graph)
+    analysis = Analysis(graph, treat=treat)
     analysis.run()
     while analysis.troubles and analysis.ratio is not None:
         better = None
         for name, size in analysis.symbols.items():
             baked = size * analysis.ratio
             if baked.denominator == 1 and name not in analysis.baked:
-                other = Analysis(graph, {**analysis.baked, name: int(baked)})
+                other = Analysis(graph, {**analysis.baked, name: int(baked)}, treat)
                 other.run()
                 if len(other.troubles) < len((better or analysis).troubles):
                     better = other

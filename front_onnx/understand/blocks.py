@@ -20,6 +20,7 @@ from front_onnx.understand.paths import Path, find_paths
 from front_onnx.understand.rules import Loop
 from front_onnx.understand.runs import Run, single_runs
 from front_onnx.understand.segments import Flow, Segment
+from front_onnx.understand.sharing import units_sharing
 
 __all__ = ["Chain", "chain_at", "find_chains"]
 
@@ -115,6 +116,9 @@ def _chain(flow: Flow, path: Path, run: Run, number: int) -> Chain | None:
             _make_alike(flow.analysis, aligned)
     except Conflict:
         return None
+    together = units_sharing(flow.graph, aligned, run.count)
+    if together > 1:
+        return _chain(flow, path, Run(run.start, run.period * together, run.count // together), number)
     layers = _layers(flow, units[0], aligned)
     return Chain(
         name=_name(flow, units, number),

@@ -56,6 +56,7 @@ class Why(Enum):
     INDICES_LEAVE = auto()
     CUT_AT_RUN_TIME = auto()
     MIXED = auto()
+    ENTRIES = auto()  # a table that is no weight has an entry for each
     # Nothing holds it, and yet it does not follow the width.
     DEPTH = auto()
     QUERY_GROUP = auto()

@@ -40,19 +40,21 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Binding:
-    """What a number stands for: sign * (size of axis / size of under) ** power, as the node `reader` takes it."""
+    """What a number stands for: sign * factor * (size of axis / size of under) ** power, as node `reader` takes it."""
 
     axis: Axis
     sign: int = 1
     power: float = 1
     under: Axis = ()
     reader: int | None = None
+    factor: float = 1
 
     def at(self, size: Callable[[Axis], int]) -> int | float:
         """The number when axes have the sizes that `size` gives them."""
         whole, part = size(self.axis), size(self.under)
         quotient = whole // part if whole % part == 0 else whole / part
-        return self.sign * (quotient if self.power == 1 else quotient**self.power)
+        number = quotient if self.power == 1 else quotient**self.power
+        return self.sign * (number if self.factor == 1 else self.factor * number)
 
 
 @dataclass(eq=False)

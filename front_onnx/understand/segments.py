@@ -18,12 +18,13 @@ from functools import cached_property
 from itertools import pairwise
 from posixpath import commonpath
 
-import numpy as np
 from onnx import helper
 
 from front_onnx.read.graph import Edge
 from front_onnx.read.tensor_data import is_float
 from front_onnx.understand.analysis import Analysis
+from front_onnx.understand.constants.kinds import KEPT
+from front_onnx.understand.flowing import fed_by_parameters
 from front_onnx.understand.names import counts
 from front_onnx.understand.numbers import Binding, value_of
 
@@ -78,12 +79,14 @@ class Flow:
     def __init__(self, analysis: Analysis) -> None:
         self.analysis, self.graph = analysis, analysis.graph
         nodes = self.graph.nodes
+        self._states = fed_by_parameters(analysis)
         self.inputs: list[list[str]] = [[name for name in n.input if self._is_data(name)] for n in nodes]
         for index, names in self.graph.captured.items():
             self.inputs[index] += [name for name in names if self._is_data(name)]
         self.outputs = [list(node.output) for node in nodes]
         self.weighted = [self._has_weight(index) for index in range(len(nodes))]
         self._side: dict[str, _Hash] = {}
+        self._contents: dict[str, int] = {}
         self._signatures: dict[tuple[str, tuple[int, ...]], _Hash] = {}
         self._ways: dict[str, _Way] = {}
         self._before: dict[str, dict[str, _Hash]] = {}
@@ -91,7 +94,7 @@ class Flow:
 
     def _is_data(self, name: str) -> bool:
         fact = self.analysis.facts.get(name)
-        return fact is not None and fact.value is None and not fact.constant
+        return fact is not None and fact.value is None and (not fact.constant or name in self._states)
 
     def makes_data(self, index: int) -> bool:
         """True if a node makes more than shape arithmetic."""
@@ -283,21 +286,28 @@ class Flow:
             return (hash(("none", name)),) * 2
         if fact.value is not None:
             values: tuple[object, ...] = tuple(value_of(n) for n in fact.value.flat)
-            if any(isinstance(v, float) for v in values):
+            setting = edge in self.analysis.uses and self.analysis.constants.uses.is_setting(edge)
+            if any(isinstance(v, float) for v in values) and not setting:
                 values = ("float",) * len(values)  # a scale may differ by depth
             return hash(("value", values)), hash(("value", len(values)))
         if edge in self.analysis.uses:
             tensor = self.graph.constants[name]
             dims = tuple(tensor.dims)
-            whole = np.dtype(helper.tensor_dtype_to_np_dtype(tensor.data_type)).kind in "iub"
-            content = self.graph.array(name).tobytes() if whole else b""
-            return hash(("weight", dims, tensor.data_type, content)), hash(("weight", len(dims)))
+            return hash(("weight", dims, tensor.data_type, self._content(name))), hash(("weight", len(dims)))
         if name not in self.graph.producer:
             return (hash(("tensor", name)),) * 2
         if name not in self._side:
             for index in sorted(self._aside(name)):  # in order, for side expressions are deeper than the stack
                 self._hash_into(self._side, index, {})
         return self._side[name]
+
+    def _content(self, name: str) -> int:
+        """A hash of what a constant holds, if it is no weight: weights differ between blocks that are alike."""
+        name = self.graph.constant_name(name)
+        if name not in self._contents:
+            kept = self.analysis.constants.of(name).kind in KEPT
+            self._contents[name] = hash(self.graph.array(name).tobytes()) if kept else 0
+        return self._contents[name]
 
     def _aside(self, name: str) -> set[int]:
         """The nodes of a side expression that are not hashed yet."""

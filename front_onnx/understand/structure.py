@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -12,6 +12,9 @@ from front_onnx.understand.analysis import Analysis, understand
 from front_onnx.understand.atoms import Atom, Axis, AxisRole, size_of
 from front_onnx.understand.blocks import Chain, find_chains
 from front_onnx.understand.chosen import chosen_chains
+from front_onnx.understand.constants.held import hold_axes
+from front_onnx.understand.constants.kinds import Kind
+from front_onnx.understand.constants.scalars import share_meanings
 from front_onnx.understand.flowing import flowing_atoms
 from front_onnx.understand.holds import Hold, Why
 from front_onnx.understand.looped import find_looped
@@ -19,7 +22,6 @@ from front_onnx.understand.names import unused
 from front_onnx.understand.ports import free_inputs
 from front_onnx.understand.residual import chosen_residuals, found_residual
 from front_onnx.understand.rules import Shape
-from front_onnx.understand.scalars import share_meanings
 from front_onnx.understand.segments import Flow
 from front_onnx.understand.wording import reason
 
@@ -154,18 +156,24 @@ class Structure:
         return " x ".join(words) or "1"
 
 
-def find_structure(graph: Graph, blocks: Sequence[str] = (), residuals: Sequence[str] = ()) -> Structure:
+def find_structure(
+    graph: Graph,
+    blocks: Sequence[str] = (),
+    residuals: Sequence[str] = (),
+    treat: Mapping[str, Kind] | None = None,
+) -> Structure:
     """Analyse a graph: axes, chains of blocks, named dims.
 
     Args:
         graph: the graph.
         blocks: repeated units by hand, `NODE..NODE` each: their chains instead of those that are found.
         residuals: residual widths by hand, `TENSOR` or `TENSOR:AXIS` each: instead of what is found for their chains.
+        treat: what constants are, by patterns of names: instead of what is found.
 
     Raises:
         RequestError: what is named by hand is not there, or is no unit or width.
     """
-    analysis = understand(graph)
+    analysis = understand(graph, treat)
     chains = chosen_chains(analysis, blocks) if blocks else find_chains(analysis)
     chains = _in_order(Flow(analysis), [*chains, *find_looped(analysis)])
     share_meanings(analysis, (place for chain in chains for place in chain.places.values()))
@@ -175,6 +183,7 @@ def find_structure(graph: Graph, blocks: Sequence[str] = (), residuals: Sequence
         free_inputs(flow, chain)
     found = [found_residual(analysis, chain) for chain in chains]
     widths, loose = chosen_residuals(analysis, chains, residuals, found)
+    hold_axes(analysis, [axis for axis in (*widths, loose) if axis is not None])
     structure = Structure(analysis, chains, widths, [], loose)
     structure.dims = _Namer(structure).dims()
     return structure

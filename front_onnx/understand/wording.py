@@ -30,6 +30,7 @@ _WORDS = {
     Why.INDICES_LEAVE: "its indices leave the graph",
     Why.CUT_AT_RUN_TIME: "cut at run time",
     Why.MIXED: "mixed with another axis",
+    Why.ENTRIES: "{detail} has an entry for each",
     Why.UNKNOWN: "known at run time only",
     Why.RANK: "a rank",
     Why.NUMBERS: "a list of numbers",

@@ -17,7 +17,7 @@ from front_onnx.plan.contents import Computed, Content, Counted, Filled, Numbers
 from front_onnx.plan.plan import Plan
 from front_onnx.read.bodies import all_graphs
 from front_onnx.read.graph import Edge
-from front_onnx.understand.computed import recomputed
+from front_onnx.understand.constants.formulas import recomputed
 from front_onnx.understand.names import continued, renumbered
 from front_onnx.write.draft import Draft
 from front_onnx.write.renumber import moved_names

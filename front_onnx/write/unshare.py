@@ -16,7 +16,7 @@ from front_onnx.read.bodies import all_graphs
 from front_onnx.read.graph import Edge, Graph
 from front_onnx.read.model_file import ModelFile
 from front_onnx.read.tensor_data import array_bytes, is_float
-from front_onnx.understand.computed import is_filled
+from front_onnx.understand.constants.patterns import is_filled
 from front_onnx.understand.names import unused
 
 __all__ = ["share_again", "unshared"]

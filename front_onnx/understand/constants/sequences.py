@@ -9,12 +9,12 @@ their number (DeepNorm), a warning says so, for a value alone proves nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from fractions import Fraction
 
 import numpy as np
 
-__all__ = ["continued", "depth_power"]
+__all__ = ["continued", "depth_power", "period", "shares", "stretched"]
 
 _CLOSE = 1e-5  # relative: scalars are written in single precision or better
 _POWERS = (1, -1, 0.5, -0.5)
@@ -45,6 +45,36 @@ def continued(values: Sequence[float], layers: int) -> Callable[[int], float] | 
     return None
 
 
+def shares(values: Sequence[float], layers: int, before: int, after: int) -> Callable[[int], float] | None:
+    """The shares ((i + k) / L)^p of the depth that blocks have, by the number of the block, at another depth.
+
+    The same values may also be the beginning of a sequence that goes on: that is to be told.
+
+    Args:
+        values: one for each block.
+        layers: how many layers one block holds.
+        before: L, the depth that the blocks are a part of.
+        after: the depth to come.
+    """
+    for power in _POWERS if len(values) > 1 and min(values) >= 0 else ():
+        if power < 0 and min(values) == 0:
+            continue
+        counts = before * np.asarray(values, np.float64) ** (1 / power)
+        start = round(float(counts[0]))
+        if np.allclose(counts, start + layers * np.arange(len(values)), rtol=_CLOSE * 10, atol=1e-6):
+            return lambda place, power=power: float(((start + layers * place) / after) ** power)  # type: ignore[misc]
+    return None
+
+
+def stretched(values: Sequence[float], target: int) -> Callable[[int], float] | None:
+    """Numbers that go by equal steps from one end to another, over another number of blocks."""
+    first, last = float(values[0]), float(values[-1])
+    steps = np.diff(np.asarray(values, np.float64))
+    if len(values) < 3 or first == last or not np.allclose(steps, (last - first) / len(steps), rtol=1e-3, atol=0):
+        return None
+    return lambda place: first + (last - first) * place / max(target - 1, 1)
+
+
 def depth_power(value: float, before: int, after: int) -> float | None:
     """What a factor (2 L)^(1/4) or the like becomes at another depth; None if it is none, or a simple number."""
     if value <= 0 or Fraction(value).limit_denominator(64) == Fraction(value).limit_denominator(10**5):
@@ -53,3 +83,9 @@ def depth_power(value: float, before: int, after: int) -> float | None:
         if math.isclose(value, (times * before) ** power, rel_tol=_CLOSE):
             return float((times * after) ** power)
     return None
+
+
+def period(values: Sequence[Hashable]) -> int | None:
+    """After how many places values repeat, at least twice over; None if they do not."""
+    count = len(values)
+    return next((p for p in range(1, count // 2 + 1) if all(values[i] == values[i % p] for i in range(count))), None)

@@ -1,0 +1,58 @@
+"""Blocks that share weights with some of the others: pairs of equal blocks, or a few blocks gone through again."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
+
+from front_onnx.read.graph import Edge, Graph
+from front_onnx.read.tensor_data import is_float
+
+__all__ = ["units_sharing"]
+
+_ENDS = 64  # elements at either end of a tensor that are compared first
+
+
+def units_sharing(graph: Graph, places: Mapping[Edge, Sequence[Edge]], count: int) -> int:
+    """How many units belong together so that in each place of the longer units weights are all one or all different.
+
+    1 where that is so already, or where no length does it.
+    """
+    held = [keys for edges in places.values() if (keys := _keys(graph, edges)) is not None]
+    lengths = (n for n in range(1, count // 2 + 1) if count % n == 0)
+    return next((n for n in lengths if all(_is_regular(keys, n) for keys in held)), 1)
+
+
+def _is_regular(keys: Sequence[Hashable], together: int) -> bool:
+    """True if units of some blocks hold the same weights, or each its own."""
+    units = [tuple(keys[start : start + together]) for start in range(0, len(keys), together)]
+    own = sum(len(set(unit)) for unit in units) == len(set(keys))
+    return own or len(set(units)) == 1
+
+
+def _keys(graph: Graph, edges: Sequence[Edge]) -> list[Hashable] | None:
+    """What tells the weights in one place apart: their names, or what they hold; None for numbers."""
+    names = [graph.read_by(edge) for edge in edges]
+    arrays = [graph.constants[name] for name in names]
+    if any(
+        not tensor.dims or not is_float(np.dtype(graph.array(name).dtype))
+        for tensor, name in zip(arrays, names, strict=True)
+    ):
+        return None
+    if len(set(names)) < len(names) or graph.model.are_apart(tuple(names)):
+        return list(names)
+    ends = [_ends(graph.array(name)) for name in names]
+    if len(set(ends)) == len(ends):
+        return list(names)
+    firsts: dict[bytes, str] = {}
+    for name, end in zip(names, ends, strict=True):
+        other = firsts.setdefault(end, name)
+        if not np.array_equal(graph.array(name), graph.array(other)):
+            return list(names)  # alike at their ends alone
+    return list(ends)
+
+
+def _ends(array: np.ndarray) -> bytes:
+    flat = array.reshape(-1)
+    return flat[:_ENDS].tobytes() + flat[-_ENDS:].tobytes()
