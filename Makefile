@@ -25,7 +25,8 @@ test-all: $(VENV)/.test
 
 # What needs no framework, with the lowest versions that pyproject.toml promises, in an environment of its own.
 LOWEST := .venv-lowest
-WITHOUT_TORCH := $(shell grep -rLE '^(import|from) (torch|zoo|executing)' tests/test_*.py)
+WITHOUT_TORCH := $(addprefix tests/test_,$(addsuffix .py,atoms blocks bodies chosen cli constants core deep functions \
+	light model_file names options ports resizing rules scalars siblings spectral store transform typing))
 
 test-lowest: $(LOWEST)/.test
 	$(ONE_THREAD) $(LOWEST)/bin/python -m pytest -n $(JOBS) -m "not export and not slow" $(WITHOUT_TORCH)
@@ -60,6 +61,11 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml $(LOCK)
 $(VENV)/.test: $(BIN)/python pyproject.toml $(LOCK)
 	$(BIN)/python -m pip install --quiet --constraint $(LOCK) --editable '.[demo,test]'
 	$(BIN)/python -m pip install --quiet --constraint $(LOCK) --no-deps torchvision timm
+	touch $@
+
+$(LOWEST)/.test: pyproject.toml requirements/lowest.txt
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --constraint requirements/lowest.txt --editable . hypothesis pytest pytest-xdist
 	touch $@
 
 $(VENV)/.matrix: $(VENV)/.test

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 def test_a_users_script_is_checked_strictly(tmp_path):
     pytest.importorskip("mypy")
     shutil.copytree(ROOT / "front_onnx", tmp_path / "front_onnx", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "tests" / "typing" / "user_script.py", tmp_path)
+    shutil.copy(ROOT / "tests" / "typed" / "user_script.py", tmp_path)
     command = [sys.executable, "-m", "mypy", "--strict", "--follow-imports=silent", "--config-file=", "user_script.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
