@@ -78,6 +78,21 @@ def test_folders_devices_and_pipes_are_no_targets(tmp_path: Path) -> None:
     assert names(tmp_path) == {"pipe", "to-null"} and (tmp_path / "to-null").is_symlink()
 
 
+def test_a_name_that_ends_as_a_folder_does(tmp_path: Path) -> None:
+    for target in ("", f"{tmp_path}/new/"):
+        with pytest.raises(FrontError, match="is a folder; name a file") as caught:
+            front_onnx.resize(DIGITS, depth=3, output=target)
+        assert caught.value.exit_code == 2
+    assert names(tmp_path) == set()
+
+
+def test_a_name_that_leaves_no_room_for_that_of_a_data_file(tmp_path: Path) -> None:
+    target = tmp_path / ("a" * 246 + ".onnx")
+    assert front_onnx.resize(DIGITS, depth=3, output=target).output == target
+    with pytest.raises(FrontError, match="cannot be written: File name too long"):
+        front_onnx.resize(DIGITS, depth=3, output=tmp_path / ("a" * 256 + ".onnx"))
+
+
 @pytest.mark.parametrize("command", ["resize {model} --depth 3", "extract {model}", "init {model} --into {model}"])
 def test_every_command_refuses_a_device(command: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.safetensors")
