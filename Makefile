@@ -7,7 +7,7 @@ JOBS ?= auto
 # Each worker has a core of its own.
 ONE_THREAD := OMP_NUM_THREADS=1
 
-.PHONY: demo test test-all check mutations matrix frameworks benchmark
+.PHONY: demo test test-all test-lowest check mutations matrix frameworks benchmark
 
 demo: $(VENV)/.demo
 	$(BIN)/front-onnx inspect models/digits/digits.onnx
@@ -22,6 +22,14 @@ test: $(VENV)/.test
 test-all: $(VENV)/.test
 	$(ONE_THREAD) $(BIN)/python tests/zoo/export_all.py
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS)
+
+# What needs no framework, with the lowest versions that pyproject.toml promises, in an environment of its own.
+LOWEST := .venv-lowest
+WITHOUT_TORCH := $(addprefix tests/test_,$(addsuffix .py,atoms blocks bodies chosen cli constants core deep functions \
+	light model_file names options ports resizing rules scalars siblings spectral store transform typing))
+
+test-lowest: $(LOWEST)/.test
+	$(ONE_THREAD) $(LOWEST)/bin/python -m pytest -n $(JOBS) -m "not export and not slow" $(WITHOUT_TORCH)
 
 # What the tests notice: one line of the source changed at a time.
 mutations: $(VENV)/.test
@@ -53,6 +61,11 @@ $(VENV)/.demo: $(BIN)/python pyproject.toml $(LOCK)
 $(VENV)/.test: $(BIN)/python pyproject.toml $(LOCK)
 	$(BIN)/python -m pip install --quiet --constraint $(LOCK) --editable '.[demo,test]'
 	$(BIN)/python -m pip install --quiet --constraint $(LOCK) --no-deps torchvision timm
+	touch $@
+
+$(LOWEST)/.test: pyproject.toml requirements/lowest.txt
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --constraint requirements/lowest.txt --editable . hypothesis pytest pytest-xdist
 	touch $@
 
 $(VENV)/.matrix: $(VENV)/.test

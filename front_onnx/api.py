@@ -28,7 +28,7 @@ from front_onnx.steps import (
     silent,
     to_graphsurgeon,
 )
-from front_onnx.store.atomic import atomic_write
+from front_onnx.store.atomic import atomic_write, named_file
 from front_onnx.store.model_writer import ModelWriter, ProtoWriter
 from front_onnx.transform.weights import fill
 from front_onnx.types import ModelLike, Names, PathLike, Progress, Sizes
@@ -139,7 +139,7 @@ def resize(
     asked = Request(depth, width, width_mult, heads, head_dim, dims or {}, ratio, scale, several(freeze), round_to)
     request = replace(asked, treat=dict(treat or {}))
     source = read_any(model)
-    refuse_overwriting(source, None if output is None else Path(output))
+    refuse_overwriting(source, None if output is None else named_file(output))
     progress("understand", 0, 1)
     plan = plan_for(Graph(source), several(block), several(residual), request)
     graph = plan.structure.graph
@@ -147,7 +147,7 @@ def resize(
     verify(plan, rewritten)
     if dry_run:
         return Result(plan, rewritten.proto, None, None, None, time.perf_counter() - started, 0)
-    target = Path(output) if output is not None else default_output(plan) if source.path is not None else None
+    target = named_file(output) if output is not None else default_output(plan) if source.path is not None else None
     refuse_overwriting(source, target)
     refuse_too_large(rewritten.proto, target)
     total = len(rewritten.pending)

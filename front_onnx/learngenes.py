@@ -34,7 +34,7 @@ from front_onnx.steps import (
     several,
     silent,
 )
-from front_onnx.store.atomic import atomic_write
+from front_onnx.store.atomic import atomic_write, named_file
 from front_onnx.store.replace import write_with
 from front_onnx.types import ModelLike, Names, PathLike, Progress, ResizeOptions
 from front_onnx.write.rewrite import rewrite
@@ -95,7 +95,7 @@ def extract(
         assert source.path is not None
         suffix = f"-r{ratio:g}" + (f"-{band}" if band != "low" else "")
         output = source.path.with_name(f"{source.path.stem}{suffix}.safetensors")
-    target = Path(output)
+    target = named_file(output)
     refuse_overwriting(source, target)
     if not is_gene(target):
         raise RequestError("a learngene's file ends in .safetensors", got=str(target))
@@ -214,7 +214,7 @@ def init_into(
         return Moved(matching.matches, matching.unused, {}, None, None)
     progress("transform", 0, 1)
     arrays, done = moved_weights(model, structure, matching, other, scale or "auto")
-    place = Path(output) if output is not None else None
+    place = named_file(output) if output is not None else None
     if place is None and goal.path is not None:
         place = goal.path.with_name(f"{goal.path.stem}-init{goal.path.suffix or '.onnx'}")
     if place is None:

@@ -91,7 +91,7 @@ def refuse_overwriting(source: ModelFile, target: Path | None) -> None:
     real = replaceable(target)
     for path in (real, real.with_name(f"{real.name}.data")):
         for used in source.files:
-            if path.exists() and used.exists() and path.samefile(used):
+            if os.path.exists(path) and used.exists() and path.samefile(used):
                 own = source.path is not None and path.samefile(source.path)
                 line = "the output is the input" if own else "the output would replace the input's data"
                 raise RequestError(line, got=str(path), hint="choose another -o")

@@ -62,7 +62,13 @@ def test_into_another_exporters_graph(tmp_path: Path, zoo_cache: Path, name: str
 
 @pytest.mark.parametrize(
     ("name", "exporter"),
-    [("bert", "torchscript"), ("gpt2", "dynamo"), ("llama", "dynamo"), ("vit", "torchscript"), ("convnext", "dynamo")],
+    [
+        ("bert", "torchscript"),
+        ("gpt2", "dynamo"),
+        ("t5-encoder", "dynamo"),
+        ("vit", "torchscript"),
+        ("convnext", "dynamo"),
+    ],
 )
 def test_into_another_exporters_golden_graph(tmp_path: Path, name: str, exporter: str) -> None:
     target = f"torch-{name}-{OTHER[exporter]}"

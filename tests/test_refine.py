@@ -565,7 +565,7 @@ def test_settings_and_options_agree() -> None:
 # -- several processes ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["small", "batch norms"])
+@pytest.mark.parametrize("kind", ["small", pytest.param("batch norms", marks=pytest.mark.export)])
 def test_two_processes_are_one_with_the_same_batch(small: Path, tmp_path: Path, kind: str) -> None:
     model, data = (small, samples(39)) if kind == "small" else _normed(tmp_path)
     np.savez(tmp_path / "train.npz", **data)  # the last batch is odd

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from front_onnx.errors import RequestError
 from front_onnx.read.graph import Graph
 from front_onnx.read.tensor_data import numpy_type
 from front_onnx.steps import read_any, refuse_overwriting
-from front_onnx.store.atomic import Staged, atomic_write
+from front_onnx.store.atomic import Staged, atomic_write, named_file
 from front_onnx.store.replace import made_with, write_with
 from front_onnx.types import ModelLike
 from front_onnx.understand.constants.trainable import UNREACHED, Learned, find_learned
@@ -234,7 +233,7 @@ class OnnxModule(nn.Module):
         Raises:
             FrontError: the file cannot be written, or is the source.
         """
-        target = Path(path)
+        target = named_file(path)
         refuse_overwriting(self.source, target)
         with atomic_write(target, read=self.source.files) as staged:
             self.write(staged)

@@ -34,7 +34,7 @@ from front_onnx.learngenes import Extracted, extract
 from front_onnx.pictures import check_picture
 from front_onnx.plan.request import Request
 from front_onnx.steps import check_result, plan_for, refuse_overwriting, several
-from front_onnx.store.atomic import atomic_write
+from front_onnx.store.atomic import atomic_write, named_file
 
 __all__ = ["LOSSES", "Refined", "Settings", "Task", "refine"]
 
@@ -107,7 +107,9 @@ def refine(
     chosen, function = _chosen(settings)
     source = Path(model)
     target = (
-        Path(output) if output is not None else source.with_name(f"{source.stem}-refined{source.suffix or '.onnx'}")
+        named_file(output)
+        if output is not None
+        else source.with_name(f"{source.stem}-refined{source.suffix or '.onnx'}")
     )
     folder = Path(run_dir) if run_dir is not None else target.with_name(f"{target.stem}-run")
     with joined(chosen.device) as processes:

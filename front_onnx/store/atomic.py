@@ -30,7 +30,7 @@ try:
 except ImportError:  # pragma: no cover - not on Windows, where two runs on one output are not kept apart
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["Staged", "atomic_write", "replaceable"]
+__all__ = ["Staged", "atomic_write", "named_file", "replaceable"]
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,18 @@ def atomic_write(target: Path, *, read: Collection[Path] = ()) -> Iterator[Stage
         if folder is not None:
             with uninterrupted(), contextlib.suppress(OSError):
                 folder.cleanup()
+
+
+def named_file(given: str | os.PathLike[str]) -> Path:
+    """Read the path of an output as a user writes it.
+
+    Raises:
+        RequestError: it ends as only folders do.
+    """
+    text = os.fspath(given)
+    if not text or text.endswith(("/", os.sep)):
+        raise RequestError(f"the output {text or '.'} is a folder", hint="name a file in it")
+    return Path(text)
 
 
 def replaceable(target: Path) -> Path:
@@ -193,7 +205,7 @@ def _free_data_name(real: Path, read: Collection[Path]) -> str:
 def _commit(staged: Staged, real: Path, keep: Collection[Path]) -> None:
     """Move the model, its data first, so that the target's name leads to a model and its own data after each move."""
     owned = _owned(real, keep)
-    if not staged.data_path.exists():
+    if not os.path.exists(staged.data_path):
         os.replace(staged.path, real)
         _remove(real, owned)
         return

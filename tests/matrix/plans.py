@@ -10,7 +10,7 @@ import json
 import lzma
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -36,18 +36,23 @@ _PLACES = ("model", "bytes")  # of the machine, not of the model
 
 def record(path: Path, requests: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """What `inspect` says of a model, and what is planned for each request or the line that refuses it."""
-    structure = describe_structure(front_onnx.inspect(path))
-    found = {"inspect": {key: value for key, value in structure.items() if key not in _PLACES}}
-    return found | {label: _told(path, request) for label, request in requests.items()}
+    found = {"inspect": _told(lambda: _inspected(path))}
+    return found | {label: _told(lambda given=given: _planned(path, given)) for label, given in requests.items()}
 
 
-def _told(path: Path, request: Mapping[str, Any]) -> Any:
+def _told(work: Callable[[], Any]) -> Any:
+    """What comes out, or the line that is said instead: a failure of the core is a finding too."""
     try:
-        return _planned(path, request)
+        return work()
     except FrontError as error:
         return f"refused: {error}"
     except Exception as error:
         return f"failed: {type(error).__name__}: {error}"
+
+
+def _inspected(path: Path) -> dict[str, Any]:
+    structure = describe_structure(front_onnx.inspect(path))
+    return {key: value for key, value in structure.items() if key not in _PLACES}
 
 
 def _planned(path: Path, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -109,11 +109,12 @@ def plans(suite: str, row: str, keep: str | None = None) -> dict:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             _export(entry, entry.source, folder / "source.onnx")
-            requests = {label: entry.request(label) for label in entry.targets}
-            found["plans"] = record(folder / "source.onnx", requests)
         except Exception as error:
             found["outcome"] = "no export"
             found["plans"] = {"no export": type(error).__name__}
+        else:
+            requests = {label: entry.request(label) for label in entry.targets}
+            found["plans"] = record(folder / "source.onnx", requests)
     return found
 
 

@@ -15,6 +15,7 @@ import torch
 import torch.nn as nn
 from filelock import FileLock  # torch needs it too
 
+from . import shim  # noqa: F401 - before anything that imports torchvision, as transformers does
 from .architectures import BATCH_AXIS, TEXT_AXES, Architecture
 from .opsets import STATIC_ONLY
 from .sizes import Size
