@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
+import onnx
 from small_graphs import Net
 
 Case = Callable[[Net], object]
@@ -15,6 +17,16 @@ OPSETS = {"Scatter": 10, "Upsample": 9, "Swish": 24, "Attention": 23, "RMSNormal
 def key(domain: str, op_type: str) -> str:
     """How the table names an operator."""
     return op_type if domain == "ai.onnx" else f"{domain}.{op_type}"
+
+
+def random_models(op_type: str, seeds: Iterable[int]) -> Iterator[tuple[int, onnx.ModelProto]]:
+    """Random models with an operator, one of each of its cases for each seed."""
+    for seed in seeds:
+        for number, build in enumerate(CASES[op_type]):
+            net = Net(random.Random(f"{op_type} {number} {seed}"), OPSETS.get(op_type, 20))
+            build(net)
+            if net.nodes:
+                yield seed, net.model()
 
 
 def case(*op_types: str, domain: str = "ai.onnx") -> Callable[[Callable], Callable]:

@@ -42,7 +42,9 @@ def test_nothing_asked_changes_no_weight(name: str) -> None:
     assert weights <= written <= weights | constants
 
 
-@pytest.mark.parametrize("name", TORCH)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * ("swin" in name or "dynamo" in name)) for name in TORCH]
+)
 def test_up_and_down_again_is_the_source(name: str) -> None:
     """At twice the width and back, in the paper's scale, nothing is lost."""
     before = golden(name)

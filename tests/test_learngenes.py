@@ -40,7 +40,7 @@ def test_all_frequencies_make_what_resize_makes_byte_for_byte(tmp_path: Path, re
     assert (tmp_path / "made.onnx").read_bytes() == (tmp_path / "resized.onnx").read_bytes()
 
 
-@pytest.mark.parametrize("ratio", [0.3, 0.5, 0.8])
+@pytest.mark.parametrize("ratio", [0.5, *(pytest.param(ratio, marks=pytest.mark.slow) for ratio in (0.3, 0.8))])
 @pytest.mark.parametrize("request_", REQUESTS, ids=str)
 def test_fewer_frequencies_make_what_resize_makes_of_them(tmp_path: Path, ratio: float, request_: dict) -> None:
     front_onnx.init(_gene(tmp_path, ratio=ratio), output=tmp_path / "made.onnx", **request_)

@@ -42,7 +42,7 @@ def test_no_size_asked_for_changes_nothing(tmp_path: Path, name: str):
     assert any(dim.kind == "inner" for dim in front_onnx.inspect(light(name)).dims)
 
 
-@pytest.mark.parametrize("factor", [0.5, 2])
+@pytest.mark.parametrize("factor", [0.5, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_width_scales(tmp_path: Path, name: str, factor: float):
     output = tmp_path / "resized.onnx"

@@ -33,13 +33,14 @@ def test_equals_the_native_export(zoo_cache: Path, tmp_path: Path, row: Row) -> 
 
 
 def test_rows_cover_all_opsets() -> None:
-    """Each opset with three architectures or more, each architecture with three or more opsets, each target by both."""
+    """Each opset with three architectures or more, each architecture with three or more opsets, each target."""
     rows = [*default_rows(), *opset_rows()]
     for exporter, opsets in OPSETS.items():
         for opset in opsets:
             assert len({r.name for r in rows if r.exporter == exporter and (r.opset or DEFAULT_OPSET) == opset}) >= 3
         for label in LABELS:
-            assert len({r.name for r in rows if r.exporter == exporter and r.label == label}) >= 12
+            least = 25 if exporter == "torchscript" else 3
+            assert len({r.name for r in rows if r.exporter == exporter and r.label == label}) >= least
     for name in BY_OPSET:
         assert len({r.opset or DEFAULT_OPSET for r in rows if r.name == name}) >= 3
     assert len({r for r in rows if not r.dynamic}) >= len(BY_OPSET)

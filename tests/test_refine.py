@@ -71,6 +71,7 @@ def test_only_weights_change_and_the_task_is_learned(small: Path, tmp_path: Path
     assert hits == pytest.approx(last["validation_metric"])
 
 
+@pytest.mark.slow
 def test_the_penalty_moves_energy_into_the_low_band(tmp_path: Path) -> None:
     with np.load(DIGIT_INPUTS) as archive:
         data = {name: archive[name] for name in archive.files}
@@ -565,7 +566,9 @@ def test_settings_and_options_agree() -> None:
 # -- several processes ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["small", pytest.param("batch norms", marks=pytest.mark.export)])
+@pytest.mark.parametrize(
+    "kind", [pytest.param("small", marks=pytest.mark.slow), pytest.param("batch norms", marks=pytest.mark.export)]
+)
 def test_two_processes_are_one_with_the_same_batch(small: Path, tmp_path: Path, kind: str) -> None:
     model, data = (small, samples(39)) if kind == "small" else _normed(tmp_path)
     np.savez(tmp_path / "train.npz", **data)  # the last batch is odd

@@ -14,6 +14,8 @@ from front_onnx.api import inspect, resize
 from front_onnx.errors import FrontError
 
 SEEDS = 8
+# The quick run has every other seed.
+EITHER = [pytest.param(seed, marks=[pytest.mark.slow] * (seed % 2)) for seed in range(3 * SEEDS)]
 
 
 def _sequence(seed: int, *pieces) -> onnx.ModelProto:
@@ -68,7 +70,7 @@ def _check(proto: onnx.ModelProto, rng: random.Random) -> dict[str, bool]:
 
 
 @pytest.mark.parametrize("piece", SEQUENTIAL)
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("seed", EITHER[:SEEDS])
 def test_a_piece_of_a_sequence_model(piece, seed):
     doubled = _check(_sequence(seed, piece), random.Random(seed))
     assert doubled["inner"]
@@ -76,12 +78,12 @@ def test_a_piece_of_a_sequence_model(piece, seed):
 
 
 @pytest.mark.parametrize("piece", CONVOLUTIONAL)
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("seed", EITHER[:SEEDS])
 def test_a_piece_of_an_image_model(piece, seed):
     assert _check(_image(seed, piece), random.Random(seed))["inner"]
 
 
-@pytest.mark.parametrize("seed", range(3 * SEEDS))
+@pytest.mark.parametrize("seed", EITHER)
 def test_pieces_in_a_row(seed):
     rng = random.Random(seed)
     build, pieces = (_sequence, SEQUENTIAL) if seed % 3 else (_image, CONVOLUTIONAL)

@@ -212,13 +212,23 @@ class _Constants:
             if name in free:  # the first that wants it; another chain may want the same
                 free.discard(name)
                 names = {**names, new: name}
-        kept = self.draft.tensors - set(names)
-        if not kept.isdisjoint(names.values()) or len(set(names.values())) < len(names):
+        taken = (self.draft.tensors - set(names)) & set(names.values())
+        gone = taken & self._unread()  # of blocks that are no more
+        if taken != gone or len(set(names.values())) < len(names):
             return
+        if gone:
+            _drop_initializers(self.proto, gone)
+            self.pending = {name: content for name, content in self.pending.items() if name not in gone}
         self.draft.rename(names, self.draft.all_nodes())
         for named in (*self.proto.initializer, *self.proto.value_info, *self.proto.input):
             named.name = names.get(named.name, named.name)
         self.pending = {names.get(name, name): content for name, content in self.pending.items()}
+
+    def _unread(self) -> set[str]:
+        """The model's own initializers that no node reads any more and no output is."""
+        read = {name for node in self.draft.all_nodes() for name in node.input}
+        ends = {v.name for graph in (self.proto, *self.bodies) for v in graph.output}
+        return {tensor.name for tensor in self.proto.initializer} - read - ends
 
     def sweep(self) -> None:
         """Drop the tensors that were needed and no longer are, and those that nothing ever read.
