@@ -101,7 +101,9 @@ def test_real_graphs(tmp_path: Path, zoo_cache: Path, name: str, exporter: str, 
 
 
 @pytest.mark.parametrize("ratio", [0.5, 1.0])
-@pytest.mark.parametrize("pair", ["torch-bert-torchscript", "torch-llama-dynamo", "torch-mixer-torchscript"])
+@pytest.mark.parametrize(
+    "pair", ["torch-bert-torchscript", "torch-gpt2-torchscript", "torch-llama-dynamo", "torch-mixer-torchscript"]
+)
 def test_golden_graphs(tmp_path: Path, pair: str, ratio: float) -> None:
     _assert_as_resized(tmp_path, golden_file(pair, tmp_path), ratio, about(pair)["request"])
 

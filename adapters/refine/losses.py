@@ -96,7 +96,7 @@ class Task:
             value = called(self.name, self.function, dict(outputs), dict(batch))
             if not isinstance(value, Tensor) or value.dim():
                 raise FrontError("a loss callable returns one number as a tensor", got=type(value).__name__)
-            size = torch.tensor(float(len(next(iter(batch.values())))), device=value.device)
+            size = torch.full((), float(len(next(iter(batch.values())))), device=value.device)
             return Loss(value * size, size, value.detach() * size, size)
         if self.kind == "mse":
             labels = self._labels(batch)
@@ -105,7 +105,7 @@ class Task:
                     "labels have another shape than the output", got=list(labels.shape), wanted=list(made.shape)
                 )
             total = functional.mse_loss(made.float(), labels.float(), reduction="sum")
-            count = torch.tensor(float(made.numel()), device=made.device)
+            count = torch.full((), float(made.numel()), device=made.device)
             return Loss(total, count, total.detach(), count)
         if self.kind == "next-token":
             assert self.ids is not None
@@ -210,8 +210,8 @@ def distillation(made: Tensor, taught: Tensor, temperature: float, axis: int | N
         )
     if axis is None:
         total = functional.mse_loss(made.float(), taught.float(), reduction="sum")
-        return total, torch.tensor(float(made.numel()), device=made.device)
+        return total, torch.full((), float(made.numel()), device=made.device)
     student = functional.log_softmax(made.float() / temperature, axis)
     teacher = functional.log_softmax(taught.float() / temperature, axis)
     total = functional.kl_div(student, teacher, reduction="sum", log_target=True) * temperature**2
-    return total, torch.tensor(float(made.numel() // made.shape[axis]), device=made.device)
+    return total, torch.full((), float(made.numel() // made.shape[axis]), device=made.device)

@@ -18,6 +18,12 @@ def _walk(step: Step, body: str, tensors: list[Any]) -> list[Any]:
     return step.walk(step.bodies[body], tensors)
 
 
+def _stacked(items: list[Tensor], axis: int = 0) -> Tensor:
+    """What the iterations gave, on one device: some may give what was made of shapes and lies on the processor."""
+    device = next((x.device for x in items if x.device.type != "cpu"), items[0].device)
+    return torch.stack([x.to(device) for x in items], axis)
+
+
 @operator("If", host=[0])
 def if_(step: Step, condition: Tensor) -> Any:
     """One branch or the other."""
@@ -43,7 +49,7 @@ def loop(step: Step, count: Tensor | None, going: Tensor | None, *carried: Tenso
         iteration += 1
     if any(not stack for stack in scans):
         raise UntrainableError("a loop that never ran has no outputs to stack", node=step.label)
-    return [*values, *(torch.stack(stack) for stack in scans)]
+    return [*values, *(_stacked(stack) for stack in scans)]
 
 
 @operator("Scan")
@@ -70,7 +76,7 @@ def scan(step: Step, *given: Tensor) -> Any:
     out_axes = step.get("scan_output_axes") or [0] * stacked
     out_turned = step.get("scan_output_directions") or [0] * stacked
     outputs = [
-        torch.stack(stack[::-1] if back else stack, axis)
+        _stacked(stack[::-1] if back else stack, axis)
         for stack, axis, back in zip(made_so_far, out_axes, out_turned, strict=True)
     ]
     return [*values, *outputs]

@@ -115,8 +115,11 @@ def clip(step: Step, x: Tensor, low: Tensor | None = None, high: Tensor | None =
     """Bounds are inputs since version 11; the upper one wins."""
     if step.version < 11:
         return torch.clamp(x, step.get("min"), step.get("max")) if step.attributes else x
-    if low is None and high is None:
+    given = [bound for bound in (low, high) if bound is not None]
+    if not given:
         return x
+    if all(bound.device.type == "cpu" and not bound.requires_grad for bound in given):  # numbers: nothing is moved
+        return torch.clamp(x, *(None if bound is None else bound.item() for bound in (low, high)))
     bounds = [None if bound is None else bound.to(x.device, x.dtype) for bound in (low, high)]
     return torch.clamp(x, *bounds)
 

@@ -22,10 +22,10 @@ def gather(step: Step, x: Tensor, indices: Tensor) -> Tensor:
     """Whole slices along one axis; a table of vectors is looked up as an embedding is."""
     axis = step.get("axis", 0) % x.dim()
     places = _wrapped(indices, x.shape[axis])
-    if indices.dim() == 0 and not indices.is_cuda:
+    if indices.dim() == 0 and indices.device.type == "cpu":
         return x.select(axis, int(places))
     picked = x.index_select(axis, places.reshape(-1))
-    return picked.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
+    return picked.reshape([*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]])
 
 
 @operator("GatherElements")
@@ -99,7 +99,7 @@ def slice_(
             index[axis] = slice(places.start, places.stop, stride)
             x = x[tuple(index)]
         else:
-            x = x.index_select(axis, torch.tensor([*places], dtype=torch.int64, device=x.device))
+            x = x.index_select(axis, places.start + stride * torch.arange(len(places), device=x.device))
     return x
 
 

@@ -67,7 +67,8 @@ def range_(step: Step, start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
     """start, start + delta, ... before limit."""
     first, last, by = start.item(), limit.item(), delta.item()
     count = max(0, math.ceil((last - first) / by))
-    return start.reshape(()) + torch.arange(count, dtype=start.dtype) * delta.reshape(())
+    start, delta = (x.reshape(()).cpu() for x in (start, delta))  # numbers that were computed from data lie elsewhere
+    return start + torch.arange(count, dtype=start.dtype) * delta
 
 
 @operator("Reshape", host=[1])
