@@ -230,7 +230,7 @@ def test_masks_coordinates_and_settings_are_not_learned() -> None:
     assert learned.others == {
         "mean": "it normalises raw inputs",
         "scale": "a single number",
-        "mask": "a mask",
+        "mask": "it is computed from its place in a square",
         "grid": "no weight has one of its axes",
     }
 

@@ -36,7 +36,7 @@ def layered(depth: int) -> onnx.ModelProto:
     calls = "".join(f"h{i + 1} = Layer (h{i}, up{i}, down{i})\n" for i in range(depth))
     for i in range(depth):
         calls = calls.replace(f"h{i + 1} = Layer", f"h{i + 1} = local.Layer", 1)
-    gain = ", ".join(f"{1 + 0.01 * i:.2f}" for i in range(WIDTH))
+    gain = ", ".join(f"{1 + 0.01 * i * i:.2f}" for i in range(WIDTH))
     text = f"""{HEADER}
     layered (float[batch, 9] x) => (float[batch, 5] y) {{
         h0 = MatMul (x, stem)

@@ -368,11 +368,12 @@ def test_commands_for_models_say_what_a_learngene_is_for(tmp_path: Path, words: 
 def _wavy(depth: int, width: int) -> onnx.ModelProto:
     """Layers whose weights are smooth along all axes."""
     model = mlp(depth=depth, width=width)
-    places = np.linspace(0, 1, width)
+    places, rng = np.linspace(0, 1, width), np.random.default_rng(1)
     for tensor in model.graph.initializer:
         if tensor.name.startswith("layers.") and tensor.name.endswith("weight"):
             phase = int(tensor.name.split(".")[1]) / depth
-            array = np.outer(np.cos(3 * places + phase), np.sin(4 * places + phase)).astype(np.float32)
+            array = np.outer(np.cos(3 * places + phase), np.sin(4 * places + phase))
+            array = (array + 0.01 * rng.standard_normal(array.shape)).astype(np.float32)  # exact sines are no weights
             tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
     return model
 
