@@ -81,8 +81,12 @@ def _places(plan: Plan, chain: Chain, given: Iterable[tuple[str, ...]]) -> Itera
         yield [_attribute(plan, chain, unit, node, (name, element), planned) for unit, node in enumerate(there)]
 
 
-def _block(chain: Chain, unit: int) -> str:
-    return f"block {unit + bool(chain.lead)}" if unit < len(chain.units) else "a block"
+def _block(plan: Plan, chain: Chain, unit: int, node: int | None) -> str:
+    """Blocks are counted from the lead on; what is beside the units is the lead's, or of a block behind them."""
+    if unit < len(chain.units):
+        return f"block {unit + bool(chain.lead)}"
+    lead = plan.structure.flow.private(chain.lead) if chain.lead else ()
+    return "block 0" if node in lead else "a block of another kind"
 
 
 def _axes(
@@ -96,7 +100,14 @@ def _axes(
     ranks = Counter(len(a) for a in axes if a is not None)
     for at in range(max(ranks, default=0)):
         yield [
-            _Size(_block(chain, unit), f"axis {at} of {name}", node, size_of(own[at]), plan.size(own[at]), own[at])
+            _Size(
+                _block(plan, chain, unit, node),
+                f"axis {at} of {name}",
+                node,
+                size_of(own[at]),
+                plan.size(own[at]),
+                own[at],
+            )
             for unit, (name, node, own) in enumerate(zip(names, nodes, axes, strict=True))
             if own is not None and at < len(own)
         ]
@@ -116,7 +127,13 @@ def _numbers(plan: Plan, chain: Chain, edges: Sequence[Edge]) -> Iterator[list[_
     ]
     for at in range(min(map(len, before))):
         yield [
-            _Size(_block(chain, unit), f"number {at} of {name}", edges[unit].node, before[unit][at], after[unit][at])
+            _Size(
+                _block(plan, chain, unit, None),
+                f"number {at} of {name}",
+                edges[unit].node,
+                before[unit][at],
+                after[unit][at],
+            )
             for unit, name in enumerate(names)
         ]
 
@@ -134,7 +151,9 @@ def _attribute(
     before = attribute(proto, name, None)
     if element is not None and isinstance(before, Sequence):
         before = before[element] if element < len(before) else None
-    return _Size(_block(chain, unit), f"{name} of its node", node, before, planned.get((node, name, element), before))
+    return _Size(
+        _block(plan, chain, unit, node), f"{name} of its node", node, before, planned.get((node, name, element), before)
+    )
 
 
 def _compare(plan: Plan, chain: Chain, sizes: list[_Size]) -> None:
