@@ -171,3 +171,18 @@ def test_an_attribute_that_does_not_follow_in_one_block_is_refused(block: int) -
         UnsupportedError, match=rf"group of its node would be 8 in block {block}, where block \d has 16"
     ):
         check_alike(plan)
+
+
+def test_a_declared_size_that_nothing_shows_stays_as_it_is_declared() -> None:
+    """What is known at run time only has a stand-in in the analysis, which is never declared."""
+    net = Net(random.Random(1))
+    x = net.add("MatMul", net.input(["batch", 3], name="x"), net.weight(3, 8, name="embed"))
+    net.add("MatMul", net.add("Relu", x), net.weight(8, 5, name="head"))
+    net.nodes[-1].output[0] = "y"
+    model = net.model("y")
+    shape = model.graph.output[0].type.tensor_type.shape
+    shape.Clear()
+    for size in (7, 5):
+        shape.dim.add().dim_value = size
+    made = resize(model, dims={"embed": 16}).model
+    assert [dim.dim_value for dim in made.graph.output[0].type.tensor_type.shape.dim] == [7, 5]

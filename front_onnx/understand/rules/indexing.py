@@ -392,7 +392,7 @@ def _hot_numbers(ctx: Context, depth: object, place: int) -> np.ndarray | None:
     off, on = values.ravel()
     chosen = np.vectorize(lambda n: int(value_of(n)) % count, otypes=[int])(indices)
     hot = np.expand_dims(chosen, place) == np.arange(count).reshape([-1] + [1] * (chosen.ndim - place))
-    return np.where(hot, on, off)
+    return np.asarray(np.where(hot, on, off), dtype=object)
 
 
 @rule("ReverseSequence")
