@@ -6,6 +6,9 @@ import pytest
 from matrix.run import run
 
 ROWS = {
+    ("torch_cache", "GPT-2 cache torchscript"): "keys and values of every block among the inputs and outputs",
+    ("torch_text", "Qwen2-MoE torchscript"): "experts that data look up",
+    ("torch_text", "T5 torchscript"): "an output scaled by the width, position biases that blocks share",
     ("torch_text", "BART torchscript"): "an encoder and a decoder, cross-attention, two depths",
     ("torch_text", "DeBERTa-v2 torchscript"): "weights of a block that relative positions are projected by as well",
     ("torch_text", "Falcon grouped torchscript"): "groups and queries per group in one fused weight",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from front_onnx.errors import FrontError
+from front_onnx.plan.alike import check_alike
 from front_onnx.plan.doubts import doubts
 from front_onnx.plan.numbers import plan_numbers
 from front_onnx.plan.plan import Plan
@@ -41,5 +42,6 @@ def _make_plan(structure: Structure, request: Request, whole_heads: bool = False
     plan = Plan(structure, request, sizes | depths, units, rounded)
     plan_weights(plan)
     plan_numbers(plan)
+    check_alike(plan)
     plan.warnings.extend(doubts(plan))
     return plan

@@ -51,7 +51,8 @@ class Analysis:
         conditions: (node, number): shape arithmetic that chose a branch and has to choose it again.
         attributes: (node, attribute, element, binding): attributes that are sizes.
         sites: every number of the file that shape arithmetic reads.
-        contractions: the axis of a weight that a contraction sums over, by the node input that reads the weight.
+        contractions: the axis of a weight that a contraction sums over, by the node input that reads the weight; of
+            matrices that data look up (experts), by the lookup.
         summing: the nodes that sum over a weight, be it one that is computed from constants.
         products: the size that a product of two activations sums over, by its node.
         sums: the size that a sum adds up, by its node.
@@ -163,6 +164,28 @@ class Analysis:
                 axis = before[after.index(axis)]
             edge = Edge(maker, 0)
         return edge, axis
+
+    def entry(self, edge: Edge, axis: int) -> tuple[Edge, int] | None:
+        """The reading of a table of which data look up entries, behind a node input, and the entry's axis in it.
+
+        None if no table is behind it, or if the axis is one of those that data look up by.
+        """
+        name = self.graph.nodes[edge.node].input[edge.slot]
+        maker = self.graph.producer.get(name)
+        node = self.graph.nodes[maker] if maker is not None else None
+        if node is None or maker is None or node.op_type not in ("Gather", "Transpose", "Identity", "Cast"):
+            return None
+        if node.op_type == "Transpose":
+            rank = len(self.facts[name].axes or ())
+            return self.entry(Edge(maker, 0), attribute(node, "perm", list(range(rank))[::-1])[axis])  # type: ignore[index]
+        if node.op_type != "Gather":
+            return self.entry(Edge(maker, 0), axis)
+        table, indices = Edge(maker, 0), self._fact(Edge(maker, 1))
+        if not (table in self.tables or table in self.contractions) or indices is None or indices.axes is None:
+            return None
+        at = attribute(node, "axis", 0) % len(self.uses[table].axes or ())  # type: ignore[operator]
+        found = axis if axis < at else axis + 1 - len(indices.axes)
+        return None if found == at or at <= axis < at + len(indices.axes) else (table, found)
 
     def _fact(self, edge: Edge) -> Fact | None:
         return self.uses.get(edge) or self.facts.get(self.graph.nodes[edge.node].input[edge.slot])

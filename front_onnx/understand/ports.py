@@ -12,13 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from front_onnx.read.graph import Edge
+from front_onnx.understand.alike import tie_tensors
+from front_onnx.understand.atoms import size_of
 from front_onnx.understand.blocks import Chain
 from front_onnx.understand.holds import Why
 from front_onnx.understand.names import Count, texts
 from front_onnx.understand.numbers import value_of
 from front_onnx.understand.segments import Flow
 
-__all__ = ["Port", "Ports", "find_ports", "free_inputs"]
+__all__ = ["Port", "Ports", "families", "find_ports", "free_inputs"]
 
 
 _LONGEST = 64  # nodes between a unit and an output at most
@@ -74,14 +76,65 @@ def _block_inputs(flow: Flow, chain: Chain) -> list[tuple[str, ...]]:
     return list(found)
 
 
-def free_inputs(flow: Flow, chain: Chain) -> None:
+def families(flow: Flow, chains: Sequence[Chain]) -> list[list[tuple[str, ...]]]:
+    """For each chain, the inputs that stand in one place of its blocks: those of its units, then those that are alike.
+
+    Alike is an input of no other chain that has the sizes of a unit's input, and either a name that counts with its
+    name, or no reader but the lead, and its place among the inputs: a block that differs has a cache like all others.
+    """
+    found = [_block_inputs(flow, chain) for chain in chains]
+    taken = {name for blocks in found for names in blocks for name in names}
+    others = [info.name for info in flow.graph.inputs if info.name not in taken]
+    return [
+        [
+            (*names, *_counting(flow, chain, names, others), *_of_the_lead(flow, chain, names, blocks, others))
+            for names in blocks
+        ]
+        for chain, blocks in zip(chains, found, strict=True)
+    ]
+
+
+def _counting(flow: Flow, chain: Chain, names: tuple[str, ...], others: Sequence[str]) -> list[str]:
+    """Inputs of the same sizes whose names count with those of the units."""
+    count = Count.of(names, chain.layers)
+    alike = (name for name in others if _sizes(flow, name) == _sizes(flow, names[0]))
+    return [name for name in alike if count is not None and count.number(name) is not None]
+
+
+def _of_the_lead(
+    flow: Flow, chain: Chain, names: tuple[str, ...], blocks: Sequence[tuple[str, ...]], others: Sequence[str]
+) -> list[str]:
+    """The input of the lead in this place, where names do not count: the first of its inputs of these sizes, ..."""
+    if not chain.lead or Count.of(names, chain.layers) is not None:
+        return []
+    lead, sizes = flow.private(chain.lead), _sizes(flow, names[0])
+    own = [name for name in others if _sizes(flow, name) == sizes and _only(flow, name, lead)]
+    places = [there for there in blocks if _sizes(flow, there[0]) == sizes]
+    return [own[places.index(names)]] if len(own) == len(places) else []
+
+
+def _sizes(flow: Flow, name: str) -> list[int]:
+    return [size_of(axis) for axis in flow.analysis.facts[name].axes or ()]
+
+
+def _only(flow: Flow, name: str, nodes: set[int]) -> bool:
+    """True if an input is read as data, and by these nodes alone."""
+    readers = {edge.node for edge in flow.graph.consumers.get(name, ()) if flow.makes_data(edge.node)}
+    return bool(readers) and readers <= nodes
+
+
+def free_inputs(flow: Flow, chains: Sequence[Chain]) -> None:
     """Inputs that blocks have for themselves follow the blocks' weights: heads and their size in a cache."""
     algebra, uses, facts = flow.analysis.algebra, flow.analysis.uses, flow.analysis.facts
-    inside = {a for edge in chain.places for axis in uses[edge].axes or () for a in algebra.free_atoms(axis)}
-    for name in (name for names in _block_inputs(flow, chain) for name in names):
-        for atom in (atom for axis in facts[name].axes or () for atom in algebra.free_atoms(axis)):
-            if atom in inside and not atom.symbols:
-                algebra.release((atom,), Why.INPUT_AXIS)
+    for chain, inputs in zip(chains, families(flow, chains), strict=True):
+        for first, *others in inputs:
+            for other in others:
+                tie_tensors(flow.analysis, first, other)
+        inside = {a for edge in chain.places for axis in uses[edge].axes or () for a in algebra.free_atoms(axis)}
+        for name in (name for names in inputs for name in names):
+            for atom in (atom for axis in facts[name].axes or () for atom in algebra.free_atoms(axis)):
+                if atom in inside and not atom.symbols:
+                    algebra.release((atom,), Why.INPUT_AXIS)
 
 
 def find_ports(flow: Flow, chain: Chain) -> Ports:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from front_onnx.read.graph import Edge, Graph, attribute
+from front_onnx.understand.alike import tie_values
 from front_onnx.understand.analysis import Analysis, understand
 from front_onnx.understand.atoms import Atom, Axis, AxisRole, size_of
 from front_onnx.understand.blocks import Chain, find_chains
@@ -176,11 +177,11 @@ def find_structure(
     analysis = understand(graph, treat)
     chains = chosen_chains(analysis, blocks) if blocks else find_chains(analysis)
     chains = _in_order(Flow(analysis), [*chains, *find_looped(analysis)])
+    tie_values(analysis, chains)
     share_meanings(analysis, (place for chain in chains for place in chain.places.values()))
     analysis.algebra.settle()
     flow = Flow(analysis)
-    for chain in chains:
-        free_inputs(flow, chain)
+    free_inputs(flow, chains)
     found = [found_residual(analysis, chain) for chain in chains]
     widths, loose = chosen_residuals(analysis, chains, residuals, found)
     hold_axes(analysis, [axis for axis in (*widths, loose) if axis is not None])

@@ -17,6 +17,7 @@ from front_onnx.plan.contents import Computed, Content, Counted, Filled, Numbers
 from front_onnx.plan.plan import Plan
 from front_onnx.read.bodies import all_graphs
 from front_onnx.read.graph import Edge
+from front_onnx.understand.atoms import size_of
 from front_onnx.understand.constants.formulas import recomputed
 from front_onnx.understand.names import continued, renumbered
 from front_onnx.write.draft import Draft
@@ -313,8 +314,12 @@ def _set_shapes(draft: Draft, plan: Plan) -> None:
         declared = info.type.tensor_type.shape.dim
         if len(declared) == len(fact.axes):
             for dim, axis in zip(declared, fact.axes, strict=True):
-                if dim.HasField("dim_value"):
+                if not dim.HasField("dim_value"):
+                    continue
+                if dim.dim_value == size_of(axis):
                     dim.dim_value = plan.size(axis)
+                elif plan.size(axis) != size_of(axis):
+                    dim.Clear()  # part of it is known at run time only, and what was declared is no longer true
 
 
 def _drop_infos(graph: onnx.GraphProto) -> None:

@@ -2,21 +2,26 @@
 
 Sizes known only at run time are primes in both analyses, so a stale constant cannot hide in them: a Reshape that would
 mix batch and channels has no integer solution, and one that would give another shape does not give the planned one.
+Blocks are compared with each other, and what every constant is is asked again: a mask is a mask at every size.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
-import onnx
-from onnx import TensorProto, helper
+from onnx import NodeProto, TensorProto, helper
 
 from front_onnx.errors import FrontError
-from front_onnx.plan.contents import Original
+from front_onnx.plan.contents import Filled, Original, Repeated, Resampled
 from front_onnx.plan.plan import Plan
-from front_onnx.read.graph import Graph, label
+from front_onnx.read.graph import Edge, Graph, label
 from front_onnx.read.model_file import ModelFile
+from front_onnx.understand.alike import tensors_alike
 from front_onnx.understand.analysis import Analysis
-from front_onnx.understand.atoms import size_of
+from front_onnx.understand.atoms import Axis, size_of
+from front_onnx.understand.constants.classify import BY_HAND
+from front_onnx.understand.constants.kinds import Constant
 from front_onnx.write.rewrite import Rewritten
 
 __all__ = ["verify"]
@@ -41,10 +46,11 @@ class _Skeleton(ModelFile):
 
 
 def verify(plan: Plan, rewritten: Rewritten) -> None:
-    """Understand the rewritten graph and compare every size with the plan.
+    """Understand the rewritten graph, and compare sizes and constants with the plan, and blocks with each other.
 
     Raises:
-        FrontError: a node cannot be followed any more, or a tensor has another size than planned.
+        FrontError: a node cannot be followed any more, a tensor has another size than planned, a block another one
+            than its siblings, or a constant is not of the kind that it was planned as.
     """
     before = plan.structure.analysis
     after = Analysis(Graph(_Skeleton(plan, rewritten)), before.baked)
@@ -52,21 +58,94 @@ def verify(plan: Plan, rewritten: Rewritten) -> None:
     lost = {before.graph.nodes[trouble.node].op_type for trouble in before.troubles}
     for trouble in after.troubles:
         if after.graph.nodes[trouble.node].op_type not in lost:
-            raise _refusal(after.graph.nodes[trouble.node], trouble.reason)
-    for node in after.graph.nodes:
-        for name in node.output:
-            mine, planned = after.facts.get(name), before.facts.get(rewritten.like.get(name, name))
-            if mine is None or planned is None or mine.axes is None or planned.axes is None:
-                continue
-            got = [size_of(axis) for axis in mine.axes]
-            wanted = [plan.size(axis) for axis in planned.axes]
+            raise _refusal(trouble.reason, after.graph.nodes[trouble.node])
+    proof = _Proof(plan, rewritten, after)
+    proof.sizes()
+    if plan.resizes:
+        proof.blocks()
+        proof.kinds()
+
+
+class _Proof:
+    """What the rewritten graph is found to be, beside what was planned."""
+
+    def __init__(self, plan: Plan, rewritten: Rewritten, after: Analysis) -> None:
+        self.plan, self.after, self.before = plan, after, plan.structure.analysis
+        self.like = rewritten.like
+        self.pending = rewritten.pending
+        self.inputs = [info.name for info in after.graph.inputs]
+
+    def _known(self) -> Iterator[tuple[str, NodeProto | None, list[int], Sequence[Axis]]]:
+        """The tensors of both graphs: name, node, sizes in the result, axes in the source."""
+        made = [(name, node) for node in self.after.graph.nodes for name in node.output]
+        for name, node in (*((name, None) for name in self.inputs), *made):
+            mine, planned = self.after.facts.get(name), self.before.facts.get(self.like.get(name, name))
+            if mine is not None and planned is not None and mine.axes is not None and planned.axes is not None:
+                yield name, node, [*map(size_of, mine.axes)], planned.axes
+
+    def sizes(self) -> None:
+        """Every tensor has the size that was planned."""
+        for name, node, got, axes in self._known():
+            wanted = [self.plan.size(axis) for axis in axes]
             if got != wanted:
-                raise _refusal(node, f"{name} would be {got}, and {wanted} was planned")
+                raise _refusal(f"{name} would be {got}, and {wanted} was planned", node)
+
+    def blocks(self) -> None:
+        """Tensors in one place of the blocks, those of added blocks too, have one size where the source has one."""
+        place = {
+            name: (number, names[0])
+            for number, chain in enumerate(self.plan.structure.chains)
+            for names in tensors_alike(self.before, chain.nodes)
+            for name in names
+        }
+        first: dict[object, tuple[str, list[int]]] = {}
+        for name, node, got, axes in self._known():
+            where = place.get(self.like.get(name, name))
+            if where is None:
+                continue
+            other, wanted = first.setdefault((where, tuple(map(size_of, axes))), (name, got))
+            if got != wanted:
+                raise _refusal(f"{name} would be {got}, and {other} in another block {wanted}", node)
+
+    def kinds(self) -> None:
+        """Constants are still what they were planned as.
+
+        Contents that are not computed yet say nothing, so of resampled weights their use alone is compared.
+        """
+        for index, node in enumerate(self.after.graph.nodes):
+            source = self._source(node)
+            for slot, name in enumerate(node.input if source is not None else ()):
+                here, there = Edge(index, slot), Edge(source or 0, slot)
+                if here not in self.after.uses or there not in self.before.uses:
+                    continue
+                planned, found = self.before.constants[there], self.after.constants[here]
+                if planned.evidence == BY_HAND or not self._parts(planned, found, name):
+                    continue
+                raise _refusal(
+                    f"{name} would be read as {found.kind.value} ({found.evidence}), and was planned as "
+                    f"{planned.kind.value} ({planned.evidence})",
+                    node,
+                )
+
+    def _source(self, node: NodeProto) -> int | None:
+        """The node of the source that a node is, or is a copy of."""
+        graph = self.before.graph
+        index = next((graph.producer.get(self.like.get(name, name)) for name in node.output if name), None)
+        same = index is not None and graph.nodes[index].op_type == node.op_type
+        return index if same and len(graph.nodes[index].input) == len(node.input) else None  # type: ignore[index]
+
+    def _parts(self, planned: Constant, found: Constant, name: str) -> bool:
+        """True if a kind contradicts the plan's."""
+        if planned.kind is found.kind:
+            return False
+        if isinstance(self.pending.get(self.after.graph.constant_name(name)), Resampled | Filled | Repeated):
+            return planned.is_resampled != found.is_resampled
+        return planned.is_resampled != found.is_resampled or planned.is_kept != found.is_kept
 
 
-def _refusal(node: onnx.NodeProto, reason: str) -> FrontError:
+def _refusal(reason: str, node: NodeProto | None) -> FrontError:
     return FrontError(
         f"the resized graph does not hold together, so nothing was written: {reason}",
-        node=label(node),
+        node=label(node) if node is not None else None,
         hint="this model is not understood well enough; please report it",
     )

@@ -55,6 +55,31 @@ def _kv(part: int = 2, head: int = 6):
     return {"num_key_value_heads": lambda d, w: w // head // part, "head_dim": head}
 
 
+def _looked_up(make):
+    """Experts as matrices that are looked up: the grouped product is of no exporter's operators."""
+
+    def made(size: Size):
+        module, inputs = make(size)
+        module.set_experts_implementation("batched_mm")
+        return module, inputs
+
+    return made
+
+
+_QWEN2_MOE = _looked_up(
+    _model(
+        "Qwen2MoeConfig",
+        "Qwen2MoeForCausalLM",
+        6,
+        num_experts=4,
+        num_experts_per_tok=2,
+        moe_intermediate_size=lambda d, w: 2 * w,
+        shared_expert_intermediate_size=lambda d, w: 3 * w,
+        decoder_sparse_step=1,
+        **_kv(),
+    )
+)
+
 _SEQ2SEQ = {
     "d_model": lambda d, w: w,
     "encoder_layers": lambda d, w: d,
@@ -307,6 +332,7 @@ ENTRIES = [
         _model("MixtralConfig", "MixtralForCausalLM", 6, num_local_experts=3, num_experts_per_tok=2, **_kv()),
         EVEN,
     ),
+    *_text("Qwen2-MoE", D_, _QWEN2_MOE, EVEN),
     *_text("Qwen2", D_, _model("Qwen2Config", "Qwen2ForCausalLM", 6, num_key_value_heads=lambda d, w: w // 12), EVEN),
     *_text("Qwen3", D_, _model("Qwen3Config", "Qwen3ForCausalLM", 6, **_kv()), EVEN),
     *_text("Gemma", D_, _model("GemmaConfig", "GemmaForCausalLM", 6, **_kv()), EVEN),

@@ -378,8 +378,21 @@ def one_hot(ctx: Context) -> None:
     hot = ctx.axis_of(depth)
     _index(ctx, hot)
     out = list(ctx.axes(0))
-    out.insert(ctx.attr("axis", -1) % (len(out) + 1), hot)
-    ctx.out(out)
+    place = ctx.attr("axis", -1) % (len(out) + 1)
+    out.insert(place, hot)
+    ctx.out(out, _hot_numbers(ctx, depth, place))
+
+
+def _hot_numbers(ctx: Context, depth: object, place: int) -> np.ndarray | None:
+    """Shape arithmetic puts a number into a list of ones by OneHot: how often each axis is repeated."""
+    indices, values = ctx.value(0), ctx.value(2)
+    if indices is None or values is None or not all(isinstance(n, Literal) for n in (depth, *indices.flat)):
+        return None
+    count = int(value_of(depth))
+    off, on = values.ravel()
+    chosen = np.vectorize(lambda n: int(value_of(n)) % count, otypes=[int])(indices)
+    hot = np.expand_dims(chosen, place) == np.arange(count).reshape([-1] + [1] * (chosen.ndim - place))
+    return np.asarray(np.where(hot, on, off), dtype=object)
 
 
 @rule("ReverseSequence")

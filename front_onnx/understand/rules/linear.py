@@ -30,7 +30,9 @@ def matmul(ctx: Context) -> None:
     inner_a, inner_b = a[-1], b[-2] if len(b) > 1 else b[-1]
     ctx.unify(inner_a, inner_b)
     batch = ctx.broadcast(a[:-2], b[:-2]) if max(len(a), len(b)) > 2 else ()
-    note_contraction(ctx, inner_a, list(batch), ctx.constant(0) or ctx.constant(1))
+    looked_up = len(b) > 2 and size_of(inner_a) > 1 and ctx.contract_entry(1, len(b) - 2, len(b) - 1)
+    looked_up = looked_up or (len(a) > 2 and size_of(inner_a) > 1 and ctx.contract_entry(0, len(a) - 1, len(a) - 2))
+    note_contraction(ctx, inner_a, list(batch), ctx.constant(0) or ctx.constant(1) or looked_up)
     if size_of(inner_a) > 1:  # a sum over one entry is an outer product: it scales, it does not mix
         if not ctx.constant(1):  # of two constants, the first is a table that the second is the weight for
             ctx.contract(0, len(a) - 1)

@@ -116,6 +116,7 @@ class Records(Protocol):
     passed: dict[str, tuple[Edge, int | None]]
 
     def origin(self, edge: Edge, axis: int) -> tuple[Edge, int] | None: ...
+    def entry(self, edge: Edge, axis: int) -> tuple[Edge, int] | None: ...
     def derived(self, key: tuple[object, ...], size: int, hold: Hold) -> Axis: ...
     def read(self, edge: Edge) -> Fact | None: ...
     def raw(self, name: str) -> np.ndarray | None: ...
@@ -349,6 +350,17 @@ class Context:
         found = self.records.origin(Edge(self.index, slot), axis)
         if found is not None:
             self.records.contractions[found[0]] = found[1]
+
+    def contract_entry(self, slot: int, summed: int, made: int) -> bool:
+        """True if an input is a matrix that data look up in a table (the weights of an expert): then it is a weight."""
+        edges = [self.records.entry(Edge(self.index, slot), axis) for axis in (summed, made)]
+        if edges[0] is None or edges[1] is None:
+            return False
+        table, axis = edges[0]
+        self.records.summing.add(self.index)
+        self.records.contractions[table] = axis
+        self.records.tables.discard(table)
+        return True
 
     def table(self, slot: int) -> None:
         """Note that an input, if it is a weight, is a table indexed at run time."""
