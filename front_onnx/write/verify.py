@@ -21,26 +21,28 @@ from front_onnx.understand.alike import tensors_alike
 from front_onnx.understand.analysis import Analysis
 from front_onnx.understand.atoms import Axis, size_of
 from front_onnx.understand.constants.classify import BY_HAND
-from front_onnx.understand.constants.kinds import Constant
+from front_onnx.understand.constants.kinds import RESAMPLED, Constant
 from front_onnx.write.rewrite import Rewritten
 
 __all__ = ["verify"]
 
 
 class _Skeleton(ModelFile):
-    """A rewritten model before its weights are computed: pending floats read as zeros."""
+    """A rewritten model before its weights are computed: pending floats read as zeros, and what is to stay unread."""
 
     def __init__(self, plan: Plan, rewritten: Rewritten) -> None:
         super().__init__(rewritten.proto, None, {}, b"")
         self._source, self._rewritten = plan.structure.graph, rewritten
+        self.unread: set[str] = set()
 
     def array(self, tensor: TensorProto) -> np.ndarray:
         """The values of a constant, as far as they are known."""
         content = self._rewritten.pending.get(tensor.name)
-        if content is None:
-            return super().array(tensor)
-        if isinstance(content, Original):
-            return self._source.array(content.name)
+        if tensor.name not in self.unread:
+            if content is None:
+                return super().array(tensor)
+            if isinstance(content, Original):
+                return self._source.array(content.name)
         dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
         return np.broadcast_to(np.zeros((), dtype), tuple(tensor.dims))
 
@@ -53,7 +55,8 @@ def verify(plan: Plan, rewritten: Rewritten) -> None:
             than its siblings, or a constant is not of the kind that it was planned as.
     """
     before = plan.structure.analysis
-    after = Analysis(Graph(_Skeleton(plan, rewritten)), before.baked)
+    skeleton = _Skeleton(plan, rewritten)
+    after = Analysis(Graph(skeleton), before.baked)
     after.run()
     lost = {before.graph.nodes[trouble.node].op_type for trouble in before.troubles}
     for trouble in after.troubles:
@@ -63,6 +66,7 @@ def verify(plan: Plan, rewritten: Rewritten) -> None:
     proof.sizes()
     if plan.resizes:
         proof.blocks()
+        proof.unread = skeleton.unread = proof.learned()
         proof.kinds()
 
 
@@ -74,6 +78,7 @@ class _Proof:
         self.like = rewritten.like
         self.pending = rewritten.pending
         self.inputs = [info.name for info in after.graph.inputs]
+        self.unread: set[str] = set()
 
     def _known(self) -> Iterator[tuple[str, NodeProto | None, list[int], Sequence[Axis]]]:
         """The tensors of both graphs: name, node, sizes in the result, axes in the source."""
@@ -107,10 +112,20 @@ class _Proof:
             if got != wanted:
                 raise _refusal(f"{name} would be {got}, and {other} in another block {wanted}", node)
 
+    def learned(self) -> set[str]:
+        """Weights of the source that are in the result as they were: their contents had no say, and are large."""
+        held = {self.before.graph.read_by(edge): fact.value is None for edge, fact in self.before.uses.items()}
+        own = {*self.after.graph.initializers}
+        names = {name: content.name for name, content in self.pending.items() if isinstance(content, Original)}
+        names |= {name: name for name in own if name not in self.pending}
+        return {
+            name for name, old in names.items() if held.get(old) and self.before.constants.of(old).kind in RESAMPLED
+        }
+
     def kinds(self) -> None:
         """Constants are still what they were planned as.
 
-        Contents that are not computed yet say nothing, so of resampled weights their use alone is compared.
+        Contents that are not computed yet, and those of weights, say nothing: their use alone is compared.
         """
         for index, node in enumerate(self.after.graph.nodes):
             source = self._source(node)
@@ -138,7 +153,8 @@ class _Proof:
         """True if a kind contradicts the plan's."""
         if planned.kind is found.kind:
             return False
-        if isinstance(self.pending.get(self.after.graph.constant_name(name)), Resampled | Filled | Repeated):
+        constant = self.after.graph.constant_name(name)
+        if constant in self.unread or isinstance(self.pending.get(constant), Resampled | Filled | Repeated):
             return planned.is_resampled != found.is_resampled
         return planned.is_resampled != found.is_resampled or planned.is_kept != found.is_kept
 
