@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from front_onnx.errors import FrontError
+import front_onnx
+from front_onnx.errors import DamagedError, FrontError
 from front_onnx.read.model_file import ModelFile, read_model
 from front_onnx.read.wire import Hole, cut, splice
 from front_onnx.store.atomic import atomic_write
@@ -314,6 +315,25 @@ def read_everything(path: Path) -> None:
             model.array(tensor)
     except FrontError as error:
         assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("twice", ["two nodes", "a node and a weight", "a node and an input", "two weights"])
+def test_a_name_made_twice_is_told(twice: str) -> None:
+    model = small_model()
+    graph = model.graph
+    name = graph.initializer[0].name
+    if twice == "two nodes":
+        graph.node[1].output[0] = name = graph.node[0].output[0]
+    elif twice == "two weights":
+        graph.initializer.append(graph.initializer[0])
+    else:
+        graph.node[1].output[0] = name
+    if twice == "a node and an input":
+        graph.node[1].output[0] = name = "given"
+        graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, [2]))
+    for ask in (front_onnx.inspect, lambda m: front_onnx.resize(m, width_mult=2)):
+        with pytest.raises(DamagedError, match=f"'{name}' is made twice"):
+            ask(model)
 
 
 def test_every_truncation_is_noticed(tmp_path: Path) -> None:

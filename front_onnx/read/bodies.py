@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
 
 from onnx import AttributeProto, GraphProto, NodeProto
 
-__all__ = ["Body", "Layout", "all_graphs", "graphs_of", "has_unique_names", "lay_out", "make_names_unique"]
+__all__ = [
+    "Body",
+    "Layout",
+    "all_graphs",
+    "graphs_of",
+    "has_unique_names",
+    "lay_out",
+    "made_twice",
+    "make_names_unique",
+]
 
 
 @dataclass(frozen=True)
@@ -107,6 +117,18 @@ def has_unique_names(graph: GraphProto) -> bool:
     """True if no name means one thing in one body and another elsewhere."""
     names = [name for inner in all_graphs(graph) for name in _made(inner)]
     return len(names) == len(set(names))
+
+
+def made_twice(graph: GraphProto) -> str | None:
+    """A name to which one graph gives two meanings: bodies may repeat each other's names, a graph never its own."""
+    for inner in all_graphs(graph):
+        names = Counter(tensor.name for tensor in inner.initializer)
+        names.update(_made(inner))
+        names.subtract({tensor.name for tensor in inner.initializer})  # counted in both
+        found: str | None = next((name for name, times in names.items() if times > 1), None)
+        if found is not None:
+            return found
+    return None
 
 
 def make_names_unique(graph: GraphProto) -> None:

@@ -16,7 +16,7 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
 from front_onnx.errors import DamagedError, FileError, RequestError
-from front_onnx.read.bodies import has_unique_names, make_names_unique
+from front_onnx.read.bodies import has_unique_names, made_twice, make_names_unique
 from front_onnx.read.external_data import DataFiles, is_external, map_file
 from front_onnx.read.functions import inline_functions
 from front_onnx.read.tensor_data import from_buffer, has_data, inside_array, raw_length
@@ -157,7 +157,14 @@ class ModelFile:
                 data.madvise(mmap.MADV_DONTNEED)
 
     def with_unique_names(self) -> ModelFile:
-        """This model, with other names for tensors in bodies where a name means several things."""
+        """This model, with other names for tensors in bodies where a name means several things.
+
+        Raises:
+            DamagedError: one graph makes a name twice.
+        """
+        twice = made_twice(self.proto.graph)
+        if twice is not None:
+            raise DamagedError(f"the name {twice!r} is made twice in one graph, so what reads it is open")
         if has_unique_names(self.proto.graph):
             return self
         other = copy(self)
