@@ -18,10 +18,10 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) -m "not export and not slow"
 
-# Everything. Models are exported before, by all cores, and kept in .zoo.
+# Everything, or those of the ONLY; models are exported before, by all cores, and kept in .zoo.
 test-all: $(VENV)/.test
 	$(ONE_THREAD) $(BIN)/python tests/zoo/export_all.py
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) $(ONLY)
 
 # What needs no framework, with the lowest versions that pyproject.toml promises, in an environment of its own.
 LOWEST := .venv-lowest

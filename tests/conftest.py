@@ -5,6 +5,7 @@ another reason is marked `slow`. The quick run leaves out both. Whoever forgets 
 exporter fails.
 """
 
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,14 @@ def zoo_cache() -> Path:
     """The folder of exported zoo models; files are named by what they depend on, so it never goes stale."""
     FOLDER.mkdir(exist_ok=True)
     return FOLDER
+
+
+def pytest_configure() -> None:
+    """Heed the signals that nohup and background jobs ignore: processes that tests start are told to end by them."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

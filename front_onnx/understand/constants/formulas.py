@@ -12,6 +12,7 @@ import numpy as np
 
 from front_onnx.read.tensor_data import machine_epsilon
 from front_onnx.understand.constants.fourier import square_matrix
+from front_onnx.understand.constants.near import all_near
 from front_onnx.understand.constants.per_head import rescaled
 from front_onnx.understand.constants.sinusoidal import find_waves, series, series_base
 
@@ -66,4 +67,4 @@ def made_of_waves(array: np.ndarray) -> bool:
         return False
     width = array.shape[-1]
     squares = (array.reshape(-1, width)[:64].astype(np.float64) ** 2).sum(axis=-1)
-    return len(squares) > 2 and bool(np.isclose(squares[2:], width / 2, rtol=1e-4).all())
+    return len(squares) > 2 and all_near(squares[2:], width / 2, rtol=1e-4)

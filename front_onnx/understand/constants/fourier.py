@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from front_onnx.understand.constants.near import all_near
 from front_onnx.understand.constants.patterns import triangle
 
 __all__ = ["basis_name", "square_matrix"]
@@ -68,21 +69,21 @@ def _fitting(array: np.ndarray, close: float) -> Iterator[tuple[str, float]]:
     if array.ndim != 2 or array.shape[0] != array.shape[1] or array.shape[0] < _SMALLEST:
         return
     size = len(array)
-    if size > 2 * _SMALLEST and not _has_even_rows(array, close):
+    if size >= 2 * _SMALLEST and not _has_even_rows(array, close):
         return
     matrix = array.astype(np.float64)
     for name, basis in _BASES.items():
         known = basis(size)
         place = np.unravel_index(np.abs(known).argmax(), known.shape)
         scale = matrix[place] / known[place]
-        if scale and np.allclose(matrix, scale * known, rtol=0, atol=abs(scale) * max(close, 1e-6 * size)):
+        if scale and all_near(matrix, scale * known, atol=abs(scale) * max(close, 1e-6 * size)):
             yield name, float(scale)
 
 
 def _has_even_rows(array: np.ndarray, close: float) -> bool:
     """True if rows have the energies of a basis: all but the first and, for sines, those of no or half a turn alike."""
     energies = np.square(array[1:4].astype(np.float64)).sum(axis=1)
-    return bool(energies[0] > 0 and np.allclose(energies, energies[0], rtol=max(100 * close, 1e-2)))
+    return bool(energies[0] > 0 and all_near(energies, energies[0], rtol=max(100 * close, 1e-2)))
 
 
 def square_matrix(array: np.ndarray, dims: Sequence[int], close: float) -> np.ndarray | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from front_onnx.read.tensor_data import machine_epsilon
+from front_onnx.understand.constants.near import all_near
 
 __all__ = [
     "counts_up",
@@ -103,15 +104,15 @@ def is_orthogonal(array: np.ndarray) -> bool:
     if array.ndim != 2 or array.shape[0] != array.shape[1] or array.shape[0] < _SHORT:
         return False
     norms = np.square(array[:_SHORT].astype(np.float64)).sum(axis=1)
-    if not norms[0] or not np.allclose(norms, norms[0], rtol=_close(array)):
+    if not norms[0] or not all_near(norms, norms[0], rtol=_close(array), atol=1e-8):
         return False
     head = array[:_CORNER].astype(np.float64)
-    if not np.allclose(head @ head.T, norms[0] * np.eye(len(head)), atol=norms[0] * _close(array)):
+    if not all_near(head @ head.T, norms[0] * np.eye(len(head)), rtol=1e-5, atol=norms[0] * _close(array)):
         return False
     if np.count_nonzero(array[0]) < 2:
         return False  # the identity, or a permutation
     whole = array.astype(np.float64)
-    return bool(np.allclose(whole @ whole.T, norms[0] * np.eye(len(whole)), atol=norms[0] * _close(array)))
+    return bool(all_near(whole @ whole.T, norms[0] * np.eye(len(whole)), rtol=1e-5, atol=norms[0] * _close(array)))
 
 
 def is_series(array: np.ndarray) -> bool:
@@ -124,7 +125,7 @@ def is_series(array: np.ndarray) -> bool:
     close = _close(array) * max(abs(whole[0]), abs(whole[-1]))
     for values in (head, whole):
         wanted = values[0] + (values[-1] - values[0]) * np.arange(values.size) / (values.size - 1)
-        if values[0] == values[-1] or not np.allclose(values, wanted, rtol=0, atol=close):
+        if values[0] == values[-1] or not all_near(values, wanted, atol=close):
             return False
     return True
 

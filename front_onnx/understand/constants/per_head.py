@@ -73,4 +73,5 @@ def _shared(rows: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray
 def _follows(rows: np.ndarray, known: np.ndarray, close: float) -> bool:
     """True if rows [..., heads] are multiples of a sequence, or alike for all heads."""
     alike, profile = _shared(rows, known)
-    return bool((np.isclose(profile * known, rows, rtol=close, atol=0) | alike).all())
+    with np.errstate(invalid="ignore"):  # what is infinite follows nothing
+        return bool(((np.abs(profile * known - rows) <= close * np.abs(rows)) | alike).all())

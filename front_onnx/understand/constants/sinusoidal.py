@@ -14,6 +14,8 @@ from itertools import product
 
 import numpy as np
 
+from front_onnx.understand.constants.near import all_near
+
 __all__ = ["Waves", "find_waves", "series", "series_base"]
 
 Column = tuple[str, int]  # (function, number of the frequency)
@@ -214,7 +216,7 @@ def _fitted(plain: Waves, rows: np.ndarray, first: np.ndarray, close: float) -> 
         lead = _FUNCTIONS[columns[0][0]](position)
         lead[[row for row in plain.blank if row < len(lead)]] = 0
         scale = float(np.abs(first[:count]).max()) / max(float(np.abs(lead).max()), 1e-9)
-        if not np.allclose(first[: len(lead)], lead * scale, rtol=0.01, atol=0.01 * scale):
+        if not all_near(first[: len(lead)], lead * scale, rtol=0.01, atol=0.01 * scale):
             return
     at = next((int(row) for row in np.flatnonzero((position == 1) | (position == 2)) if row not in plain.blank), None)
     if at is None or steps <= 0:
