@@ -17,7 +17,7 @@ from front_onnx.understand.rules import RULES
 
 # Graphs of each case: so many, and more until an operator has what is asked of it. The whole run has some of its own.
 FEWEST, MOST = 5, 60
-MORE = range(100, 112)
+MORE = range(100, 106)
 # A prime is no multiple of a block, more than a cache holds, or other than a constant says.
 REFUSED = {"SpaceToDepth", "RotaryEmbedding", "com.microsoft.GroupQueryAttention", "com.microsoft.Attention"}
 

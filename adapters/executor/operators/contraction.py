@@ -19,10 +19,11 @@ def matmul(step: Step, a: Tensor, b: Tensor) -> Tensor:
 def matmul_integer(
     step: Step, a: Tensor, b: Tensor, a_zero: Tensor | None = None, b_zero: Tensor | None = None
 ) -> Tensor:
-    """Of whole numbers, less their zero points."""
-    left = a.to(torch.int32) if a_zero is None else a.to(torch.int32) - a_zero.to(torch.int32)
-    right = b.to(torch.int32) if b_zero is None else b.to(torch.int32) - b_zero.to(torch.int32)
-    return torch.matmul(left, right)
+    """Of whole numbers, less their zero points; in double precision, which holds them exactly: CUDA has no product of
+    whole numbers."""
+    left = a.double() if a_zero is None else a.double() - a_zero.double()
+    right = b.double() if b_zero is None else b.double() - b_zero.double()
+    return torch.matmul(left, right).to(torch.int32)
 
 
 @operator("Gemm")
