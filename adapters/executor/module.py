@@ -24,7 +24,7 @@ from front_onnx.steps import read_any, refuse_overwriting
 from front_onnx.store.atomic import Staged, atomic_write, named_file
 from front_onnx.store.replace import made_with, write_with
 from front_onnx.types import ModelLike
-from front_onnx.understand.constants.trainable import UNREACHED, Learned, find_learned
+from front_onnx.understand.constants.trainable import Learned, find_learned
 from front_onnx.write.unshare import unshared
 
 __all__ = ["OnnxModule"]
@@ -274,7 +274,7 @@ def _chosen(learned: Learned, train: tuple[str, ...], freeze: tuple[str, ...]) -
     for pattern in (*train, *freeze):
         if not any(fnmatchcase(name, pattern) for name in (*learned.names, *learned.others)):
             raise RequestError("no float constant has a name like this", got=pattern)
-    reachable = {n for n, why in learned.others.items() if why != UNREACHED}
+    reachable = learned.others.keys() - learned.unreached
     names = {*learned.names, *(n for n in reachable if any(fnmatchcase(n, p) for p in train))}
     frozen = {n for n in (*names, *learned.statistics) if any(fnmatchcase(n, p) for p in freeze)}
     for name, (origin, *_) in learned.copies.items():
@@ -284,4 +284,11 @@ def _chosen(learned: Learned, train: tuple[str, ...], freeze: tuple[str, ...]) -
     others = {n: why for n, why in learned.others.items() if n not in names}
     others |= {n: "frozen on request" for n in learned.names - names}
     copies = {n: copy for n, copy in learned.copies.items() if n in names and copy[0] in names}
-    return Learned(frozenset(names), others, learned.statistics - frozen, copies)
+    return replace(
+        learned,
+        names=frozenset(names),
+        others=others,
+        statistics=learned.statistics - frozen,
+        single=learned.single - names,
+        copies=copies,
+    )

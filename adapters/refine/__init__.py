@@ -54,6 +54,8 @@ class Refined:
         about: settings, source and data.
         learned: names of the weights that were trained.
         kept: other float constants, with the reason.
+        single: those of them that are one number.
+        unsaid: those of them that go without saying: running statistics, and what no gradient reaches.
         inlined: local functions of the source; the result has none.
     """
 
@@ -65,6 +67,8 @@ class Refined:
     about: dict[str, Any]
     learned: list[str]
     kept: dict[str, str]
+    single: frozenset[str]
+    unsaid: frozenset[str]
     inlined: list[str]
 
 
@@ -147,6 +151,8 @@ def refine(
         loop.about,
         sorted(module.weights()),
         kept,
+        module.learned.single,
+        module.learned.statistics | module.learned.unreached,
         [*module.source.inlined],
     )
 

@@ -20,8 +20,6 @@ from front_onnx.errors import FrontError, RequestError
 
 __all__ = ["refine_command"]
 
-_UNTOLD = frozenset(("a single number", "running statistics", "no gradient reaches it"))
-
 TASK = (
     click.option(
         "--loss",
@@ -173,7 +171,7 @@ def refine_command(model: str, as_json: bool, output_name: str | None, **given: 
     if as_json:
         click.echo(json.dumps(about, indent=2))
         return
-    _summary(about)
+    _summary(about, refined.single, refined.unsaid)
 
 
 @contextlib.contextmanager
@@ -225,7 +223,7 @@ def _line(record: dict[str, Any]) -> str:
     return "  ".join(parts)
 
 
-def _summary(about: dict[str, Any]) -> None:
+def _summary(about: dict[str, Any], single: frozenset[str], unsaid: frozenset[str]) -> None:
     first, last = about["history"][0], about["history"][-1]
     table = Table(title=f"{about['trained']} weights trained", title_justify="left", box=None, header_style="bold")
     for header in ("", "before", "after"):
@@ -241,10 +239,9 @@ def _summary(about: dict[str, Any]) -> None:
             table.add_row(name, f"{first[key]:.4g}", f"{last[key]:.4g}")
     console.print(table)
     kept = about["kept"]
-    numbers = sum(why == "a single number" for why in kept.values())
-    if numbers:
-        console.print(f"{count(numbers)} single numbers were left as they are (--train PATTERN trains them)")
-    others = {name: why for name, why in kept.items() if why not in _UNTOLD}
+    if single:
+        console.print(f"{count(len(single))} single numbers were left as they are (--train PATTERN trains them)")
+    others = {name: why for name, why in kept.items() if name not in single | unsaid}
     for name, why in list(others.items())[:8]:
         console.print(f"left as it is: {escape(name)}: {escape(why)}", soft_wrap=True)
     if len(others) > 8:

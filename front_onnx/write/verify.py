@@ -21,7 +21,6 @@ from front_onnx.read.model_file import ModelFile
 from front_onnx.understand.alike import tensors_alike
 from front_onnx.understand.analysis import Analysis
 from front_onnx.understand.atoms import Axis, size_of
-from front_onnx.understand.constants.classify import BY_HAND
 from front_onnx.understand.constants.kinds import RESAMPLED, Constant
 from front_onnx.write.rewrite import Rewritten
 
@@ -139,7 +138,7 @@ class _Proof:
                 if here not in self.after.uses or there not in self.before.uses:
                     continue
                 planned, found = self.before.constants[there], self.after.constants[here]
-                if planned.evidence == BY_HAND or not self._parts(planned, found, name):
+                if planned.by_hand or not self._parts(planned, found, name):
                     continue
                 raise _refusal(
                     f"{name} would be read as {found.kind.value} ({found.evidence}), and was planned as "

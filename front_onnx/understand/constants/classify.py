@@ -37,10 +37,9 @@ from front_onnx.understand.constants.uses import Uses
 if TYPE_CHECKING:
     from front_onnx.understand.analysis import Analysis
 
-__all__ = ["BY_HAND", "UNREACHED", "Constants", "classify"]
+__all__ = ["UNREACHED", "Constants", "classify"]
 
 UNREACHED = "no gradient reaches it"
-BY_HAND = "said by hand"
 _MASKED = -100.0  # what masks add where nothing is to be seen, or less
 _MANY = 16  # elements from which two values are no accident of a bias
 _SINGLE = "a single number"
@@ -57,6 +56,7 @@ class _Verdict:
     evidence: str
     formula: str | None = None
     learned: bool = False
+    by_hand: bool = False
 
 
 class Constants:
@@ -101,6 +101,7 @@ class Constants:
             self.analysis.contractions.get(edge),
             verdict.formula,
             self._tied.get(name),
+            verdict.by_hand,
         )
 
     def of(self, name: str) -> _Verdict:
@@ -111,7 +112,7 @@ class Constants:
             if said is not None:
                 reached = self.uses.reached(name)
                 learned = reached and said in (Kind.WEIGHT, Kind.BIAS_OR_GAIN, Kind.EMBEDDING)
-                found = _Verdict(said, BY_HAND, found.formula, learned)
+                found = _Verdict(said, "said by hand", found.formula, learned, by_hand=True)
             self._verdicts[name] = found
         return self._verdicts[name]
 

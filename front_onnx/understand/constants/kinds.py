@@ -42,6 +42,7 @@ class Constant:
         axes: its axes as this node input reads it; None if they could not be followed.
         contracted: the axis that a contraction sums over, if one does.
         formula: the name of what computes it, if that is known.
+        by_hand: True if the user said what it is.
         tied_to: the constant that it is a copy of with its axes in another order, if there is one.
     """
 
@@ -51,6 +52,7 @@ class Constant:
     contracted: int | None = None
     formula: str | None = None
     tied_to: str | None = None
+    by_hand: bool = False
 
     @property
     def is_resampled(self) -> bool:

@@ -13,10 +13,11 @@ from front_onnx.read.tensor_data import is_float, numpy_type
 from front_onnx.understand.analysis import Analysis, understand
 from front_onnx.understand.constants.classify import UNREACHED, Constants, classify
 from front_onnx.understand.constants.copies import copies
+from front_onnx.understand.constants.kinds import Kind
 from front_onnx.understand.constants.sequences import continued
 from front_onnx.understand.structure import Structure, find_structure
 
-__all__ = ["UNREACHED", "Learned", "find_learned"]
+__all__ = ["Learned", "find_learned"]
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,16 @@ class Learned:
         names: float constants that are learned.
         others: other float constants, with the reason.
         statistics: those of the others that training updates without a gradient.
+        unreached: those of the others that no gradient reaches, whatever they are.
+        single: those of the others that are one number.
         copies: constants that hold another one with its axes in another order: (its name, the order, the shape).
     """
 
     names: frozenset[str]
     others: dict[str, str]
     statistics: frozenset[str]
+    unreached: frozenset[str]
+    single: frozenset[str]
     copies: dict[str, tuple[str, tuple[int, ...], tuple[int, ...]]]
 
 
@@ -45,15 +50,20 @@ def find_learned(graph: Graph) -> Learned:
         constants = classify(understand(graph))
     else:
         constants = structure.analysis.constants
-    names, others, statistics = set(), {}, set()
+    names, others, statistics, unreached, single = set(), {}, set(), set(), set()
     for name, tensor in graph.constants.items():
         if graph.constant_name(name) != name or not is_float(numpy_type(tensor)):
             continue
         verdict = constants.of(name)
         if verdict.learned:
             names.add(name)
+        elif constants.uses.reached(name):
+            others[name] = verdict.evidence
+            if verdict.kind is Kind.SCALE:
+                single.add(name)
         else:
-            others[name] = verdict.evidence if constants.uses.reached(name) else UNREACHED
+            others[name] = UNREACHED
+            unreached.add(name)
         if constants.uses.is_statistic(name):
             statistics.add(name)
             others[name] = verdict.evidence
@@ -61,7 +71,15 @@ def find_learned(graph: Graph) -> Learned:
         for name in _numbers_of_blocks(structure, constants):
             names.add(name)
             others.pop(name, None)
-    return Learned(frozenset(names), others, frozenset(statistics), _copies(constants.analysis, names))
+            single.discard(name)
+    return Learned(
+        frozenset(names),
+        others,
+        frozenset(statistics),
+        frozenset(unreached),
+        frozenset(single),
+        _copies(constants.analysis, names),
+    )
 
 
 def _numbers_of_blocks(structure: Structure, constants: Constants) -> Iterator[str]:
