@@ -221,7 +221,7 @@ def test_encoder_and_decoder(tmp_path: Path, zoo_cache: Path, names: tuple[str, 
     assert wrong == {}
     own, new = weights(onnx.load(target)), weights(onnx.load(moved.output))
     for (where, role), name in rows.items():
-        entry = next(e for e in moved.matches if e.target.key == (where, role))
+        entry = next(e for e in moved.matches if (e.target.where, str(e.target.role)) == (where, role))
         same = [np.array_equal(entry.target.read(own[t]), entry.target.read(new[t])) for t in entry.target.tensors]
         assert all(same) == (name is None), (where, role)
 
