@@ -100,18 +100,24 @@ class _Tying:
 
     def _tie(self, index: int, number: Number, tensor: str) -> None:
         sign = 1 if self.graph.nodes[index].op_type == "Mul" else -1
-        for reading in self._readings(index, tensor):
-            for literal in literals(number):
-                binding = self._binding(number, literal, sign, reading)
-                if binding is None:
-                    continue
-                if not literal.site.bindings:
-                    literal.site.bindings.append(binding)
-                    if not reading.sure:
-                        guess = Guess(index, float(number.value), binding)
-                        self.analysis.guesses.append(guess)
-                self.degrees.take_back(index, reading.axis, _power(number, literal) * binding.power * sign)
-                return
+        found = [
+            (reading, literal, binding)
+            for reading in self._readings(index, tensor)
+            for literal in literals(number)
+            if (binding := self._binding(number, literal, sign, reading)) is not None
+        ]
+        if not found:
+            return
+        sure = [one for one in found if one[0].sure]  # of these the root, which is usual, and the other is told
+        reading, literal, binding = (
+            min(sure, key=lambda one: abs(one[2].power)) if sure else found[0]
+        )  # roots are usual
+        if not literal.site.bindings:
+            literal.site.bindings.append(binding)
+            several = any(one[1] is literal and one[2].axis != binding.axis for one in sure)
+            if several or not reading.sure:
+                self.analysis.guesses.append(Guess(index, float(number.value), binding))
+        self.degrees.take_back(index, reading.axis, _power(number, literal) * binding.power * sign)
 
     def _binding(self, number: Number, literal: Literal, sign: int, reading: _Reading) -> Binding | None:
         """What a literal stands for if the scalar that it is, or is in, has one of the powers of a reading."""
