@@ -20,6 +20,8 @@ __all__ = [
     "make_names_unique",
 ]
 
+_GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
+
 
 @dataclass(frozen=True)
 class Body:
@@ -97,17 +99,20 @@ def _lay_out(graph: GraphProto, layout: Layout) -> Body:
 def graphs_of(node: NodeProto) -> Iterator[tuple[str, GraphProto]]:
     """The graphs that the attributes of a node hold, by the attribute's name."""
     for attr in node.attribute:
-        if attr.type == AttributeProto.GRAPH:
+        kind = attr.type
+        if kind == AttributeProto.GRAPH:
             yield attr.name, attr.g
-        yield from ((f"{attr.name}.{number}", graph) for number, graph in enumerate(attr.graphs))
+        elif kind == AttributeProto.GRAPHS:
+            yield from ((f"{attr.name}.{number}", graph) for number, graph in enumerate(attr.graphs))
 
 
 def all_graphs(graph: GraphProto) -> Iterator[GraphProto]:
     """A graph and every graph inside it."""
     yield graph
     for node in graph.node:
-        for _, inner in graphs_of(node):
-            yield from all_graphs(inner)
+        if any(attr.type in _GRAPHS for attr in node.attribute):
+            for _, inner in graphs_of(node):
+                yield from all_graphs(inner)
 
 
 # -- names ----------------------------------------------------------------------------------------------------

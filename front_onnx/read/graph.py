@@ -82,8 +82,8 @@ class Graph:
             elif node.op_type == "Identity" and node.input[0] in self.constants:
                 self.constants[node.output[0]] = self.constants[node.input[0]]
                 self.alias[node.output[0]] = self.alias.get(node.input[0], node.input[0])
-            for _, graph in graphs_of(node):
-                self.captured[index] |= {name for name in _outer_names(graph) if name in seen}
+            for body in self.layout.bodies.get(index, {}).values():
+                self.captured[index] |= {name for name in _outer_names(body.proto) if name in seen}
         for name in (name for body in bodies for name in body.outputs):
             if name not in seen:
                 raise DamagedError(f"a body gives back {name!r}, and nothing makes it")

@@ -238,12 +238,12 @@ class _Constants:
         """
         needed = set(self.graph.outputs)
         before = set(self.graph.outputs)
-        for main, into in ((self.proto, needed), (self.graph.proto, before)):
-            for graph in all_graphs(main):
+        graphs = [*all_graphs(self.proto)]
+        for found, into in ((graphs, needed), (all_graphs(self.graph.proto), before)):
+            for graph in found:
                 into.update(v.name for v in graph.output)
                 for node in graph.node:
                     into.update(node.input)
-        graphs = [*all_graphs(self.proto)]
         held = {tensor.name for graph in graphs for tensor in graph.initializer}
         stale = self.plan.resizes
         gone = {name for name in held if name not in needed and (stale or name in before)}
@@ -291,19 +291,20 @@ def _set_shapes(draft: Draft, plan: Plan) -> None:
     graph = draft.proto.graph
     facts = plan.structure.analysis.facts
     outputs = {v.name for v in graph.output}
-    made = {name for found in all_graphs(graph) for node in found.node for name in node.output}
+    graphs = [*all_graphs(graph)]
+    made = {name for found in graphs for node in found.node for name in node.output}
     infos = {v.name: v for v in graph.value_info}
     for name, like in draft.copies.items():
         if like in infos and name in made and name not in infos and name not in outputs:
             copy = graph.value_info.add()
             copy.CopyFrom(infos[like])
             copy.name = name
-    for found in all_graphs(graph):
+    for found in graphs:
         _drop_infos(found)
-    constants = {tensor.name: tensor for found in all_graphs(graph) for tensor in found.initializer}
-    made_here = [node for found in all_graphs(graph) for node in found.node if node.op_type == "Constant"]
+    constants = {tensor.name: tensor for found in graphs for tensor in found.initializer}
+    made_here = [node for found in graphs for node in found.node if node.op_type == "Constant"]
     constants |= {node.output[0]: a.t for node in made_here for a in node.attribute if a.name == "value"}
-    for info in (info for found in all_graphs(graph) for info in _all_infos(found)):
+    for info in (info for found in graphs for info in _all_infos(found)):
         constant = constants.get(plan.structure.graph.constant_name(info.name))
         if constant is not None:
             _set_dims(info, list(constant.dims))

@@ -65,6 +65,7 @@ class Constants:
     def __init__(self, analysis: Analysis, treat: Mapping[str, Kind]) -> None:
         self.analysis, self.graph, self.treat = analysis, analysis.graph, treat
         self._verdicts: dict[str, _Verdict] = {}
+        self._formulas: dict[str, bool] = {}
         for pattern in treat:
             if not any(fnmatchcase(name, pattern) for name in self.graph.constants):
                 raise RequestError("no constant has a name like this", got=pattern)
@@ -146,10 +147,10 @@ class Constants:
         basis = basis_name(array)
         if basis is not None:
             return _Verdict(Kind.FORMULA, f"it holds {basis}", basis)
-        if _wide(array) > 1 and name not in self._summed and recomputed(array, array.shape) is not None:
+        if _wide(array) > 1 and name not in self._summed and self._follows(name):
             return _Verdict(Kind.FORMULA, "it follows a formula", "known")
         if _wide(array) == 1 and not strong and self._waves(name):
-            formula = "a geometric series" if recomputed(array, array.shape) is not None else None
+            formula = "a geometric series" if self._follows(name) else None
             kind = Kind.FORMULA if formula else Kind.FIXED
             return _Verdict(kind, "it is read by a sine or cosine", formula)
         found = _exact(array)
@@ -159,6 +160,13 @@ class Constants:
             why = "its rows are orthogonal and of one length: a rotation, or a weight that was never trained"
             return _Verdict(Kind.UNKNOWN, why, learned=True)
         return None
+
+    def _follows(self, name: str) -> bool:
+        """True if a formula gives the contents of a constant."""
+        if name not in self._formulas:
+            array = self.graph.array(name)
+            self._formulas[name] = recomputed(array, array.shape) is not None
+        return self._formulas[name]
 
     def _waves(self, name: str) -> bool:
         """True if a sine or cosine reads a constant, but not as the bias or gain of what data it takes."""
@@ -177,9 +185,9 @@ class Constants:
             return _Verdict(Kind.MASK, "it holds two values only, or what is infinitely far")
         if _is_doubtful(array):
             return _Verdict(Kind.UNKNOWN, "it holds two values only")
-        if self._waves(name) and recomputed(array, array.shape) is None and not filled:
+        if self._waves(name) and not self._follows(name) and not filled:
             return _Verdict(Kind.FIXED, "it is read by a sine or cosine")
-        if not filled and recomputed(array, array.shape) is not None:
+        if not filled and self._follows(name):
             return _Verdict(Kind.FORMULA, "it follows a formula", "known")
         if not filled and made_of_waves(array):
             return _Verdict(Kind.UNKNOWN, "it looks made of sines and cosines, by no formula that is known")
@@ -195,7 +203,7 @@ class Constants:
         """What is no weight as far as its use shows, and whose contents prove nothing."""
         if not np.isfinite(array).all() or _is_mask(array, multiplied=self.uses.is_multiplied(name)):
             return _Verdict(Kind.MASK, "it holds two values only, or what is infinitely far")
-        if not is_filled(array) and recomputed(array, array.shape) is not None:
+        if not is_filled(array) and self._follows(name):
             return _Verdict(Kind.FORMULA, "it follows a formula", "known")
         return _Verdict(Kind.UNKNOWN, why)
 

@@ -54,7 +54,7 @@ def _waves(array: np.ndarray, dims: Sequence[int], close: float) -> np.ndarray |
         rows = np.moveaxis(array, place, -1)
         found = find_waves(rows.reshape(-1, rows.shape[-1]), close)
         others = [size for at, size in enumerate(dims) if at != place]
-        regrouped = len(wide) > 2 or (found is not None and found.line is not None)
+        regrouped = len(wide) > 2 or (found is not None and found.places.line is not None)
         if found is None or (regrouped and any(at != place for at in changed)):
             continue
         return np.moveaxis(found.table(int(np.prod(others)), dims[place]).reshape(*others, dims[place]), -1, place)

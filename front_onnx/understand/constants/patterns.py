@@ -50,7 +50,7 @@ def repeats(array: np.ndarray, axis: int) -> bool:
 def two_values(array: np.ndarray) -> tuple[float, float] | None:
     """(low, high) of a table of two values that mixes them along each of its axes; None for anything else."""
     flat = array.reshape(-1)
-    if flat.size < _SHORT or len(np.unique(flat[:_HEAD])) > 2:
+    if flat.size < _SHORT or len(set(flat[:_HEAD].tolist())) > 2:
         return None
     low, high = flat.min(), flat.max()
     if low == high or not bool(((flat == low) | (flat == high)).all()):
@@ -76,7 +76,7 @@ def triangle(array: np.ndarray) -> tuple[str, int, float, float] | None:
     The shape is "eye" (the diagonal alone), "tril" or "triu" (all up to a diagonal near the main one).
     """
     square = _square(array)
-    if square is None or len(np.unique(square[:_CORNER, :_CORNER])) > 2:
+    if square is None or len(set(square[:_CORNER, :_CORNER].ravel().tolist())) > 2:
         return None
     size = len(square)
     places = np.subtract.outer(np.arange(size), np.arange(size))

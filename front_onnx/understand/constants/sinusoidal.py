@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from itertools import product
 
 import numpy as np
@@ -26,9 +27,11 @@ _FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "zero": np.zeros_like,
 }
 _INVERSES: dict[str, Callable[[float], float]] = {"sin": math.asin, "cos": math.acos, "angle": float}
-_HEAD = 64  # rows that are looked at first
+_FEW = 4  # rows that nearly every other table fails at
+_HEAD = 64  # rows that are looked at next
 _DIGITS = 3  # bases are round: 10000, 500000
 _USUAL = 10000.0  # Vaswani et al. 2017, and nearly everybody since
+_TINY = 1e-9
 _SINGLE = 3e-7  # relative error of an angle computed in single precision
 
 
@@ -88,6 +91,11 @@ class _Layout:
     pairs: bool = True
     ends: bool = False
 
+    @cached_property
+    def leading(self) -> str:
+        """The function of the first column."""
+        return self.columns(4)[0][0]
+
     def steps(self, width: int) -> float:
         """The number of steps that take the frequency from 1 to 1/base."""
         if self.ends:
@@ -117,35 +125,22 @@ _GRIDS = [  # each for one half of the columns
 
 
 @dataclass(frozen=True)
-class Waves:
-    """How a table of waves is computed.
+class _Places:
+    """Which position every row has.
 
     Attributes:
-        layout: its columns; on a grid, those of each half.
-        base: see `series`.
         start: the first position.
         blank: rows of zeros.
         counted: True if rows of zeros have a position too.
         line: the length of a line of the grid, or None.
         down: True if the first half of the columns is for the number of the line.
-        scale: what everything is multiplied by.
     """
 
-    layout: _Layout
-    base: float
     start: int = 0
     blank: tuple[int, ...] = ()
     counted: bool = True
     line: int | None = None
     down: bool = False
-    scale: float = 1.0
-
-    def table(self, rows: int, width: int) -> np.ndarray:
-        """The table at any size. Shape [rows, width]."""
-        coordinates = self.positions(rows)
-        out = np.concatenate([self.waves(position, width // len(coordinates)) for position in coordinates], axis=1)
-        out[list(self.blank)] = 0
-        return out
 
     def positions(self, rows: int) -> list[np.ndarray]:
         """The positions of every row; on a grid, first those that the first half of the columns is for."""
@@ -156,6 +151,36 @@ class Waves:
             return [place + self.start]
         across, lines = place % self.line + self.start, place // self.line + self.start
         return [lines, across] if self.down else [across, lines]
+
+    def lead(self, function: str, rows: int) -> np.ndarray:
+        """The wave of frequency 1, which the first column of a table has."""
+        lead = _FUNCTIONS[function](self.positions(rows)[0])
+        lead[[row for row in self.blank if row < rows]] = 0
+        return lead
+
+
+@dataclass(frozen=True)
+class Waves:
+    """How a table of waves is computed.
+
+    Attributes:
+        layout: its columns; on a grid, those of each half.
+        base: see `series`.
+        places: the positions of its rows.
+        scale: what everything is multiplied by.
+    """
+
+    layout: _Layout
+    base: float
+    places: _Places
+    scale: float = 1.0
+
+    def table(self, rows: int, width: int) -> np.ndarray:
+        """The table at any size. Shape [rows, width]."""
+        coordinates = self.places.positions(rows)
+        out = np.concatenate([self.waves(position, width // len(coordinates)) for position in coordinates], axis=1)
+        out[list(self.places.blank)] = 0
+        return out
 
     def waves(self, positions: np.ndarray, width: int) -> np.ndarray:
         """The waves of one coordinate. Shape [positions, width]."""
@@ -200,25 +225,41 @@ def _candidates(rows: np.ndarray, first: np.ndarray, blank: tuple[int, ...], clo
         squares = count - (0 if counted else len(blank))
         possible = np.arange(2, squares // 2 + 1)
         lines = possible[squares % possible == 0].tolist() if width % 4 == 0 else []
-        ways = [(layout, None, False) for layout in _LINES]
-        ways += [way for way in product(_GRIDS, lines, (False, True))]
-        for layout, line, down in ways:
-            plain = Waves(layout, _USUAL, start, blank, counted, line, down)
-            yield from _fitted(plain, rows, first, close)
+        for line, down in [(None, False), *product(lines, (False, True))]:
+            places = _Places(start, blank, counted, line, down)
+            leading = {function for function in ("sin", "cos", "angle") if _leads(first, places, function)}
+            for layout in _GRIDS if line else _LINES:
+                if layout.leading in leading:
+                    yield from _fitted(layout, places, rows, close)
 
 
-def _fitted(plain: Waves, rows: np.ndarray, first: np.ndarray, close: float) -> Iterator[Waves]:
+def _leads(first: np.ndarray, places: _Places, function: str) -> bool:
+    """True if a first column is about the wave of frequency 1, at any scale."""
+    few = first[:_FEW].tolist()
+    lead = _begin(places, function, len(few))
+    scale = max(map(abs, few)) / max(*map(abs, lead), _TINY)
+    pairs = zip(few, lead, strict=True)
+    if any(abs(entry - wanted * scale) > 0.01 * scale * (1 + abs(wanted)) for entry, wanted in pairs):
+        return False  # nearly every other table
+    for rows in (min(_HEAD, len(first)), len(first)):
+        wave = places.lead(function, rows)
+        scale = float(np.abs(first[:rows]).max()) / max(float(np.abs(wave).max()), _TINY)
+        if not all_near(first[:rows], wave * scale, rtol=0.01, atol=0.01 * scale):
+            return False
+    return True
+
+
+@lru_cache(maxsize=4096)
+def _begin(places: _Places, function: str, rows: int) -> tuple[float, ...]:
+    return tuple(places.lead(function, rows).tolist())
+
+
+def _fitted(layout: _Layout, places: _Places, rows: np.ndarray, close: float) -> Iterator[Waves]:
     """The candidate with the scale and the bases that a row near position 1 shows."""
-    width = rows.shape[1] // (2 if plain.line else 1)
-    columns, steps = plain.layout.columns(width), plain.layout.steps(width)
-    for count in (_HEAD, len(rows)):  # most tables fail at once
-        position = plain.positions(min(count, len(rows)))[0]
-        lead = _FUNCTIONS[columns[0][0]](position)
-        lead[[row for row in plain.blank if row < len(lead)]] = 0
-        scale = float(np.abs(first[:count]).max()) / max(float(np.abs(lead).max()), 1e-9)
-        if not all_near(first[: len(lead)], lead * scale, rtol=0.01, atol=0.01 * scale):
-            return
-    at = next((int(row) for row in np.flatnonzero((position == 1) | (position == 2)) if row not in plain.blank), None)
+    width = rows.shape[1] // (2 if places.line else 1)
+    columns, steps = layout.columns(width), layout.steps(width)
+    position = places.positions(len(rows))[0]
+    at = next((int(row) for row in np.flatnonzero((position == 1) | (position == 2)) if row not in places.blank), None)
     if at is None or steps <= 0:
         return
     values = {column: float(value) for column, value in zip(columns, rows[at, :width], strict=True)}
@@ -230,7 +271,7 @@ def _fitted(plain: Waves, rows: np.ndarray, first: np.ndarray, close: float) -> 
         return
     second = _angle({f: value / scale for (f, number), value in values.items() if number == 1}) / position[at]
     for base in _bases(second, steps) if 0 < second < 1 else ():
-        yield replace(plain, base=base, scale=scale)
+        yield Waves(layout, base, places, scale)
 
 
 def _angle(values: dict[str, float]) -> float:

@@ -272,9 +272,7 @@ def constant_of_shape(ctx: Context) -> None:
     if np.prod(sizes, dtype=int) <= _FOLLOWED:
         tensor = ctx.attr("value", None)
         fill = ctx.records.scalar(tensor) if tensor is not None else 0.0
-        value = np.empty(sizes, dtype=object)
-        for place in np.ndindex(*sizes):
-            value[place] = Expression("constant", lambda fill=fill: fill, (), fill)
+        value = np.full(sizes, Expression("constant", lambda: fill, (), fill), dtype=object)
     ctx.out(axes, value)
 
 
