@@ -27,11 +27,12 @@ from onnx import TensorProto, helper, numpy_helper
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from front_onnx import understand  # noqa: E402
+from front_onnx.dims.structure import Structure  # noqa: E402
 from front_onnx.plan.planning import make_plan  # noqa: E402
 from front_onnx.plan.request import Request  # noqa: E402
 from front_onnx.read.graph import Graph  # noqa: E402
 from front_onnx.read.model_file import read_model  # noqa: E402
-from front_onnx.understand import structure  # noqa: E402
 from front_onnx.write.rewrite import rewrite  # noqa: E402
 from front_onnx.write.verify import verify  # noqa: E402
 
@@ -127,7 +128,7 @@ def build(nodes: int, alike: bool) -> onnx.ModelProto:
     return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def measure(path: Path, request: Callable[[structure.Structure], Request]) -> dict[str, float]:
+def measure(path: Path, request: Callable[[Structure], Request]) -> dict[str, float]:
     """Seconds of one core for each stage of `resize --dry-run`."""
     spent: dict[str, float] = {}
 
@@ -141,14 +142,14 @@ def measure(path: Path, request: Callable[[structure.Structure], Request]) -> di
 
         return run
 
-    originals = structure.understand, structure.find_chains
-    structure.understand = timed("understand", originals[0])
-    structure.find_chains = timed("chains", originals[1])
+    originals = understand.follow_axes, understand.find_chains
+    understand.follow_axes = timed("understand", originals[0])
+    understand.find_chains = timed("chains", originals[1])
     try:
         graph = timed("read", lambda: Graph(read_model(path)))()
-        found = timed("dims", structure.find_structure)(graph)
+        found = timed("dims", understand.understand)(graph)
     finally:
-        structure.understand, structure.find_chains = originals
+        understand.follow_axes, understand.find_chains = originals
     spent["dims"] -= spent["understand"] + spent["chains"]
     plan = timed("plan", make_plan)(found, request(found))
     rewritten = timed("rewrite", rewrite)(plan)
@@ -156,12 +157,12 @@ def measure(path: Path, request: Callable[[structure.Structure], Request]) -> di
     return spent
 
 
-def half_depth(found: structure.Structure) -> Request:
+def half_depth(found: Structure) -> Request:
     (chain,) = found.chains
     return Request(depth=chain.depth // 2)
 
 
-def twice_the_width(found: structure.Structure) -> Request:
+def twice_the_width(found: Structure) -> Request:
     assert not found.chains
     return Request(width_mult=2)
 

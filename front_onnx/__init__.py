@@ -1,7 +1,9 @@
 """front-onnx: resize trained ONNX models in the frequency domain."""
 
 from front_onnx.api import Result, inspect, resize, validate
+from front_onnx.blocks.chains import Chain
 from front_onnx.check.validate import Check, Validation
+from front_onnx.dims.structure import Dim, Structure
 from front_onnx.errors import (
     DamagedError,
     FileError,
@@ -21,8 +23,6 @@ from front_onnx.plan.request import Request
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import ModelFile, read_model
 from front_onnx.types import MatchOptions, ModelLike, Names, PathLike, Progress, ResizeOptions, Sizes
-from front_onnx.understand.blocks import Chain
-from front_onnx.understand.structure import Dim, Structure
 
 __all__ = [
     "AxisSpectrum",

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 
 from front_onnx.check.validate import Validation, validate_model
+from front_onnx.dims.structure import Structure
 from front_onnx.gene.file import is_gene
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.request import Request
@@ -32,7 +33,7 @@ from front_onnx.store.atomic import atomic_write, named_file
 from front_onnx.store.model_writer import ModelWriter, ProtoWriter
 from front_onnx.transform.weights import fill
 from front_onnx.types import ModelLike, Names, PathLike, Progress, Sizes
-from front_onnx.understand.structure import Structure, find_structure
+from front_onnx.understand import understand
 from front_onnx.write.rewrite import rewrite
 from front_onnx.write.verify import verify
 
@@ -77,7 +78,7 @@ def inspect(model: ModelLike, *, residual: Names | None = None, block: Names | N
         FileError: the model cannot be read.
         RequestError: what is named by hand is not there.
     """
-    return find_structure(Graph(read_any(model)), several(block), several(residual))
+    return understand(Graph(read_any(model)), several(block), several(residual))
 
 
 def resize(

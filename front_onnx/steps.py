@@ -21,7 +21,7 @@ from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import ModelFile, read_model
 from front_onnx.store.atomic import replaceable
 from front_onnx.types import ModelLike, Names
-from front_onnx.understand.structure import find_structure
+from front_onnx.understand import understand
 from front_onnx.write.separate import separate
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ _SEPARATIONS = 8  # each tells apart what does not overlap
 def plan_for(graph: Graph, block: tuple[str, ...], residual: tuple[str, ...], request: Request) -> Plan:
     """The plan, for a graph in which numbers with two meanings are two numbers if need be."""
     for _ in range(_SEPARATIONS):
-        structure = find_structure(graph, block, residual, request.kinds)
+        structure = understand(graph, block, residual, request.kinds)
         try:
             return make_plan(structure, request)
         except Parted as parted:
@@ -62,7 +62,7 @@ def plan_for(graph: Graph, block: tuple[str, ...], residual: tuple[str, ...], re
             if separated is None:
                 raise
             graph = separated
-    return make_plan(find_structure(graph, block, residual, request.kinds), request)
+    return make_plan(understand(graph, block, residual, request.kinds), request)
 
 
 def check_result(source: ModelFile, result: Path | onnx.ModelProto, seed: int) -> Validation:

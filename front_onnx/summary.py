@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import onnx
 
+from front_onnx.axes.algebra import AxisRole, size_of
+from front_onnx.blocks.chains import Chain
 from front_onnx.check.validate import Validation
-from front_onnx.plan.contents import Original, Resampled
+from front_onnx.dims.structure import Dim, Structure
 from front_onnx.plan.plan import Plan
 from front_onnx.read.bodies import all_graphs
 from front_onnx.read.graph import label
-from front_onnx.understand.atoms import AxisRole, size_of
-from front_onnx.understand.blocks import Chain
-from front_onnx.understand.structure import Dim, Structure
+from front_onnx.transform.contents import Original, Resampled
 
 __all__ = ["describe_plan", "describe_structure", "describe_validation", "parameter_count"]
 

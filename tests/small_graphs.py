@@ -10,12 +10,13 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
+from front_onnx.axes.algebra import size_of
+from front_onnx.axes.numbers import value_of
+from front_onnx.operators.analysis import Analysis
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import read_model
-from front_onnx.understand.analysis import Analysis, understand
-from front_onnx.understand.atoms import size_of
-from front_onnx.understand.numbers import value_of
+from front_onnx.understand import follow_axes
 
 __all__ = ["Net", "analyse", "assert_as_planned", "assert_refused_by_plan", "assert_understood", "feeds_for", "run_all"]
 
@@ -155,7 +156,7 @@ def run_all(proto: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> dict[str
 
 def analyse(proto: onnx.ModelProto) -> Analysis:
     """The axes of every tensor."""
-    return understand(Graph(read_model(proto)))
+    return follow_axes(Graph(read_model(proto)))[0]
 
 
 def _assert_shapes(analysis: Analysis, made: Mapping[str, np.ndarray], size: Callable) -> None:

@@ -14,9 +14,9 @@ from test_ports import _cached, _called, _declared, _linear
 from zoo.oracle import compare
 
 from front_onnx.api import inspect, resize
+from front_onnx.blocks import ports
 from front_onnx.errors import FrontError, UnsupportedError
 from front_onnx.plan.alike import check_alike
-from front_onnx.understand import ports
 from front_onnx.write import verify as proof
 from front_onnx.write.rewrite import rewrite
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from front_onnx.understand.atoms import Algebra, Atom, Axis, AxisRole, Conflict, size_of
-from front_onnx.understand.holds import Hold, Why
+from front_onnx.axes.algebra import Algebra, Atom, Axis, AxisRole, Conflict, size_of
+from front_onnx.axes.holds import Hold, Why
 
 SIZES = st.integers(2, 6)
 QUICK = settings(max_examples=150, deadline=None)

@@ -14,7 +14,7 @@ from zoo.oracle import compare
 from zoo.randomise import randomise
 
 import front_onnx
-from front_onnx.understand.constants.sequences import continued, depth_power
+from front_onnx.constants.sequences import continued, depth_power
 
 Scale = Callable[[int, int, int], float]  # of the block's number, the depth and the width
 

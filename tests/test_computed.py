@@ -13,7 +13,7 @@ from zoo.oracle import compare
 from zoo.randomise import randomise
 
 import front_onnx
-from front_onnx.understand.constants.formulas import made_of_waves, recomputed
+from front_onnx.constants.formulas import made_of_waves, recomputed
 
 POSITIONS = 43
 Table = Callable[[int], np.ndarray]

@@ -15,9 +15,9 @@ from onnx import TensorProto, helper, numpy_helper
 from small import constants
 
 from front_onnx.api import inspect, resize
+from front_onnx.constants.kinds import Kind
+from front_onnx.constants.patterns import is_filter_bank, is_series, is_toeplitz, oscillates, two_values
 from front_onnx.errors import FrontError
-from front_onnx.understand.constants.kinds import Kind
-from front_onnx.understand.constants.patterns import is_filter_bank, is_series, is_toeplitz, oscillates, two_values
 
 T, H = 9, 24  # places, width
 
@@ -104,8 +104,8 @@ def numbers(held: dict[str, np.ndarray]) -> set[float]:
 
 def kinds(model: onnx.ModelProto) -> dict[str, Kind]:
     """What every constant of a model is."""
-    analysis = inspect(model).analysis
-    return {analysis.graph.read_by(edge): analysis.constants[edge].kind for edge in analysis.uses}
+    found = inspect(model)
+    return {found.graph.read_by(edge): found.constants[edge].kind for edge in found.analysis.uses}
 
 
 # -- masks, windows, bins ---------------------------------------------------------------------------------------------

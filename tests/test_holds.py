@@ -9,13 +9,13 @@ from onnx import TensorProto, helper, numpy_helper
 from small import mlp
 
 from front_onnx.api import inspect, resize
+from front_onnx.axes.holds import Hold, Telling, Why
+from front_onnx.axes.wording import reason
 from front_onnx.errors import FrontError
 from front_onnx.read.graph import Graph
 from front_onnx.steps import read_any
 from front_onnx.summary import describe_structure
-from front_onnx.understand.analysis import understand
-from front_onnx.understand.holds import Hold, Telling, Why
-from front_onnx.understand.wording import reason
+from front_onnx.understand import follow_axes
 
 
 def model(
@@ -143,7 +143,7 @@ def test_what_fails_for_a_reason_of_its_own_is_not_blamed_on_a_node_before_it() 
     numbers = {"stop": np.array([4]), "zero": np.array([0])}
     weights = {"embed.w": (5, 8), **weights, **numbers}
     proto = model([*nodes, *layers], {"x": [6, 5], "off": [1]}, weights, {"o": [6, 8]})
-    analysis = understand(Graph(read_any(proto)))
+    analysis, _ = follow_axes(Graph(read_any(proto)))
     own = {analysis.graph.nodes[trouble.node].name for trouble in analysis.troubles if trouble.is_cause}
     assert own == {"/Odd", "/Slice"}
     assert causes(proto) == ["/Odd", "/Slice"]

@@ -16,13 +16,13 @@ from small_graphs import Net
 from small_pieces import gated_mlp, group_norm, grouped_queries, norm, positions, self_attention, shuffled
 
 from front_onnx.api import inspect
+from front_onnx.axes.algebra import size_of
+from front_onnx.dims.structure import Structure
 from front_onnx.errors import FrontError
 from front_onnx.plan.request import Request
 from front_onnx.read.graph import Graph
 from front_onnx.steps import plan_for, read_any
 from front_onnx.summary import describe_structure
-from front_onnx.understand.atoms import size_of
-from front_onnx.understand.structure import Structure
 
 EXPORTS = Path(__file__).parent / "exports"
 ORDERS = 3

@@ -13,7 +13,7 @@ from small_graphs import Net, analyse, assert_as_planned, assert_refused_by_plan
 
 from front_onnx.api import inspect, resize
 from front_onnx.errors import FrontError
-from front_onnx.understand.rules import RULES
+from front_onnx.operators import RULES
 
 # Graphs of each case: so many, and more until an operator has what is asked of it. The whole run has some of its own.
 FEWEST, MOST = 5, 60

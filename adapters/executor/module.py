@@ -23,8 +23,8 @@ from front_onnx.read.tensor_data import numpy_type
 from front_onnx.steps import read_any, refuse_overwriting
 from front_onnx.store.atomic import Staged, atomic_write, named_file
 from front_onnx.store.replace import made_with, write_with
+from front_onnx.trainable import Learned, find_learned
 from front_onnx.types import ModelLike
-from front_onnx.understand.constants.trainable import Learned, find_learned
 from front_onnx.write.unshare import unshared
 
 __all__ = ["OnnxModule"]

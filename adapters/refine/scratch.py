@@ -7,8 +7,8 @@ import math
 import torch
 from front_onnx.adapters.executor.module import OnnxModule
 
+from front_onnx.operators.analysis import analyse
 from front_onnx.read.graph import Edge, Graph
-from front_onnx.understand.analysis import understand
 
 __all__ = ["forget"]
 
@@ -38,7 +38,7 @@ def forget(module: OnnxModule, seed: int) -> None:
     """
     generator = torch.Generator().manual_seed(seed)
     graph = module.graph
-    summed = {graph.read_by(edge): axis for edge, axis in understand(graph).contractions.items()}
+    summed = {graph.read_by(edge): axis for edge, axis in analyse(graph).contractions.items()}
     for name, parameter in module.weights().items():
         edge = _use(graph, name)
         made = _made(module, name, parameter.shape, edge, summed.get(name), generator)

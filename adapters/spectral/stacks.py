@@ -13,8 +13,8 @@ from fnmatch import fnmatchcase
 from torch import nn
 
 from front_onnx.gene.basis import Basis, Segments, Whole, basis_of
-from front_onnx.plan.contents import Resampled
 from front_onnx.plan.plan import Plan
+from front_onnx.transform.contents import Resampled
 
 __all__ = ["FUSED", "Stack", "stacks_of_module", "stacks_of_plan"]
 

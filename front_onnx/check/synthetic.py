@@ -9,8 +9,8 @@ import numpy as np
 from onnx import helper
 
 from front_onnx.errors import FrontError, RequestError
+from front_onnx.operators.analysis import analyse
 from front_onnx.read.graph import Graph
-from front_onnx.understand.analysis import understand
 
 __all__ = ["index_limits", "synthetic_inputs"]
 
@@ -69,7 +69,7 @@ def _symbol_sizes(graph: Graph, given: Mapping[str, np.ndarray], limits: Mapping
 
     A dim called `a + b` is the sum of those two, and so is the length of a mask over what is cached and what is new.
     """
-    analysis = understand(graph)
+    analysis = analyse(graph)
     asked = {name: array.shape for name, array in given.items()}
     told: dict[str, int] = {}
     free: dict[str, int] = {}

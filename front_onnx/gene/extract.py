@@ -10,9 +10,9 @@ import onnx
 
 from front_onnx.gene.basis import basis_of
 from front_onnx.gene.gene import Gene, Member, Stack
-from front_onnx.plan.contents import Resampled
 from front_onnx.plan.plan import Plan
 from front_onnx.summary import describe_structure
+from front_onnx.transform.contents import Resampled
 from front_onnx.transform.weights import fill
 from front_onnx.write.rewrite import Rewritten
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import scipy.fft
 
-from front_onnx.plan.contents import Resampled
 from front_onnx.plan.plan import Plan
+from front_onnx.transform.contents import Resampled
 from front_onnx.transform.stack import working_type
 
 __all__ = ["BINS", "AxisSpectrum", "StackSpectrum", "describe_spectrum", "spectra"]

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from front_onnx.api import inspect, resize
+from front_onnx.dims.structure import Structure
 from front_onnx.errors import FrontError
 from front_onnx.match.matching import Match, Matching
 from front_onnx.match.roles import find_pieces
 from front_onnx.read.model_file import ModelFile
 from front_onnx.types import ResizeOptions
-from front_onnx.understand.structure import Structure
 
 __all__ = ["moved_weights"]
 

@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from front_onnx.axes.algebra import Atom, Axis, size_of
+from front_onnx.dims.structure import Structure
 from front_onnx.match.piece import Piece
 from front_onnx.match.role import Role
 from front_onnx.match.roles import find_pieces
-from front_onnx.understand.atoms import Atom, Axis, size_of
-from front_onnx.understand.structure import Structure
 
 __all__ = ["Match", "Matching", "match"]
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from front_onnx.axes.algebra import Axis
 from front_onnx.match.role import Role
-from front_onnx.understand.atoms import Axis
 
 __all__ = ["Piece"]
 

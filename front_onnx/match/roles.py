@@ -14,14 +14,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from front_onnx.axes.algebra import Axis, size_of
+from front_onnx.constants.flowing import fed_tensors
+from front_onnx.dims.structure import Structure
 from front_onnx.match.piece import Piece
 from front_onnx.match.role import Role, Task
 from front_onnx.match.trace import Arrival, Contraction, Pick, Trace
 from front_onnx.read.graph import Edge, attribute
 from front_onnx.read.tensor_data import is_float
-from front_onnx.understand.atoms import Axis, size_of
-from front_onnx.understand.flowing import fed_tensors
-from front_onnx.understand.structure import Structure
 
 __all__ = ["find_pieces"]
 
@@ -73,7 +73,7 @@ class _Roles:
         self._gates()
         found: list[tuple[tuple[int, ...], Piece]] = []
         for edge, fact in sorted(self.analysis.uses.items()):
-            if edge in self.later or fact.value is not None or not fact.axes or self.analysis.constants[edge].is_kept:
+            if edge in self.later or fact.value is not None or not fact.axes or self.structure.constants[edge].is_kept:
                 continue
             if self.graph.nodes[edge.node].op_type == "Shape":
                 continue

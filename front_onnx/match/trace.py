@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from front_onnx.axes.algebra import Axis, size_of
+from front_onnx.operators.analysis import Analysis
 from front_onnx.read.graph import Edge, attribute
-from front_onnx.understand.analysis import Analysis
-from front_onnx.understand.atoms import Axis, size_of
 
 __all__ = ["Arrival", "Contraction", "Pick", "Trace"]
 

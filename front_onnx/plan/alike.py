@@ -11,14 +11,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from front_onnx.axes.algebra import Axis, size_of
+from front_onnx.blocks.alike import tensors_alike
+from front_onnx.blocks.chains import Chain
+from front_onnx.blocks.ports import families
 from front_onnx.errors import UnsupportedError
-from front_onnx.plan.contents import Numbers
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge, attribute, label
-from front_onnx.understand.alike import tensors_alike
-from front_onnx.understand.atoms import Axis, size_of
-from front_onnx.understand.blocks import Chain
-from front_onnx.understand.ports import families
+from front_onnx.transform.contents import Numbers
 
 __all__ = ["check_alike"]
 

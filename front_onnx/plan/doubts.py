@@ -6,13 +6,13 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from front_onnx.plan.contents import Resampled
+from front_onnx.axes.algebra import Atom, AxisRole, size_of
+from front_onnx.blocks.names import sequence
+from front_onnx.constants.kinds import Kind
+from front_onnx.constants.scalars import suspects
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge, Graph, label
-from front_onnx.understand.atoms import Atom, AxisRole, size_of
-from front_onnx.understand.constants.kinds import Kind
-from front_onnx.understand.constants.scalars import suspects
-from front_onnx.understand.names import sequence
+from front_onnx.transform.contents import Resampled
 
 __all__ = ["doubts"]
 
@@ -72,7 +72,7 @@ def _roots(plan: Plan, changed: set[Atom]) -> Iterator[str]:
 def _guesses(plan: Plan) -> Iterator[str]:
     """Scalars that follow a size, and may be numbers of their own."""
     structure = plan.structure
-    for guess in structure.analysis.guesses:
+    for guess in structure.guesses:
         new = guess.binding.at(plan.size)
         if new != guess.binding.at(size_of):
             told = structure.describe(guess.binding.axis)
@@ -114,7 +114,7 @@ def _per_head(plan: Plan, changed: set[Atom]) -> Iterator[str]:
         if isinstance(content, Resampled)
         and content.names[0] not in learned
         and _only_heads(plan, edge, changed)
-        and analysis.constants[edge].kind is not Kind.UNKNOWN
+        and plan.structure.constants[edge].kind is not Kind.UNKNOWN
     }
     if found:
         first, *others = found
@@ -127,7 +127,7 @@ def _per_head(plan: Plan, changed: set[Atom]) -> Iterator[str]:
 
 def _unknown(plan: Plan) -> Iterator[str]:
     """Constants that are resampled although something speaks against their being learned."""
-    constants, graph = plan.structure.analysis.constants, plan.structure.graph
+    constants, graph = plan.structure.constants, plan.structure.graph
     found: dict[str, list[str]] = {}
     for edge, content in plan.contents.items():
         if isinstance(content, Resampled) and constants[edge].kind is Kind.UNKNOWN:
@@ -190,13 +190,13 @@ def _bound_of(graph: Graph, index: str) -> int | None:
 
 def _in_turn(plan: Plan) -> Iterator[str]:
     """Numbers that layers of one unit are set to in turn, where the depth changes: the order goes on."""
-    analysis, graph = plan.structure.analysis, plan.structure.graph
+    analysis, graph, uses = plan.structure.analysis, plan.structure.graph, plan.structure.constants.uses
     for chain, target in zip(plan.structure.chains, plan.units, strict=True):
         if target == len(chain.units) or chain.layers < 2:
             continue
         found: dict[tuple[str, int], list[float]] = {}
         for edge in sorted(chain.places):
-            number = analysis.scalar_at(edge.node, edge.slot) if analysis.constants.uses.is_setting(edge) else None
+            number = analysis.scalar_at(edge.node, edge.slot) if uses.is_setting(edge) else None
             if number is not None and isinstance(number.value, float):
                 found.setdefault((graph.nodes[edge.node].op_type, edge.slot), []).append(number.value)
         for (kind, _), values in found.items():

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+from front_onnx.dims.structure import Structure
 from front_onnx.errors import RequestError
 from front_onnx.plan.request import Request, per_chain, per_list
 from front_onnx.types import Sizes
-from front_onnx.understand.structure import Structure
 
 __all__ = ["head_factors"]
 

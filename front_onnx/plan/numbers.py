@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from front_onnx.axes.algebra import size_of
+from front_onnx.axes.numbers import Binding, Literal, Number, Site, evaluate
 from front_onnx.errors import UnsupportedError
-from front_onnx.plan.contents import Numbers
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge, label
-from front_onnx.understand.atoms import size_of
-from front_onnx.understand.numbers import Binding, Literal, Number, Site, evaluate
+from front_onnx.transform.contents import Numbers
 
 __all__ = ["Parted", "Parting", "plan_numbers"]
 

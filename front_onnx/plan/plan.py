@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 
-from front_onnx.plan.contents import Content
+from front_onnx.axes.algebra import Atom
+from front_onnx.dims.structure import Structure
 from front_onnx.plan.request import Request
 from front_onnx.read.graph import Edge
-from front_onnx.understand.atoms import Atom
-from front_onnx.understand.structure import Structure
+from front_onnx.transform.contents import Content
 
 __all__ = ["Plan"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 
+from front_onnx.dims.structure import Structure
 from front_onnx.errors import FrontError
 from front_onnx.plan.alike import check_alike
 from front_onnx.plan.doubts import doubts
@@ -13,7 +14,6 @@ from front_onnx.plan.request import Request
 from front_onnx.plan.sizing import target_sizes, target_units
 from front_onnx.plan.unsupported import refuse_unsupported
 from front_onnx.plan.weights import plan_weights
-from front_onnx.understand.structure import Structure
 
 __all__ = ["make_plan"]
 

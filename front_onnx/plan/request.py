@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
+from front_onnx.constants.kinds import Kind
 from front_onnx.errors import RequestError
 from front_onnx.plan.scale import SCALES
 from front_onnx.types import Sizes
-from front_onnx.understand.constants.kinds import Kind
 
 __all__ = ["Request", "per_chain", "per_list"]
 

@@ -10,8 +10,8 @@ import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
-from front_onnx.understand.atoms import Algebra, Atom, Axis, size_of
-from front_onnx.understand.structure import Dim, Structure
+from front_onnx.axes.algebra import Algebra, Atom, Axis, size_of
+from front_onnx.dims.structure import Dim, Structure
 
 __all__ = ["Rounding"]
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+from front_onnx.axes.algebra import Atom, Axis, AxisRole, size_of
+from front_onnx.axes.holds import INDEXING
+from front_onnx.axes.wording import named_node, unfollowed
+from front_onnx.blocks.chains import Chain
+from front_onnx.dims.residual import keeping
+from front_onnx.dims.structure import Dim, Structure
 from front_onnx.errors import FrontError, RequestError, UnsupportedError
 from front_onnx.plan.heads import head_factors
 from front_onnx.plan.request import Request, per_chain, per_list
 from front_onnx.plan.rounding import Rounding
 from front_onnx.read.graph import label
 from front_onnx.types import Sizes
-from front_onnx.understand.atoms import Atom, Axis, AxisRole, size_of
-from front_onnx.understand.blocks import Chain
-from front_onnx.understand.holds import INDEXING
-from front_onnx.understand.residual import keeping
-from front_onnx.understand.structure import Dim, Structure
-from front_onnx.understand.wording import named_node, unfollowed
 
 __all__ = ["target_sizes", "target_units"]
 

@@ -8,19 +8,19 @@ from dataclasses import replace
 
 import numpy as np
 
+from front_onnx.axes.algebra import Atom, Axis, size_of
+from front_onnx.axes.numbers import Site
+from front_onnx.constants.formulas import recomputed
+from front_onnx.constants.kinds import Constant, Kind
+from front_onnx.constants.readers import feeds_root
+from front_onnx.constants.sequences import continued, depth_power, period, shares, stretched
 from front_onnx.errors import UnsupportedError
-from front_onnx.plan.contents import Computed, Content, Counted, Filled, Numbers, Original, Repeated, Resampled
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.scale import gain
+from front_onnx.read.arrays import counts_up, is_filled, repeats
 from front_onnx.read.graph import Edge, label
+from front_onnx.transform.contents import Computed, Content, Counted, Filled, Numbers, Original, Repeated, Resampled
 from front_onnx.transform.maps import AxisMap, Blocks, Chain, Dct, Keep, Kron
-from front_onnx.understand.atoms import Atom, Axis, size_of
-from front_onnx.understand.constants.formulas import recomputed
-from front_onnx.understand.constants.kinds import Constant, Kind
-from front_onnx.understand.constants.patterns import counts_up, is_filled, repeats
-from front_onnx.understand.constants.readers import feeds_root
-from front_onnx.understand.constants.sequences import continued, depth_power, period, shares, stretched
-from front_onnx.understand.numbers import Site
 
 __all__ = ["plan_weights"]
 
@@ -176,7 +176,7 @@ class _Weights:
             ]
         if whole:
             return [self._whole(edges[min(u, len(edges) - 1)], dims) for u in range(target)]
-        constant = self.analysis.constants[edges[0]]
+        constant = self.plan.structure.constants[edges[0]]
         matrix = names[0] in self.contracted
         if constant.is_kept:
             return self._kept_as_it_is(constant, edges, dims, target)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from onnx import helper
 
-from front_onnx.plan.contents import Filled, Original, Repeated, Resampled
 from front_onnx.read.graph import Graph
+from front_onnx.transform.contents import Filled, Original, Repeated, Resampled
 from front_onnx.transform.maps import AxisMap
 from front_onnx.transform.stack import resize_stack
 

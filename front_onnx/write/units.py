@@ -3,7 +3,7 @@
 Depth shrinks by dropping the last units and grows by copying the last one; the weights of all units are resampled
 anyway, so which ones are kept carries no meaning. Earlier units stay because others may read shape arithmetic from
 them. What stands outside and reads the last unit reads the new last unit. Inputs and outputs of the graph that belong
-to units (`understand/ports.py`) go and come with them.
+to units (`blocks/ports.py`) go and come with them.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Iterable
 
 from onnx import NodeProto
 
+from front_onnx.blocks.chains import Chain
+from front_onnx.blocks.names import continued, prefix, renumbered
+from front_onnx.blocks.ports import find_ports
 from front_onnx.errors import UnsupportedError
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import label
-from front_onnx.understand.blocks import Chain
-from front_onnx.understand.names import continued, prefix, renumbered
-from front_onnx.understand.ports import find_ports
 from front_onnx.write.draft import Draft
 
 __all__ = ["resize_chain"]

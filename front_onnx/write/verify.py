@@ -13,15 +13,17 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
+from front_onnx.axes.algebra import Axis, size_of
+from front_onnx.blocks.alike import tensors_alike
+from front_onnx.constants.classify import classify
+from front_onnx.constants.kinds import RESAMPLED, Constant
 from front_onnx.errors import FrontError
-from front_onnx.plan.contents import Filled, Original, Repeated, Resampled
+from front_onnx.operators.analysis import Analysis
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge, Graph, label
 from front_onnx.read.model_file import ModelFile
-from front_onnx.understand.alike import tensors_alike
-from front_onnx.understand.analysis import Analysis
-from front_onnx.understand.atoms import Axis, size_of
-from front_onnx.understand.constants.kinds import RESAMPLED, Constant
+from front_onnx.transform.contents import Filled, Original, Repeated, Resampled
+from front_onnx.understand import tie_constants
 from front_onnx.write.rewrite import Rewritten
 
 __all__ = ["verify"]
@@ -62,6 +64,7 @@ def verify(plan: Plan, rewritten: Rewritten) -> None:
     skeleton = _Skeleton(plan, rewritten)
     after = Analysis(Graph(skeleton), before.baked)
     after.run()
+    tie_constants(after)
     lost = {before.graph.nodes[trouble.node].op_type for trouble in before.troubles}
     for trouble in after.troubles:
         if after.graph.nodes[trouble.node].op_type not in lost:
@@ -79,6 +82,7 @@ class _Proof:
 
     def __init__(self, plan: Plan, rewritten: Rewritten, after: Analysis) -> None:
         self.plan, self.after, self.before = plan, after, plan.structure.analysis
+        self.constants = plan.structure.constants
         self.like = rewritten.like
         self.pending = rewritten.pending
         self.inputs = [info.name for info in after.graph.inputs]
@@ -122,22 +126,21 @@ class _Proof:
         own = {*self.after.graph.initializers}
         names = {name: content.name for name, content in self.pending.items() if isinstance(content, Original)}
         names |= {name: name for name in own if name not in self.pending}
-        return {
-            name for name, old in names.items() if held.get(old) and self.before.constants.of(old).kind in RESAMPLED
-        }
+        return {name for name, old in names.items() if held.get(old) and self.constants.of(old).kind in RESAMPLED}
 
     def kinds(self) -> None:
         """Constants are still what they were planned as.
 
         Contents that are not computed yet, and those of weights, say nothing: their use alone is compared.
         """
+        found_constants = classify(self.after)
         for index, node in enumerate(self.after.graph.nodes):
             source = self._source(node)
             for slot, name in enumerate(node.input if source is not None else ()):
                 here, there = Edge(index, slot), Edge(source or 0, slot)
                 if here not in self.after.uses or there not in self.before.uses:
                     continue
-                planned, found = self.before.constants[there], self.after.constants[here]
+                planned, found = self.constants[there], found_constants[here]
                 if planned.by_hand or not self._parts(planned, found, name):
                     continue
                 raise _refusal(

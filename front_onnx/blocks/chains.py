@@ -1,0 +1,177 @@
+"""Blocks: the repeated unit of a graph, how often it repeats, and which tensors stand in the same place of each.
+
+A chain is a run (`runs.py`) on one of the graph's paths (`paths.py`). Its unit may hold several layers (windowed and
+shifted attention alternate). The first block of a stage may differ (stride, more channels): then it is the **lead**
+(`lead.py`), counted in the depth as architectures count it and never repeated.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from front_onnx.axes.algebra import Conflict, size_of
+from front_onnx.blocks.lead import find_lead
+from front_onnx.blocks.names import common_stem
+from front_onnx.blocks.paths import Path, find_paths
+from front_onnx.blocks.runs import Run, single_runs
+from front_onnx.blocks.segments import Flow, Segment
+from front_onnx.blocks.sharing import units_sharing
+from front_onnx.operators import Loop
+from front_onnx.operators.analysis import Analysis
+from front_onnx.read.graph import Edge
+
+__all__ = ["Chain", "chain_at", "find_chains"]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """A chain of equal units, each fed by the one before.
+
+    Attributes:
+        name: the stem of its parameter names, or chain1, chain2, ...
+        units: the segments of each unit, in order.
+        lead: the segments of a first block that differs, counted in the depth.
+        layers: how many layers a unit holds.
+        places: for each reading of a constant in the first unit, that in the same place of every unit.
+        nodes: for each node of the first unit, the node in the same place of every unit.
+        loop: where one body is run once for each layer, whose weights lie stacked along an axis; its units are one.
+    """
+
+    name: str
+    units: tuple[tuple[Segment, ...], ...]
+    lead: tuple[Segment, ...]
+    layers: int
+    places: dict[Edge, tuple[Edge, ...]] = field(repr=False)
+    nodes: dict[int, tuple[int, ...]] = field(repr=False)
+    loop: Loop | None = None
+
+    @property
+    def depth(self) -> int:
+        """Number of layers, as the architecture counts them."""
+        return len(self.units) * self.layers + bool(self.lead)
+
+    @property
+    def start(self) -> str:
+        """The tensor the first unit reads."""
+        return self.units[0][0].start
+
+    def start_of(self, unit: int) -> str:
+        """The tensor a unit reads."""
+        return self.units[unit][0].start
+
+    @property
+    def end(self) -> str:
+        """The tensor the last unit makes."""
+        return self.units[-1][-1].end
+
+
+def find_chains(flow: Flow) -> list[Chain]:
+    """All chains of repeated blocks, in graph order, their places unified over the units."""
+    found: list[tuple[Path, Run]] = []
+    for path in find_paths(flow):
+        whole = Path(
+            path.segments,
+            sorted([*path.runs, *single_runs(flow.analysis, path.segments, path.runs)], key=lambda run: run.start),
+        )
+        found += [(whole, run) for run in whole.runs]
+    found.sort(key=lambda item: item[0].segments[item[1].start].nodes[0])
+    chains: list[Chain] = []
+    for path, run in found:
+        chain = _chain(flow, path, run, len(chains) + 1)
+        if chain is not None:
+            chains.append(chain)
+    return chains
+
+
+def chain_at(flow: Flow, segments: list[Segment], start: int, period: int, count: int, number: int) -> Chain | None:
+    """The chain of `count` units of `period` segments from segment `start` on; None if their weights do not match."""
+    run = Run(start, period, count)
+    return _chain(flow, Path(segments, [run]), run, number)
+
+
+def _chain(flow: Flow, path: Path, run: Run, number: int) -> Chain | None:
+    segments = path.segments
+    units = tuple(
+        tuple(segments[run.start + u * run.period : run.start + (u + 1) * run.period]) for u in range(run.count)
+    )
+    pairs = [[flow.pair(a, b) for a, b in zip(units[0], unit, strict=True)] for unit in units]
+    places: dict[Edge, list[Edge]] = {}
+    nodes: dict[int, list[int]] = {}
+    for unit in pairs:
+        for unit_nodes, unit_edges in unit:
+            for there, here in unit_edges.items():
+                places.setdefault(here, []).append(there)
+            for there_node, here_node in unit_nodes.items():
+                nodes.setdefault(here_node, []).append(there_node)
+    own = flow.private(units[0])
+    shared = {edge for edge, there in places.items() if set(there) == {edge} and edge.node not in own}
+    aligned = {edge: tuple(there) for edge, there in places.items() if edge not in shared}
+    if any(len(there) != run.count for there in aligned.values()):
+        return None
+    try:
+        with flow.analysis.algebra.attempt():
+            _make_alike(flow.analysis, aligned)
+    except Conflict:
+        return None
+    together = units_sharing(flow.graph, aligned, run.count)
+    if together > 1:
+        return _chain(flow, path, Run(run.start, run.period * together, run.count // together), number)
+    layers = _layers(flow, units[0], aligned)
+    return Chain(
+        name=_name(flow, units, number),
+        units=units,
+        lead=find_lead(flow, path, run, layers),
+        layers=layers,
+        places=aligned,
+        nodes={node: tuple(there) for node, there in nodes.items() if len(there) == run.count},
+    )
+
+
+def _make_alike(analysis: Analysis, places: dict[Edge, tuple[Edge, ...]]) -> None:
+    """Weights in the same place of every unit have the same axes.
+
+    Raises:
+        Conflict: they cannot have.
+    """
+    for first, *others in places.values():
+        for edge in others:
+            for x, y in zip(analysis.uses[first].axes or (), analysis.uses[edge].axes or (), strict=True):
+                analysis.algebra.unify(x, y)
+
+
+def _layers(flow: Flow, unit: tuple[Segment, ...], places: dict[Edge, tuple[Edge, ...]]) -> int:
+    """How many layers a unit holds: how often the weights it sums over repeat.
+
+    Two weights are alike if their axes have one size and are the same axis of the tensor between the units, or none:
+    mixing tokens is not mixing channels, whatever the numbers.
+    """
+    algebra = flow.analysis.algebra
+    frontier = {atom for axis in flow.analysis.facts[unit[-1].end].axes or () for atom in algebra.expand(axis)}
+    inside = {node: i for i, segment in enumerate(unit) for node in flow.behind_segment(segment)}
+    per_segment: list[list[str]] = [[] for _ in unit]
+    for edge in places:
+        if edge in flow.analysis.contractions and edge.node in inside:
+            axes = flow.analysis.uses[edge].axes or ()
+            known = [[id(atom) for atom in algebra.expand(axis) if atom in frontier] for axis in axes]
+            per_segment[inside[edge.node]].append(str([*map(size_of, axes), known]))
+    weights = [weight for segment in per_segment for weight in sorted(segment)]
+    ends = set(accumulate(len(segment) for segment in per_segment))
+    for layers in range(len(unit), 1, -1):
+        step, rest = divmod(len(weights), layers)
+        whole = step and not rest and {step * i for i in range(1, layers)} <= ends  # layers are whole segments
+        if whole and weights == weights[:step] * layers:
+            return layers
+    return 1
+
+
+def _name(flow: Flow, units: tuple[tuple[Segment, ...], ...], number: int) -> str:
+    """The stem of the weights' names or, where an exporter renamed them, of the nodes' or their scopes'."""
+    for names_of in (flow.weight_names, flow.scope_names, flow.node_names):
+        stems = Counter(stem for names in names_of(units) if (stem := common_stem(names)))
+        plain = {s: n for s, n in stems.items() if ":" not in s and not s.startswith(("val", "node", "onnx"))}
+        if plain:
+            parts = max(plain, key=lambda s: (plain[s], -len(s))).replace("/", ".").split(".")
+            return ".".join(part for i, part in enumerate(parts) if part not in parts[i + 1 :])
+    return flow.common_path(units) or f"chain{number}"

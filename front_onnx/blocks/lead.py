@@ -1,0 +1,149 @@
+"""The lead of a chain: the first block of a stage, where it differs from the blocks that repeat.
+
+It does all that a block does and more (a projection beside the shortcut, a larger stride), or the same in another order
+between the same axes (exporters merge a transpose at its start with the one before), or it is the end of a unit with
+all its weights, or it sums over weights as a block does and its names count with the chain's (a first block without a
+shortcut, or without its norm), or it is the whole of a module that counts with theirs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from front_onnx.blocks.names import follows
+from front_onnx.blocks.paths import Path
+from front_onnx.blocks.runs import Run
+from front_onnx.blocks.segments import Flow, Segment
+
+__all__ = ["find_lead"]
+
+
+def find_lead(flow: Flow, path: Path, run: Run, layers: int) -> tuple[Segment, ...]:
+    """The segments of the block before a run, or ()."""
+    taken = {i for other in path.runs for i in range(other.start, other.stop)}
+    unit = path.segments[run.start : run.start + run.period]
+    if rest := _rest(flow, path, run, taken):
+        return rest
+    before = range(run.start - run.period, run.start)
+    if before.start >= 0 and taken.isdisjoint(before):
+        lead = tuple(path.segments[i] for i in before)
+        one, other = _operators(flow, unit), _operators(flow, lead)
+        if (one < other and len(_weighted(flow, lead)) <= _most(flow, unit, layers)) or (
+            one == other and _keeps_axes(flow, lead)
+        ):
+            return lead
+    layer = _weighted(flow, unit)
+    layer = layer[: len(layer) // layers]
+    start = run.start
+    while len(layer) > 1 and start > 0 and start - 1 not in taken:
+        start -= 1
+        lead = tuple(path.segments[start : run.start])
+        nodes = _weighted(flow, lead)
+        if len(nodes) >= len(layer):
+            if _precedes(flow, nodes, layer):
+                return lead
+            found = _projected(flow, path, range(start, run.start), unit, taken) if len(nodes) > len(layer) else ()
+            if len(_weighted(flow, found)) > _most(flow, unit, layers):
+                found = ()
+            return found or _module(flow, path, run, taken, len(layer))
+    return ()
+
+
+def _most(flow: Flow, unit: Sequence[Segment], layers: int) -> int:
+    """How many weights a lead may sum over: twice what a layer does, or it is a stage and no block."""
+    return 2 * len(_weighted(flow, unit)) // layers
+
+
+def _module(flow: Flow, path: Path, run: Run, taken: set[int], weights: int) -> tuple[Segment, ...]:
+    """All there is of a module whose name is that of the first unit with its number less one."""
+    own = flow.module(path.segments[run.start : run.start + run.period])
+    parts = own.count("/") + 1
+
+    def is_before(place: int) -> bool:
+        """A segment of the block before, perhaps of a part of it: /stage/0/act."""
+        module = flow.module(path.segments[place : place + 1]).split("/")
+        return follows("/".join(module[:parts]), own)
+
+    start = run.start
+    while start > 0 and start - 1 not in taken and is_before(start - 1):
+        start -= 1
+    lead = tuple(path.segments[start : run.start])
+    whole = start == 0 or not is_before(start - 1)  # not the end of a stage whose blocks are a chain
+    return lead if whole and len(_weighted(flow, lead)) >= weights else ()
+
+
+def _rest(flow: Flow, path: Path, run: Run, taken: set[int]) -> tuple[Segment, ...]:
+    """The end of a unit before a run, if all the weights of a layer are there, or behind the run where it ends.
+
+    Exporters merge the first Transpose of a block with one before it, and the last norm of a model with the last block:
+    then units begin in the middle of blocks.
+    """
+    unit = path.segments[run.start : run.start + run.period]
+    first = run.start
+    while first > 0 and run.start - first < run.period - 1 and first - 1 not in taken:
+        if path.segments[first - 1].signature != unit[first - 1 - run.start].signature:
+            break
+        first -= 1
+    rest = path.segments[first : run.start]
+    missing = _shapes(flow, unit[: run.period - len(rest)])
+    behind = [s for i, s in enumerate(path.segments) if i >= run.stop and i not in taken]
+    complete = not missing or missing == _shapes(flow, behind)[: len(missing)]
+    return tuple(rest) if complete and _weighted(flow, rest) else ()
+
+
+def _shapes(flow: Flow, stretch: Sequence[Segment]) -> list[tuple[str, list[list[int]]]]:
+    """What sums over weights, in order: operators and the shapes of their constants."""
+    graph = flow.graph
+    return [
+        (graph.nodes[i].op_type, [list(graph.constants[n].dims) for n in graph.nodes[i].input if n in graph.constants])
+        for i in _weighted(flow, stretch)
+    ]
+
+
+def _projected(flow: Flow, path: Path, stretch: range, unit: Sequence[Segment], taken: set[int]) -> tuple[Segment, ...]:
+    """A stretch that sums over more weights than a unit, back to where it does all that a unit does.
+
+    Where a projection reads what was normalised for the block, the norm lies in segments of its own.
+    """
+    start = stretch.start
+    while start >= 0 and start not in taken:
+        lead = tuple(path.segments[start : stretch.stop])
+        if _operators(flow, unit) < _operators(flow, lead):
+            return lead
+        start -= 1
+        if start < stretch.start and _weighted(flow, path.segments[start : start + 1]):
+            break
+    return ()
+
+
+def _keeps_axes(flow: Flow, stretch: Sequence[Segment]) -> bool:
+    """True if a stretch gives back the axes it is given, in whatever order."""
+    start, end = (flow.analysis.facts[name].axes or () for name in (stretch[0].start, stretch[-1].end))
+    given, made = ({flow.analysis.algebra.expand(axis) for axis in axes} for axes in (start, end))
+    return bool(given) and given == made
+
+
+def _operators(flow: Flow, stretch: Sequence[Segment]) -> Counter[str]:
+    return Counter(flow.graph.nodes[i].op_type for s in stretch for i in s.nodes)
+
+
+def _weighted(flow: Flow, stretch: Sequence[Segment]) -> list[int]:
+    """The nodes that sum over a weight, in order."""
+    return [i for segment in stretch for i in segment.nodes if i in flow.analysis.summing]
+
+
+def _precedes(flow: Flow, nodes: Sequence[int], layer: Sequence[int]) -> bool:
+    """True if the names of some nodes, or of their modules, are those of a layer with its number less one."""
+    operators = [[flow.graph.nodes[i].op_type for i in stretch] for stretch in (nodes, layer)]
+    if operators[0] != operators[1]:
+        return False
+
+    def name(node: int) -> str:
+        return str(flow.graph.nodes[node].name)
+
+    for name_of in (flow.graph.scope, name):
+        names = [(name_of(a), name_of(b)) for a, b in zip(nodes, layer, strict=True)]
+        if all(a and b for a, b in names):
+            return all(follows(a, b) for a, b in names)
+    return False

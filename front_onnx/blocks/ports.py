@@ -1,0 +1,292 @@
+"""Ports: inputs and outputs of the graph that belong to one block each, keys and values of a cache, hidden states.
+
+A port stands in one place of every unit, and its names count with the units. Depth changes the interface by them: the
+ports of a unit go and come with it. An output may hang on a unit by a branch of nodes that lead nowhere else. Where the
+last unit has none because what follows the chain makes it (a last hidden state, normalised), the output behind the
+chain counts on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from front_onnx.axes.algebra import size_of
+from front_onnx.axes.holds import Why
+from front_onnx.axes.numbers import value_of
+from front_onnx.blocks.alike import tie_tensors
+from front_onnx.blocks.chains import Chain
+from front_onnx.blocks.names import Count, texts
+from front_onnx.blocks.segments import Flow
+from front_onnx.read.graph import Edge
+
+__all__ = ["Port", "Ports", "families", "find_ports", "free_inputs"]
+
+
+_LONGEST = 64  # nodes between a unit and an output at most
+
+
+@dataclass(frozen=True)
+class Port:
+    """An input or output of the graph in one place of the units.
+
+    Attributes:
+        names: by unit; the last is missing where an output behind the chain takes its number.
+        tensors: by unit, what is given there, without the Identity nodes before an output.
+        count: how the names count.
+    """
+
+    names: tuple[str, ...]
+    tensors: tuple[str, ...]
+    count: Count
+
+    @property
+    def short(self) -> bool:
+        """True if the last unit has none."""
+        return len(self.names) < len(self.tensors)
+
+
+@dataclass
+class Ports:
+    """All ports of a chain.
+
+    Attributes:
+        inputs: a port for each input that every unit has for itself.
+        outputs: a port for each output that every unit makes.
+        branches: by unit, the nodes that lead from it to its outputs and nowhere else.
+        refused: (name, reason): inputs and outputs of single units that stand in the way of another depth.
+    """
+
+    inputs: list[Port] = field(default_factory=list)
+    outputs: list[Port] = field(default_factory=list)
+    branches: list[set[int]] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+
+
+def _block_inputs(flow: Flow, chain: Chain) -> list[tuple[str, ...]]:
+    """The graph inputs that units read for themselves, by place: one name for each unit."""
+    given = {info.name for info in flow.graph.inputs}
+    own = flow.private(chain.units[0])
+    found: dict[tuple[str, ...], None] = {}
+    for first, there in chain.nodes.items():
+        for names in zip(*(flow.graph.nodes[node].input for node in there), strict=True):
+            readers = {edge.node for edge in flow.graph.consumers[names[0]] if flow.makes_data(edge.node)}
+            if given.issuperset(names) and first in own and (len(set(names)) > 1 or readers <= own):
+                found[names] = None
+    return list(found)
+
+
+def families(flow: Flow, chains: Sequence[Chain]) -> list[list[tuple[str, ...]]]:
+    """For each chain, the inputs that stand in one place of its blocks: those of its units, then those that are alike.
+
+    Alike is an input of no other chain that has the sizes of a unit's input, and either a name that counts with its
+    name, or no reader but the lead, and its place among the inputs: a block that differs has a cache like all others.
+    """
+    found = [_block_inputs(flow, chain) for chain in chains]
+    taken = {name for blocks in found for names in blocks for name in names}
+    others = [info.name for info in flow.graph.inputs if info.name not in taken]
+    return [
+        [
+            (*names, *_counting(flow, chain, names, others), *_of_the_lead(flow, chain, names, blocks, others))
+            for names in blocks
+        ]
+        for chain, blocks in zip(chains, found, strict=True)
+    ]
+
+
+def _counting(flow: Flow, chain: Chain, names: tuple[str, ...], others: Sequence[str]) -> list[str]:
+    """Inputs of the same sizes whose names count with those of the units."""
+    count = Count.of(names, chain.layers)
+    alike = (name for name in others if _sizes(flow, name) == _sizes(flow, names[0]))
+    return [name for name in alike if count is not None and count.number(name) is not None]
+
+
+def _of_the_lead(
+    flow: Flow, chain: Chain, names: tuple[str, ...], blocks: Sequence[tuple[str, ...]], others: Sequence[str]
+) -> list[str]:
+    """The input of the lead in this place, where names do not count: the first of its inputs of these sizes, ..."""
+    if not chain.lead or Count.of(names, chain.layers) is not None:
+        return []
+    lead, sizes = flow.private(chain.lead), _sizes(flow, names[0])
+    own = [name for name in others if _sizes(flow, name) == sizes and _only(flow, name, lead)]
+    places = [there for there in blocks if _sizes(flow, there[0]) == sizes]
+    return [own[places.index(names)]] if len(own) == len(places) else []
+
+
+def _sizes(flow: Flow, name: str) -> list[int]:
+    return [size_of(axis) for axis in flow.analysis.facts[name].axes or ()]
+
+
+def _only(flow: Flow, name: str, nodes: set[int]) -> bool:
+    """True if an input is read as data, and by these nodes alone."""
+    readers = {edge.node for edge in flow.graph.consumers.get(name, ()) if flow.makes_data(edge.node)}
+    return bool(readers) and readers <= nodes
+
+
+def free_inputs(flow: Flow, chains: Sequence[Chain]) -> None:
+    """Inputs that blocks have for themselves follow the blocks' weights: heads and their size in a cache."""
+    algebra, uses, facts = flow.analysis.algebra, flow.analysis.uses, flow.analysis.facts
+    for chain, inputs in zip(chains, families(flow, chains), strict=True):
+        for first, *others in inputs:
+            for other in others:
+                tie_tensors(flow.analysis, first, other)
+        inside = {a for edge in chain.places for axis in uses[edge].axes or () for a in algebra.free_atoms(axis)}
+        for name in (name for names in inputs for name in names):
+            for atom in (atom for axis in facts[name].axes or () for atom in algebra.free_atoms(axis)):
+                if atom in inside and not atom.symbols:
+                    algebra.release((atom,), Why.INPUT_AXIS)
+
+
+def find_ports(flow: Flow, chain: Chain) -> Ports:
+    """The ports of a chain, and what forbids another depth."""
+    return _Finder(flow, chain).run()
+
+
+@dataclass
+class _Output:
+    """An output of the graph that one unit makes.
+
+    Attributes:
+        name: the output.
+        tensor: what it is without Identity nodes.
+        nodes: the nodes that lead from the unit to it and nowhere else.
+        reads: the tensors of the unit it is made of.
+    """
+
+    name: str
+    tensor: str
+    nodes: set[int]
+    reads: set[str]
+
+
+class _Finder:
+    def __init__(self, flow: Flow, chain: Chain) -> None:
+        self.flow, self.graph, self.chain = flow, flow.graph, chain
+        self.ports = Ports(branches=[set() for _ in chain.units])
+        self.main = flow.behind(self._main_output())
+        self.place: dict[str, tuple[int, object]] = {}  # tensors of units: the unit, and where in it
+        own = flow.private(chain.units[0])
+        for first, there in chain.nodes.items():
+            for unit, node in enumerate(there if first in own and len(set(there)) == len(there) else ()):
+                for slot, name in enumerate(self.graph.nodes[node].output):
+                    self.place[name] = (unit, (first, slot))
+
+    def _main_output(self) -> str:
+        """What the chain is for: of the outputs behind its end the one with the most layers."""
+        reached = {self.chain.end}
+        for index, names in enumerate(self.flow.inputs):
+            if not reached.isdisjoint(names):
+                reached.update(self.graph.nodes[index].output)
+        depths = self.flow.depths_behind(set())
+        behind = [name for name in self.graph.outputs if name in reached]
+        return max(behind, key=lambda name: depths.get(name, 0), default=self.chain.end)
+
+    def run(self) -> Ports:
+        """Inputs first: an output may be one of them, passed on."""
+        for names in _block_inputs(self.flow, self.chain):
+            self._input(names)
+        families: dict[tuple[object, tuple[str, ...]], list[list[_Output]]] = {}
+        for name in self.graph.outputs:
+            found = self._output(name)
+            if found is not None:
+                unit, place, output = found
+                empty: list[list[_Output]] = [[] for _ in self.chain.units]
+                families.setdefault((place, texts(name)), empty)[unit].append(output)
+        for (place, _), family in families.items():
+            self._sort(place, family)
+        return self.ports
+
+    def _input(self, names: tuple[str, ...]) -> None:
+        count = Count.of(names, self.chain.layers)
+        if count is None or len(set(names)) < len(names):
+            self.ports.refused.append((names[-1], "it belongs to one block, and the inputs of blocks do not count"))
+            return
+        for unit, name in enumerate(names):
+            self.place[name] = (unit, ("input", names))
+        self.ports.inputs.append(Port(names, names, count))
+
+    def _output(self, name: str) -> tuple[int, object, _Output] | None:
+        """The unit that makes an output, alone, and its place; None if that is no single unit."""
+        tensor, nodes = name, set()
+        while (index := self.graph.producer.get(tensor)) is not None and self.graph.nodes[index].op_type == "Identity":
+            nodes.add(index)
+            tensor = self.graph.nodes[index].input[0]
+        reads: set[str] = set()
+        branch = self._branch(tensor, reads)
+        units = {self.place[read][0] for read in reads}
+        if branch is None or len(units) != 1:
+            return None
+        place = self._computed(tensor, branch, {})
+        return units.pop(), place, _Output(name, tensor, (nodes - self.main) | branch, reads)
+
+    def _branch(self, tensor: str, reads: set[str]) -> set[int] | None:
+        """The nodes between units and an output, and what they read of units; None if they are too many."""
+        branch: set[int] = set()
+        waiting = [tensor]
+        while waiting:
+            name = waiting.pop()
+            index = self.graph.producer.get(name)
+            if name in self.place:
+                reads.add(name)
+            elif index is not None and index not in self.main and index not in branch:
+                branch.add(index)
+                waiting += self.flow.inputs[index]
+            if len(branch) > _LONGEST:
+                return None
+        return branch
+
+    def _computed(self, tensor: str, branch: set[int], known: dict[str, object]) -> object:
+        """What a tensor is, in terms of places in a unit and of what all units share."""
+        if tensor in self.place:
+            return self.place[tensor][1]
+        index = self.graph.producer.get(tensor)
+        if index is None or index not in branch:
+            return tensor
+        if tensor not in known:
+            node = self.graph.nodes[index]
+            attributes = tuple(sorted(a.SerializeToString(deterministic=True) for a in node.attribute))
+            operands: list[object] = []
+            for slot, name in enumerate(node.input):
+                fact = self.flow.analysis.uses.get(Edge(index, slot)) or self.flow.analysis.facts.get(name)
+                if fact is not None and fact.value is not None:
+                    operands.append(tuple(value_of(number) for number in fact.value.flat))
+                else:
+                    operands.append(self._computed(self.graph.constant_name(name), branch, known))
+            known[tensor] = hash((node.op_type, attributes, list(node.output).index(tensor), *operands))
+        return known[tensor]
+
+    def _sort(self, place: object, family: list[list[_Output]]) -> None:
+        """Outputs in one place are a port if they count through the chain; what the chain's end makes stays there."""
+        *before, last = family
+        present = [here[0] for here in family if here]
+        port = self._port(place, family, [output.name for output in present])
+        if port is not None and all(len(here) < 2 for here in family):
+            self.ports.outputs.append(port)
+            for unit, here in enumerate(family):
+                self.ports.branches[unit].update(*(output.nodes for output in here))
+        elif any(before) or any(output.reads != {self.chain.end} for output in last):
+            reason = "it leaves the graph from a block, and the outputs of blocks do not count"
+            self.ports.refused.append((present[0].name, reason))
+
+    def _port(self, place: object, family: list[list[_Output]], names: list[str]) -> Port | None:
+        units, layers = len(self.chain.units), self.chain.layers
+        if len(names) == units and (units > 1 or family[0][0].tensor != self.chain.end):
+            count = Count.of(names, layers)
+            return Port(tuple(names), tuple(here[0].tensor for here in family), count) if count else None
+        direct = isinstance(place, tuple) and place[0] in self.chain.nodes
+        if len(names) != units - 1 or not names or family[-1] or not direct:
+            return None
+        there = self.chain.nodes[place[0]]  # type: ignore[index]
+        tensors = tuple(self.graph.nodes[node].output[place[1]] for node in there)  # type: ignore[index]
+        count = self._counted_on(names)
+        return Port(tuple(names), tensors, count) if count is not None else None
+
+    def _counted_on(self, names: Sequence[str]) -> Count | None:
+        """How names count if an output behind the chain counts on."""
+        for name in self.graph.outputs:
+            count = Count.of([*names, name]) if texts(name) == texts(names[0]) else None
+            if count is not None and count.step == self.chain.layers:
+                found = self._output(name)
+                if found is None or found[2].reads == {self.chain.end}:
+                    return count
+        return None

@@ -1,0 +1,437 @@
+"""Cutting a graph where a single tensor carries everything: the segments between which repeats are looked for.
+
+A **cut** is a tensor that every data path from a source to the main output passes through; what lies between two
+consecutive cuts is a **segment**. Masks, rotary tables and position biases do not depend on the source, and shape
+arithmetic is no data, so neither hides a cut; both are **side** expressions, compared by what they compute.
+Two segments are alike if their **signatures** are equal: a hash of operators, attributes, wiring and parameter shapes.
+The **skeleton** is the same without any size.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from posixpath import commonpath
+
+from onnx import helper
+
+from front_onnx.axes.numbers import Binding, value_of
+from front_onnx.blocks.names import counts
+from front_onnx.constants.classify import Constants
+from front_onnx.constants.flowing import fed_by_parameters
+from front_onnx.constants.kinds import KEPT
+from front_onnx.operators.analysis import Analysis
+from front_onnx.read.graph import Edge
+from front_onnx.read.tensor_data import is_float
+
+__all__ = ["Flow", "Segment"]
+
+_SOURCES = 24  # how many early tensors are tried as the place where a chain could start
+
+
+@dataclass(frozen=True)
+class Segment:
+    """What lies between two consecutive cuts."""
+
+    start: str
+    end: str
+    nodes: tuple[int, ...]
+    signature: int
+    skeleton: int
+
+
+_Hash = tuple[int, int]  # of all there is, and of the skeleton
+_Cuts = list[tuple[str, list[int]]]
+
+
+class _Way:
+    """What all ways to one sink share: nodes in order, who reads each tensor, and what follows each cut."""
+
+    def __init__(self, inputs: Sequence[Sequence[str]], behind: set[int]) -> None:
+        self.order = sorted(behind)
+        self.readers = Counter(name for index in self.order for name in inputs[index])
+        self.last = {name: index for index in self.order for name in inputs[index]}
+        self.behind_cut: dict[str, tuple[_Cuts, int]] = {}  # does not depend on the source
+
+
+@dataclass(frozen=True)
+class _Meetings:
+    """Where inputs of the graph meet other data; what serves one segment only does so there only.
+
+    Attributes:
+        at: by input, the nodes that read other data beside what is made of it.
+        first: inputs by the first of these nodes.
+        before: by input, the nodes that read nothing but what is made of it.
+    """
+
+    at: dict[str, set[int]]
+    first: dict[int, list[str]]
+    before: dict[str, list[int]]
+
+
+class Flow:
+    """The data flow of an analysed graph, with what is needed to cut it and compare its parts."""
+
+    def __init__(self, analysis: Analysis, constants: Constants) -> None:
+        self.analysis, self.graph, self.constants = analysis, analysis.graph, constants
+        nodes = self.graph.nodes
+        self._states = fed_by_parameters(analysis)
+        self.inputs: list[list[str]] = [[name for name in n.input if self._is_data(name)] for n in nodes]
+        for index, names in self.graph.captured.items():
+            self.inputs[index] += [name for name in names if self._is_data(name)]
+        self.outputs = [list(node.output) for node in nodes]
+        self.weighted = [self._has_weight(index) for index in range(len(nodes))]
+        self._side: dict[str, _Hash] = {}
+        self._contents: dict[str, int] = {}
+        self._signatures: dict[tuple[str, tuple[int, ...]], _Hash] = {}
+        self._ways: dict[str, _Way] = {}
+        self._before: dict[str, dict[str, _Hash]] = {}
+        self._counted: dict[tuple[str, ...], int] = {}
+
+    def _is_data(self, name: str) -> bool:
+        fact = self.analysis.facts.get(name)
+        return fact is not None and fact.value is None and (not fact.constant or name in self._states)
+
+    def makes_data(self, index: int) -> bool:
+        """True if a node makes more than shape arithmetic."""
+        return any(self._is_data(name) for name in self.graph.nodes[index].output)
+
+    def _has_weight(self, index: int) -> bool:
+        node = self.graph.nodes[index]
+        if any(map(self._has_weight, self.graph.layout.inside(index))):
+            return True
+        for slot, name in enumerate(node.input):
+            fact = self.analysis.uses.get(Edge(index, slot)) or self.analysis.facts.get(name)
+            if fact is None:  # of a node that could not be followed
+                tensor = self.graph.constants.get(name)
+                if tensor is not None and tensor.dims and is_float(helper.tensor_dtype_to_np_dtype(tensor.data_type)):
+                    return True
+            elif fact.constant and fact.value is None and fact.axes:
+                return True
+        return False
+
+    # -- cuts -------------------------------------------------------------------------------------------------
+
+    def depths_behind(self, without: set[int]) -> dict[str, int]:
+        """The longest row of weighted nodes behind each tensor, some nodes left out."""
+        depths: dict[str, int] = {}
+        for index, names in enumerate(self.inputs):
+            if index in without:
+                continue
+            depth = max((depths.get(name, 0) for name in names), default=0) + self.weighted[index]
+            for name in self.graph.nodes[index].output:
+                depths[name] = depth
+        return depths
+
+    def entering(self, nodes: set[int]) -> Iterator[str]:
+        """The data that some nodes read and other nodes make."""
+        for index in nodes:
+            for name in self.inputs[index]:
+                if self.graph.producer.get(name, index) not in nodes:
+                    yield name
+
+    def behind(self, *names: str) -> set[int]:
+        """The nodes whose data tensors depend on."""
+        reached: set[int] = set()
+        wanted = set(names)
+        for index in range(max((self.graph.producer.get(name, -1) for name in names), default=-1), -1, -1):
+            if not wanted.isdisjoint(self.outputs[index]):
+                reached.add(index)
+                wanted.update(self.inputs[index])
+        return reached
+
+    def sources(self, behind: set[int]) -> list[str]:
+        """The graph's inputs, and the first data tensors that weighted nodes make, behind each input and in all."""
+        inputs = [v.name for v in self.graph.inputs if self._is_data(v.name)]
+        reached = {name: name for name in inputs}  # a tensor, and the first input it depends on
+        count = Counter[str]()
+        made: list[str] = []
+        for index in sorted(behind):
+            behind_input = next((reached[name] for name in self.inputs[index] if name in reached), "")
+            reached.update(dict.fromkeys(self.graph.nodes[index].output, behind_input))
+            first = self.graph.nodes[index].output[0]
+            if self.weighted[index] and self._is_data(first):
+                count[behind_input] += 1
+                if len(made) < _SOURCES or count[behind_input] <= _SOURCES // 4:
+                    made.append(first)
+        return inputs + made
+
+    def cuts(self, source: str, sink: str, behind: set[int], *, aside: bool = False) -> _Cuts:
+        """Cut tensors between source and sink, each with the nodes since the cut before it.
+
+        `aside`: the last reading of the source is no data path.
+        """
+        if sink not in self._ways:
+            self._ways[sink] = _Way(self.inputs, behind)
+        way = self._ways[sink]
+        alone = way.last[source] if aside and source in way.last else -1  # up to here, cuts depend on the source
+        reached, live = {source}, {source: way.readers[source] - aside}
+        found: _Cuts = [(source, [])]
+        pending: list[int] = []
+        for index in way.order[bisect(way.order, self.graph.producer.get(source, -1)) :]:
+            if reached.isdisjoint(self.inputs[index]):
+                continue
+            pending.append(index)
+            reached.update(self.outputs[index])
+            for name in self.inputs[index]:
+                if name in live:
+                    live[name] -= 1
+                    if not live[name]:
+                        del live[name]
+            for name in self.outputs[index]:
+                if way.readers[name] or name == sink:
+                    live[name] = way.readers[name]
+            if len(live) == 1:
+                (cut,) = live
+                found.append((cut, pending))
+                pending = []
+                if index >= alone:
+                    if cut in way.behind_cut:
+                        cuts, place = way.behind_cut[cut]
+                        found += cuts[place + 1 :]
+                        break
+                    way.behind_cut[cut] = found, len(found) - 1
+        return found
+
+    # -- comparing --------------------------------------------------------------------------------------------
+
+    def segments(self, cuts: _Cuts) -> list[Segment]:
+        """The segments between consecutive cuts, in order."""
+        return [
+            Segment(start, end, tuple(nodes), *self._signature(start, end, tuple(nodes)))
+            for (start, _), (end, nodes) in pairwise(cuts)
+        ]
+
+    def _signature(self, start: str, end: str, nodes: tuple[int, ...]) -> _Hash:
+        if (start, nodes) not in self._signatures:
+            self._signatures[start, nodes] = self._hashes(start, nodes)[end]
+        return self._signatures[start, nodes]
+
+    def node_hashes(self, segment: Segment) -> dict[int, _Hash]:
+        """For each node of a segment, what it and all before it in the segment compute."""
+        local = self._hashes(segment.start, segment.nodes)
+        return {index: local[self.outputs[index][0]] for index in segment.nodes}
+
+    def _hashes(self, start: str, nodes: Iterable[int]) -> dict[str, _Hash]:
+        local: dict[str, _Hash] = {}
+        inside = set(nodes)
+        for name in (name for index in inside for name in self._meetings.first.get(index, ())):
+            before = self._hashes_before(name) if self._meetings.at[name] <= inside else {}
+            if start not in before:  # the keys of a cache, not a mask for all nor what the segment itself goes on from
+                local |= before
+        local[start] = (1, 1)
+        for index in nodes:
+            self._hash_into(local, index, local)
+        return local
+
+    @cached_property
+    def _meetings(self) -> _Meetings:
+        captured = set().union(*self.graph.captured.values())
+        root = {v.name: v.name for v in self.graph.inputs if self._is_data(v.name) and v.name not in captured}
+        at, before = defaultdict[str, set[int]](set), defaultdict[str, list[int]](list)
+        for index, names in enumerate(self.inputs):
+            roots = {root.get(name, "") for name in names}
+            if len(roots) == 1 and "" not in roots:
+                (name,) = roots
+                before[name].append(index)
+                root.update(dict.fromkeys(self.outputs[index], name))
+            else:
+                for name in roots - {""}:
+                    at[name].add(index)
+        first = defaultdict[int, list[str]](list)
+        for name, found in at.items():
+            first[min(found)].append(name)
+        return _Meetings(at, first, before)
+
+    def _hashes_before(self, name: str) -> dict[str, _Hash]:
+        """A graph input by its shape, and what is made of it before it meets other data."""
+        if name not in self._before:
+            shape = [n if isinstance(n, int) else "" for n in self.graph.declared_shape(name) or []]
+            made = {name: (hash(("input", tuple(shape))), hash(("input", len(shape))))}
+            for index in self._meetings.before[name]:
+                self._hash_into(made, index, made)
+            self._before[name] = made
+        return self._before[name]
+
+    def _hash_into(self, made: dict[str, _Hash], index: int, local: Mapping[str, _Hash]) -> None:
+        """Hash the outputs of a node whose data is in `local`, or aside."""
+        node = self.graph.nodes[index]
+        reads = [
+            local[name] if name in local else self._leaf(Edge(index, slot), name)
+            for slot, name in enumerate(node.input)
+        ]
+        tied = {name for i, name, _, _ in self._tied_attributes.get(index, ())}
+        attributes = sorted((a.name, a.SerializeToString(deterministic=True)) for a in node.attribute)
+        exact = hash((node.domain, node.op_type, tuple(attributes), tuple(r[0] for r in reads)))
+        kept = tuple(a for a in attributes if a[0] not in tied)
+        loose = hash((node.domain, node.op_type, kept, tuple(r[1] for r in reads)))
+        for slot, name in enumerate(self.outputs[index]):
+            made[name] = (hash((exact, slot)), hash((loose, slot)))
+
+    @cached_property
+    def _tied_attributes(self) -> dict[int, list[tuple[int, str, int | None, Binding]]]:
+        tied: dict[int, list[tuple[int, str, int | None, Binding]]] = {}
+        for record in self.analysis.attributes:
+            tied.setdefault(record[0], []).append(record)
+        return tied
+
+    def _leaf(self, edge: Edge, name: str) -> _Hash:
+        """Hash of a side expression: what is computed, not by which node."""
+        fact = self.analysis.uses.get(edge) or self.analysis.facts.get(name)
+        if not name or fact is None:
+            return (hash(("none", name)),) * 2
+        if fact.value is not None:
+            values: tuple[object, ...] = tuple(value_of(n) for n in fact.value.flat)
+            setting = edge in self.analysis.uses and self.constants.uses.is_setting(edge)
+            if any(isinstance(v, float) for v in values) and not setting:
+                values = ("float",) * len(values)  # a scale may differ by depth
+            return hash(("value", values)), hash(("value", len(values)))
+        if edge in self.analysis.uses:
+            tensor = self.graph.constants[name]
+            dims = tuple(tensor.dims)
+            return hash(("weight", dims, tensor.data_type, self._content(name))), hash(("weight", len(dims)))
+        if name not in self.graph.producer:
+            return (hash(("tensor", name)),) * 2
+        if name not in self._side:
+            for index in sorted(self._aside(name)):  # in order, for side expressions are deeper than the stack
+                self._hash_into(self._side, index, {})
+        return self._side[name]
+
+    def _content(self, name: str) -> int:
+        """A hash of what a constant holds, if it is no weight: weights differ between blocks that are alike."""
+        name = self.graph.constant_name(name)
+        if name not in self._contents:
+            kept = self.constants.of(name).kind in KEPT
+            self._contents[name] = hash(self.graph.array(name).tobytes()) if kept else 0
+        return self._contents[name]
+
+    def _aside(self, name: str) -> set[int]:
+        """The nodes of a side expression that are not hashed yet."""
+        found = {self.graph.producer[name]}
+        waiting = list(found)
+        while waiting:
+            index = waiting.pop()
+            for slot, read in enumerate(self.graph.nodes[index].input):
+                maker = self.graph.producer.get(read)
+                walked = self._walked(read) and Edge(index, slot) not in self.analysis.uses
+                if walked and maker is not None and maker not in found and read not in self._side:
+                    found.add(maker)
+                    waiting.append(maker)
+        return found
+
+    def pair(self, left: Segment, right: Segment) -> tuple[dict[int, int], dict[Edge, Edge]]:
+        """Which node and which reading of a constant of `right` stands where one of `left` does.
+
+        Both segments have one signature, so walking them from their ends side by side meets equal things. Followed
+        numbers are not walked into: exporters share shape arithmetic between blocks as they please.
+        """
+        nodes: dict[int, int] = {}
+        edges: dict[Edge, Edge] = {}
+        waiting = [(left.end, right.end)]
+        seen = {(left.start, right.start)}
+        while waiting:
+            names = waiting.pop()
+            if names in seen:
+                continue
+            seen.add(names)
+            a, b = (self.graph.producer.get(name) for name in names)
+            if a is None or b is None:
+                continue
+            nodes[b] = a
+            reads = zip(self.graph.nodes[a].input, self.graph.nodes[b].input, strict=True)
+            for slot, (x, y) in enumerate(reads):
+                edge_a, edge_b = Edge(a, slot), Edge(b, slot)
+                if edge_a in self.analysis.uses and edge_b in self.analysis.uses:
+                    edges[edge_b] = edge_a
+                elif x and y and self._walked(x) and self._walked(y):
+                    waiting.append((x, y))
+        return nodes, edges
+
+    def behind_segment(self, segment: Segment) -> set[int]:
+        """The nodes of a segment and the side nodes it reads, as far as they can be followed."""
+        found = set(segment.nodes)
+        waiting = list(segment.nodes)
+        while waiting:
+            for name in self.graph.nodes[waiting.pop()].input:
+                index = self.graph.producer.get(name)
+                if name != segment.start and index is not None and index not in found and self._walked(name):
+                    found.add(index)
+                    waiting.append(index)
+        return found
+
+    def private(self, unit: Sequence[Segment]) -> set[int]:
+        """The nodes that serve one unit alone: those on its path, and side nodes that nothing else reads.
+
+        Their shapes may be read anywhere: exporters share shape arithmetic between blocks as they please.
+        """
+        on_path = {index for segment in unit for index in segment.nodes}
+        inside = set().union(*(self.behind_segment(segment) for segment in unit))
+        own: set[int] = set()
+        for index in sorted(inside, reverse=True):
+            edges = [e for name in self.graph.nodes[index].output for e in self.graph.consumers.get(name, ())]
+            readers = {self.graph.layout.home(edge.node) for edge in edges if not self._counts(edge.node)}
+            outputs = not set(self.graph.outputs).isdisjoint(self.graph.nodes[index].output)
+            if index in on_path or (readers <= own and not outputs):
+                own.add(index)
+        return own
+
+    def _counts(self, index: int) -> bool:
+        """True for shape arithmetic: all that a node makes are followed numbers."""
+        return not any(self._walked(name) for name in self.outputs[index])
+
+    def node_names(self, units: Sequence[Sequence[Segment]]) -> Iterator[list[str]]:
+        """For each node of the first unit, the names of those in its place."""
+        for place in zip(*units, strict=True):
+            for nodes in zip(*(segment.nodes for segment in place), strict=False):
+                yield [self.graph.nodes[node].name.strip("/") for node in nodes]
+
+    def scope_names(self, units: Sequence[Sequence[Segment]]) -> Iterator[list[str]]:
+        """For each node of the first unit, the innermost module scopes that torch's exporter notes."""
+        for place in zip(*units, strict=True):
+            for nodes in zip(*(segment.nodes for segment in place), strict=False):
+                scopes = [self.graph.scope(node) for node in nodes]
+                if all(scopes):
+                    yield scopes
+
+    def module(self, stretch: Sequence[Segment]) -> str:
+        """The module path that the nodes of a stretch share, those that have one; empty if they are of several."""
+        nodes = [node for segment in stretch for node in segment.nodes]
+        paths = [self.graph.scope(n) or self.graph.nodes[n].name.rpartition("/")[0] for n in nodes]
+        return commonpath([p if p.startswith("/") else "/" + p.replace(".", "/") for p in paths if p] or [""])
+
+    def common_path(self, units: Sequence[Sequence[Segment]]) -> str | None:
+        """The module path that all nodes of the only unit share, without the number of the block."""
+        nodes = [node for unit in units for segment in unit for node in segment.nodes]
+        paths = [self.graph.scope(n) or self.graph.nodes[n].name.rpartition("/")[0] for n in nodes]
+        paths = [path for path in paths if path]
+        parts = re.split(r"[./]", commonpath([re.sub(r"[./]", "/", p).strip("/") for p in paths]) if paths else "")
+        while parts and parts[-1].isdigit():
+            parts.pop()
+        return ".".join(p for i, p in enumerate(parts) if p and p not in parts[i + 1 :]) or None
+
+    def weight_names(self, units: Sequence[Sequence[Segment]]) -> Iterator[list[str]]:
+        """For each weight that a node of the first unit reads, its names over the units."""
+        for place in zip(*units, strict=True):
+            for nodes in zip(*(segment.nodes for segment in place), strict=False):
+                for slot in range(len(self.graph.nodes[nodes[0]].input)):
+                    edges = [Edge(node, slot) for node in nodes]
+                    facts = [self.analysis.uses.get(edge) for edge in edges]
+                    if all(fact is not None and fact.value is None for fact in facts):
+                        inputs = [self.graph.nodes[edge.node].input[slot] for edge in edges]
+                        yield [self.graph.constant_name(name) for name in inputs]
+
+    def counted_names(self, units: Sequence[Sequence[Segment]]) -> int:
+        """How many weights of a unit have names that count over the units."""
+        key = (*(segment.start for unit in units for segment in unit), units[-1][-1].end)
+        if key not in self._counted:
+            self._counted[key] = sum(counts(names) for names in self.weight_names(units))
+        return self._counted[key]
+
+    def _walked(self, name: str) -> bool:
+        fact = self.analysis.facts.get(name)
+        return fact is not None and fact.value is None

@@ -1,0 +1,82 @@
+"""Which sizes data flows through: those of tensors that depend on what is fed, and not on its shape alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from front_onnx.axes.algebra import Atom
+    from front_onnx.operators.analysis import Analysis
+    from front_onnx.read.graph import Graph
+
+_FAR = 64  # nodes that are followed
+
+__all__ = ["fed_by_parameters", "fed_tensors", "flowing_atoms"]
+
+
+def flowing_atoms(analysis: Analysis) -> set[Atom]:
+    """The atoms of all tensors whose contents depend on an input's contents.
+
+    Small networks over constants (position biases computed from coordinates) have sizes of their own, which no width
+    of the model decides.
+    """
+    facts = [analysis.facts[name] for name in fed_tensors(analysis.graph) if name in analysis.facts]
+    return {atom for fact in facts for axis in fact.axes or () for atom in analysis.algebra.free_atoms(axis)}
+
+
+def fed_tensors(graph: Graph) -> set[str]:
+    """All tensors whose contents depend on an input's contents, and not on its shape alone."""
+    fed = {info.name for info in graph.inputs}
+    fed.update(name for body in graph.layout.all_bodies() for name in body.inputs)
+    for index, node in enumerate(graph.nodes):
+        if node.op_type in ("Shape", "Size"):
+            continue
+        if index in graph.layout.bodies or not fed.isdisjoint(node.input):
+            fed.update(name for name in node.output if name)
+    return fed
+
+
+def fed_by_parameters(analysis: Analysis) -> set[str]:
+    """Tensors of a network that attends over its own parameters before it meets data: learned queries of a decoder.
+
+    They are made of constants alone, and are activations all the same: what a softmax over a product of two of them
+    is made of, and what is made of it.
+    """
+    graph, facts = analysis.graph, analysis.facts
+    made = [
+        index
+        for index, node in enumerate(graph.nodes)
+        if all((fact := facts.get(name)) is not None and fact.constant and fact.value is None for name in node.output)
+    ]
+    inside = set(made)
+    softmaxes = [index for index in made if graph.nodes[index].op_type == "Softmax"]
+    behind: set[int] = set()
+    waiting = [index for index in softmaxes if _attends(analysis, index, inside)]
+    ahead = {name for index in waiting for name in graph.nodes[index].output}
+    while waiting:
+        for name in graph.nodes[waiting.pop()].input:
+            maker = graph.producer.get(name)
+            if maker in inside and maker not in behind:
+                behind.add(maker)
+                waiting.append(maker)
+    for index in made:
+        if not ahead.isdisjoint(graph.nodes[index].input):
+            ahead.update(graph.nodes[index].output)
+    return ahead | {name for index in behind for name in graph.nodes[index].output}
+
+
+def _attends(analysis: Analysis, softmax: int, inside: Container[int]) -> bool:
+    """True if a softmax is taken of a product of two tensors that weights were summed over for."""
+    graph, waiting = analysis.graph, [softmax]
+    found = 0
+    for _ in range(_FAR):
+        if not waiting:
+            break
+        for name in graph.nodes[waiting.pop()].input:
+            maker = graph.producer.get(name)
+            if maker is not None and maker in inside:
+                found += graph.nodes[maker].op_type in ("MatMul", "Gemm", "Einsum")
+                waiting.append(maker)
+    return found > 1

@@ -1,0 +1,1 @@
+"""Dims: the sizes of a model by kind and name, as users say them."""

@@ -1,0 +1,402 @@
+"""Understanding: run the operator rules over a graph, so that every axis of every tensor is known in atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
+from functools import cached_property
+
+import numpy as np
+from onnx import TensorProto, helper
+
+from front_onnx.axes.algebra import Algebra, Atom, Axis, AxisRole, Conflict, size_of
+from front_onnx.axes.equations import follow_siblings, solve
+from front_onnx.axes.holds import Hold, Telling, Why
+from front_onnx.axes.numbers import Binding, Number, Site, Varying, as_literals, literals
+from front_onnx.operators import RULES, Context, Fact, Loop
+from front_onnx.operators.indexing import settle_picks
+from front_onnx.operators.troubles import Trouble, behind, causes_of, hidden
+from front_onnx.read.arrays import counts_up, is_filled, repeats
+from front_onnx.read.bodies import Body
+from front_onnx.read.graph import Edge, Graph, attribute
+from front_onnx.read.tensor_data import is_float
+
+__all__ = ["Analysis", "analyse"]
+
+_LITERALS = 64  # the longest constant vector that can be a shape or a list of places
+
+
+def _primes() -> Iterator[int]:
+    found: list[int] = []
+    candidate = 11
+    while True:
+        if all(candidate % p for p in (2, 3, 5, 7, *found)):
+            found.append(candidate)
+            yield candidate
+        candidate += 2
+
+
+class Analysis:
+    """Facts about every tensor of a graph, and what has to follow when a dim changes.
+
+    Attributes:
+        facts: axes of every activation, by tensor name.
+        uses: axes of every constant, by the node input that reads it: one tensor may stand for several things.
+        equations: (node, number, axis): at run time the number is computed, and it has to be the axis' size.
+        conditions: (node, number): shape arithmetic that chose a branch and has to choose it again.
+        attributes: (node, attribute, element, binding): attributes that are sizes.
+        sites: every number of the file that shape arithmetic reads.
+        contractions: the axis of a weight that a contraction sums over, by the node input that reads the weight; of
+            matrices that data look up (experts), by the lookup.
+        summing: the nodes that sum over a weight, be it one that is computed from constants.
+        products: the size that a product of two activations sums over, by its node.
+        sums: the size that a sum adds up, by its node.
+        tables: node inputs that read a weight as a table indexed at run time (embeddings).
+        picks: axes of which a node picks one written place.
+        transposed: weights that hold the transpose of a table, and the table they are tied to.
+        loops: the bodies that run as often as an axis is long.
+        passed: what enters a body unchanged or entry by entry: the node input, and the axis that is picked from.
+        troubles: where the axes could not be followed.
+    """
+
+    def __init__(self, graph: Graph, baked: Mapping[str, int] | None = None) -> None:
+        self.graph = graph
+        self.baked = dict(baked or {})
+        self.algebra = Algebra()
+        self.opset = graph.opset
+        self.facts: dict[str, Fact] = {}
+        self.uses: dict[Edge, Fact] = {}
+        self.equations: list[tuple[int, Number, Axis]] = []
+        self.conditions: list[tuple[int, Number]] = []
+        self.attributes: list[tuple[int, str, int | None, Binding]] = []
+        self.sites: list[Site] = []
+        self.contractions: dict[Edge, int] = {}
+        self.summing: set[int] = set()
+        self.tables: set[Edge] = set()
+        self.picks: list[tuple[Context, Axis]] = []
+        self.transposed: dict[str, str] = {}
+        self.products: dict[int, Axis] = {}
+        self.sums: dict[int, Axis] = {}
+        self.loops: list[Loop] = []
+        self.passed: dict[str, tuple[Edge, int | None]] = {}
+        self.troubles: list[Trouble] = []
+        self._reasons: dict[int, str] = {}  # of the troubles, by node
+        self._derived: dict[tuple[object, ...], Axis] = {}
+        self._keys: list[object] = []
+        self._cut: dict[tuple[object, ...], Axis] = {}
+        self._symbols: dict[str, Axis] = {}
+        self._primes = _primes()
+        self._tied: dict[str, Edge] = {}
+        self.ratio: Fraction | None = None
+
+    # -- what rules ask for (registry.Records) ----------------------------------------------------------------
+
+    def derived(self, key: tuple[object, ...], size: int, hold: Hold) -> Axis:
+        """A fixed axis that the same key gives again."""
+        if key not in self._derived:
+            self._derived[key] = self.algebra.new(size, hold)
+            self._keys.append(key)
+        return self._derived[key]
+
+    def cut_alike(self, end: Axis, axis: Axis) -> None:
+        """Buffers of one length that are cut to the same length at run time are all as long as inputs may be."""
+        key = (tuple(map(id, self.algebra.expand(end))), size_of(axis))
+        self.algebra.unify(self._cut.setdefault(key, axis), axis)
+
+    def raw(self, name: str) -> np.ndarray | None:
+        """The contents of a constant of the file."""
+        return self.graph.array(name) if name in self.graph.constants else None
+
+    def only_measured(self, name: str) -> bool:
+        """True for a constant that nothing but Shape reads."""
+        readers = (self.graph.nodes[edge.node].op_type for edge in self.graph.consumers[name])
+        return name in self.graph.constants and all(op_type == "Shape" for op_type in readers)
+
+    def scalar(self, tensor: TensorProto) -> int | float | bool:
+        """The one element of a tensor."""
+        value: int | float | bool = self.graph.model.array(tensor).reshape(-1)[0].item()
+        return value
+
+    def scalar_at(self, node: int, slot: int) -> Number | None:
+        """The one number that a node input reads, if it is followed."""
+        fact = self._fact(Edge(node, slot))
+        if fact is None or fact.value is None or fact.value.size != 1:
+            return None
+        number = fact.value.reshape(-1)[0]
+        return None if isinstance(number, Varying) else number
+
+    def origin(self, edge: Edge, axis: int) -> tuple[Edge, int] | None:
+        """The reading of a weight behind a node input, and where the given axis is in the weight."""
+        while edge not in self.uses:
+            name = self.graph.nodes[edge.node].input[edge.slot]
+            if name in self.passed:
+                edge, picked = self.passed[name]
+                axis += int(picked is not None and axis >= picked)
+                continue
+            maker = self.graph.producer.get(name)
+            node = self.graph.nodes[maker] if maker is not None else None
+            if node is None or maker is None or node.op_type not in ("Transpose", "Identity", "Cast", "Squeeze"):
+                return None
+            if node.op_type == "Transpose":
+                rank = len(self.facts[name].axes or ())
+                order = attribute(node, "perm", list(range(rank))[::-1])
+                axis = order[axis]  # type: ignore[index]
+            elif node.op_type == "Squeeze":  # it takes away axes of size 1
+                before, after = self._wide(self._fact(Edge(maker, 0))), self._wide(self.facts[name])
+                if axis not in after:
+                    return None
+                axis = before[after.index(axis)]
+            edge = Edge(maker, 0)
+        return edge, axis
+
+    def entry(self, edge: Edge, axis: int) -> tuple[Edge, int] | None:
+        """The reading of a table of which data look up entries, behind a node input, and the entry's axis in it.
+
+        None if no table is behind it, or if the axis is one of those that data look up by.
+        """
+        name = self.graph.nodes[edge.node].input[edge.slot]
+        maker = self.graph.producer.get(name)
+        node = self.graph.nodes[maker] if maker is not None else None
+        if node is None or maker is None or node.op_type not in ("Gather", "Transpose", "Identity", "Cast"):
+            return None
+        if node.op_type == "Transpose":
+            rank = len(self.facts[name].axes or ())
+            return self.entry(Edge(maker, 0), attribute(node, "perm", list(range(rank))[::-1])[axis])  # type: ignore[index]
+        if node.op_type != "Gather":
+            return self.entry(Edge(maker, 0), axis)
+        table, indices = Edge(maker, 0), self._fact(Edge(maker, 1))
+        if not (table in self.tables or table in self.contractions) or indices is None or indices.axes is None:
+            return None
+        at = attribute(node, "axis", 0) % len(self.uses[table].axes or ())  # type: ignore[operator]
+        found = axis if axis < at else axis + 1 - len(indices.axes)
+        return None if found == at or at <= axis < at + len(indices.axes) else (table, found)
+
+    def _fact(self, edge: Edge) -> Fact | None:
+        return self.uses.get(edge) or self.facts.get(self.graph.nodes[edge.node].input[edge.slot])
+
+    def _wide(self, fact: Fact | None) -> list[int]:
+        axes = (fact.axes if fact is not None else None) or ()
+        return [place for place, axis in enumerate(axes) if size_of(axis) != 1]
+
+    def read(self, edge: Edge) -> Fact | None:
+        """What a node input reads. Each reading of a constant has axes of its own."""
+        name = self.graph.nodes[edge.node].input[edge.slot]
+        if name in self.facts:
+            return self.facts[name]
+        tensor = self.graph.constants.get(name)
+        if tensor is None:
+            return None
+        fact = self._constant(tensor, name, edge)
+        self.uses[edge] = fact
+        return fact
+
+    # -- leaves -----------------------------------------------------------------------------------------------
+
+    def _constant(self, tensor: TensorProto, name: str, edge: Edge) -> Fact:
+        dims = tuple(tensor.dims)
+        dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+        count = int(np.prod(dims))
+        whole = dtype.kind in "iub"
+        if (whole and len(dims) <= 1 and count <= _LITERALS) or (count == 1 and (whole or is_float(dtype))):
+            numbers = as_literals(self.graph.array(name), edge.node, edge.slot)
+            self.sites.extend(lit.site for number in numbers.flat for lit in literals(number))
+            axes = tuple(self.algebra.new(n, Hold(Why.NUMBERS)) for n in dims)
+            return Fact(axes, numbers, constant=True)
+        if whole:
+            if counts_up(self.graph.array(name)):
+                steps = {i - len(dims): int(np.prod(dims[i + 1 :])) for i, n in enumerate(dims) if n > 1}
+                counted = tuple(self.algebra.new(n) for n in dims)
+                below = counted[max(steps) + len(dims)] if len(steps) == 1 else None
+                return Fact(counted, None, True, dict(steps), below)
+            table = self.graph.array(name)
+            free = [is_filled(table) or repeats(table, place) for place in range(len(dims))]
+            holds = (() if anything else (Hold(Why.INTEGER_TABLE),) for anything in free)
+            return Fact(tuple(self.algebra.new(n, *held) for n, held in zip(dims, holds, strict=True)), constant=True)
+        axes = tuple(self.algebra.new(n) for n in dims)
+        if dims:
+            self._tie(self.graph.constant_name(name), edge, axes)
+        return Fact(axes, constant=True)
+
+    def _tie(self, name: str, edge: Edge, axes: tuple[Axis, ...]) -> None:
+        """Tied weights stay tied; fresh tensors that are equal by chance (all zeros, all ones) are not tied."""
+        if len(self.graph.consumers[name]) < 2:
+            return
+        if name not in self._tied:
+            if is_filled(self.graph.array(name)):
+                return
+            self._tied[name] = edge
+            return
+        for axis, other in zip(axes, self.uses[self._tied[name]].axes or (), strict=True):
+            self.algebra.unify(axis, other)
+
+    def _symbol(self, name: str | None, hold: Hold) -> Axis:
+        """The axis of a symbolic dim: a prime, so that it is no product of anything else."""
+        if name and name in self._symbols:
+            return self._symbols[name]
+        prime = next(self._primes)
+        axis = self.algebra.new(self.baked.get(name or "", prime), hold)
+        if name:
+            self.algebra.name(axis, name)
+            self._symbols[name] = axis
+        else:
+            self.algebra.mark(axis, AxisRole.UNKNOWN)
+        return axis
+
+    @property
+    def symbols(self) -> dict[str, int]:
+        """The symbolic dims and the sizes that stand for them."""
+        return {name: size_of(axis) for name, axis in self._symbols.items()}
+
+    @property
+    def traced(self) -> dict[str, int]:
+        """Symbolic dims whose traced size is in the graph: those that were baked in and are no sums of others."""
+        axes = {name: self.algebra.expand(self._symbols[name]) for name in self.baked if name in self._symbols}
+        return {name: size_of(axis) for name, axis in axes.items() if all(atom.parts is None for atom in axis)}
+
+    def symbol_size(self, symbol: str, sizes: Mapping[str, int]) -> int:
+        """The size of a symbolic dim that is made of others (a mask over what is cached and what is new)."""
+
+        def size(atom: Atom) -> int:
+            return next((sizes[name] for name in sorted(atom.symbols) if name in sizes), atom.size)
+
+        return self.algebra.evaluate(self._symbols[symbol], size)
+
+    def _input(self, name: str) -> Fact:
+        shape = self.graph.declared_shape(name)
+        if shape is None:
+            return Fact(None)
+        axes = []
+        for place, size in enumerate(shape):
+            hold = Hold(Why.INPUT_AXIS, tensor=name, axis=place)
+            axes.append(self.algebra.new(size, hold) if isinstance(size, int) else self._symbol(size, hold))
+        return Fact(tuple(axes))
+
+    # -- nodes ------------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Apply the rule of every node, in order."""
+        for info in self.graph.inputs:
+            self.facts[info.name] = self._input(info.name)
+        self._apply(self.graph.layout.main.nodes)
+        for picking, conflict in settle_picks(self.picks):
+            self._give_up(picking.index, picking, conflict)
+        solve(self.algebra, self.equations)
+        follow_siblings(self.conditions, self.sites, lambda site: self.graph.read_by(Edge(site.node, site.slot)))
+        self.algebra.settle()
+
+    def _apply(self, nodes: Iterable[int]) -> None:
+        for index in nodes:
+            node = self.graph.nodes[index]
+            domain = node.domain or "ai.onnx"
+            if node.output and node.output[0] in self.graph.constants:
+                continue  # Constant, or Identity of one: read where it is used
+            context = Context(self, index, node)
+            found = RULES.get((domain, node.op_type))
+            try:
+                if found is None:
+                    raise Conflict(f"operator {node.op_type} of {domain} has no rule")
+                found(context)
+                if not context.counted and any(fact is not None and fact.value is None for fact in context.outputs):
+                    context.note_counters(context.facts)
+            except (Conflict, ValueError, TypeError, IndexError, KeyError) as error:
+                self.ratio = self.ratio or getattr(error, "ratio", None)
+                self._give_up(index, context, error)
+            lost = behind(context)
+            for name, fact in zip(node.output, context.outputs, strict=True):
+                if name:
+                    self.facts[name] = hidden(fact if fact is not None else Fact(None), lost)
+
+    def bodies(self, node: int) -> dict[str, Body]:
+        """The graphs inside a node, by the attribute that holds them."""
+        return self.graph.layout.bodies.get(node, {})
+
+    def follow(self, body: Body, given: Sequence[Fact | None]) -> list[Fact]:
+        """What a body gives back for what it is given. What it returns as it is written in the file is kept."""
+        for name, fact in zip(body.inputs, given, strict=True):
+            self.facts[name] = fact if fact is not None else Fact(None)
+        self._apply(body.nodes)
+        return [self.facts.get(name) or self._returned(name) for name in body.outputs]
+
+    def _returned(self, name: str) -> Fact:
+        return Fact(tuple(self.algebra.new(n, Hold(Why.GIVEN_BACK)) for n in self.graph.constants[name].dims))
+
+    def behind(self, name: str) -> str:
+        """The tensor that a name stands for, Identity nodes skipped."""
+        maker = self.graph.producer.get(name)
+        node = self.graph.nodes[maker] if maker is not None else None
+        return name if node is None or node.op_type != "Identity" else self.behind(node.input[0])
+
+    def unknown(self, hold: Hold) -> Axis:
+        """A fixed axis of a size that is only known at run time."""
+        return self._symbol(None, hold)
+
+    def _give_up(self, index: int, context: Context, error: Exception) -> None:
+        """Freeze what touches a node that cannot be followed; go on from its declared output shapes.
+
+        What is not known because of other unfollowed nodes is their doing: the holds name them.
+        """
+        node = self.graph.nodes[index]
+        causes = causes_of(self.algebra, error) or frozenset((index,))
+        self._reasons[index] = str(error)
+        self.troubles.append(Trouble(index, str(error), causes))
+        facts = [fact for fact in context.facts if fact is not None]
+        facts += [self.facts[name] for name in self.graph.captured.get(index, ()) if name in self.facts]
+        for inner in self.graph.layout.inside(index):
+            names = (*self.graph.nodes[inner].input, *self.graph.nodes[inner].output)
+            facts += [self.facts[name] for name in names if name in self.facts]
+            facts += [fact for edge, fact in self.uses.items() if edge.node == inner]
+        before = behind(context)
+        blamed = [self._blame(Why.UNFOLLOWED, cause) for cause in sorted(causes | before)]
+        for axis in (axis for fact in facts for axis in fact.axes or ()):
+            self.algebra.hold(axis, *blamed)
+        source = before or causes
+        for slot, name in enumerate(node.output):
+            shape = self.graph.declared_shape(name) if name else None
+            if shape is None:
+                context.outputs[slot] = Fact(None, behind=source)
+                continue
+            axes = tuple(self._declared(size, source) for size in shape)
+            context.outputs[slot] = Fact(axes, behind=source if self._is_whole(name) else frozenset())
+
+    def _is_whole(self, name: str) -> bool:
+        """True for a tensor of whole numbers, which may be sizes or places."""
+        return not is_float(helper.tensor_dtype_to_np_dtype(self.graph.value_info[name].type.tensor_type.elem_type))
+
+    def _declared(self, size: int | str, causes: frozenset[int]) -> Axis:
+        """An axis of the output of an unfollowed node, of which nothing but the declared size is known."""
+        known = isinstance(size, str) and size in self._symbols
+        axis = self.algebra.new(size) if isinstance(size, int) else self._symbol(size, Hold(Why.UNKNOWN))
+        why = Why.UNFOLLOWED if known else Why.BEHIND
+        self.algebra.hold(axis, *(self._blame(why, cause) for cause in sorted(causes)))
+        return axis
+
+    def _blame(self, why: Why, node: int) -> Hold:
+        return Hold(why, node, detail=self._reasons[node])
+
+    @cached_property
+    def telling(self) -> Telling:
+        """Which of several reasons is told."""
+        return Telling(self.graph)
+
+
+def analyse(graph: Graph) -> Analysis:
+    """Follow every axis of a graph through all of its nodes. Time is linear in the number of nodes.
+
+    An exporter may declare a dim symbolic and yet bake the traced size into a Reshape. Where a size does not fit, the
+    analysis is run again with the symbol at the size that would, and the better of the two is kept.
+    """
+    analysis = Analysis(graph)
+    analysis.run()
+    while analysis.troubles and analysis.ratio is not None:
+        better = None
+        for name, size in analysis.symbols.items():
+            baked = size * analysis.ratio
+            if baked.denominator == 1 and name not in analysis.baked:
+                other = Analysis(graph, {**analysis.baked, name: int(baked)})
+                other.run()
+                if len(other.troubles) < len((better or analysis).troubles):
+                    better = other
+        if better is None:
+            break
+        analysis = better
+    return analysis

@@ -1,0 +1,175 @@
+"""Operators that work element by element, with broadcasting; shape arithmetic is followed through them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+
+from front_onnx.axes.algebra import size_of
+from front_onnx.axes.numbers import (
+    Expression,
+    Literal,
+    Varying,
+    apply,
+    cast_number,
+    computed,
+    integer_division,
+    value_of,
+    varies,
+)
+from front_onnx.operators.context import Context, rule
+
+__all__: list[str] = []
+
+_FUNCTIONS: dict[str, tuple[str, Callable[..., int | float | bool]]] = {
+    "Add": ("add", lambda a, b: a + b),
+    "Sub": ("sub", lambda a, b: a - b),
+    "Mul": ("mul", lambda a, b: a * b),
+    "Div": ("div", integer_division),
+    "Mod": ("mod", lambda a, b: a % b),
+    "Pow": ("pow", lambda a, b: a**b),
+    "Min": ("min", min),
+    "Max": ("max", max),
+    "Equal": ("equal", lambda a, b: a == b),
+    "Less": ("less", lambda a, b: a < b),
+    "LessOrEqual": ("less_or_equal", lambda a, b: a <= b),
+    "Greater": ("greater", lambda a, b: a > b),
+    "GreaterOrEqual": ("greater_or_equal", lambda a, b: a >= b),
+    "And": ("and", lambda a, b: a and b),
+    "Or": ("or", lambda a, b: a or b),
+    "Xor": ("xor", lambda a, b: a != b),
+    "Not": ("not", lambda a: not a),
+    "Neg": ("neg", lambda a: -a),
+    "Abs": ("abs", abs),
+    "Sqrt": ("sqrt", math.sqrt),
+    "Reciprocal": ("reciprocal", lambda a: 1 / a),
+    "Floor": ("floor", lambda a: float(math.floor(a))),
+    "Ceil": ("ceil", lambda a: float(math.ceil(a))),
+}
+
+
+def _followed(ctx: Context) -> np.ndarray | None:
+    """Contents of the output, where those of all inputs are followed."""
+    known = _FUNCTIONS.get(ctx.node.op_type)
+    arrays = [ctx.value(slot) for slot in range(len(ctx.facts))]
+    if known is None or not arrays or any(array is None for array in arrays):
+        return None
+    return apply(*known, *(array for array in arrays if array is not None))
+
+
+_UNARY = (
+    "Abs Acos Acosh Asin Asinh Atan Atanh Bernoulli BitwiseNot Ceil Celu Clip Cos Cosh CumSum Dropout Elu Erf Exp "
+    "EyeLike Floor Gelu HardSigmoid HardSwish Hardmax IsInf IsNaN LeakyRelu Log LogSoftmax Mish Neg Not Reciprocal "
+    "Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softmax Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu Trilu"
+).split()
+_BROADCASTING = (
+    "Add And BitShift BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min "
+    "Mod Mul Or PRelu Pow Sub Sum Xor"
+).split()
+
+
+@rule(*_UNARY)
+def unary(ctx: Context) -> None:
+    """Shape in, shape out. Softmax and the like mix along an axis without changing it."""
+    axes = ctx.axes(0)
+    for slot in range(len(ctx.node.output)):
+        ctx.out(axes, _followed(ctx) if slot == 0 else None, slot)
+
+
+@rule("Identity")
+def identity(ctx: Context) -> None:
+    """The input under another name, contents included."""
+    ctx.out(ctx.axes(0), ctx.value(0), strides=ctx.strides(0), below=ctx.below(0))
+
+
+@rule("Cast", "CastLike")
+def cast(ctx: Context) -> None:
+    """Contents pass; a float becomes an integer by truncation."""
+    value = ctx.value(0)
+    if value is not None and ctx.node.op_type == "Cast" and not varies(value):
+        target = ctx.attr("to")
+        number = value.flat[0] if value.size else None
+        if target == onnx.TensorProto.BOOL:
+            value = apply("cast", bool, value)
+        elif target in _FLOATS:
+            value = value if isinstance(value_of(number), float) else apply("cast", float, value)
+        elif any(isinstance(value_of(n), float | bool) for n in value.flat):
+            value = apply("cast", int, value)
+    ctx.out(ctx.axes(0), value, strides=ctx.strides(0), below=ctx.below(0))
+
+
+_FLOATS = (
+    onnx.TensorProto.FLOAT,
+    onnx.TensorProto.FLOAT16,
+    onnx.TensorProto.DOUBLE,
+    onnx.TensorProto.BFLOAT16,
+)
+
+
+@rule(*_BROADCASTING)
+def broadcasting(ctx: Context) -> None:
+    """Multidirectional broadcasting: axes that meet are one, unless one of them is 1."""
+    axes = ctx.broadcast(*(ctx.axes(slot) for slot in range(len(ctx.facts))))
+    ctx.out(axes, _followed(ctx), strides=_strides(ctx))
+
+
+def _strides(ctx: Context) -> dict[int, object] | None:
+    """Counters add up; a number stretches their steps."""
+    if ctx.node.op_type not in ("Add", "Mul"):
+        return None
+    a, b = ctx.strides(0), ctx.strides(1)
+    if ctx.node.op_type == "Add":
+        return {**a, **b} if a is not None and b is not None and a.keys().isdisjoint(b) else None
+    for strides, factor in ((a, ctx.value(1)), (b, ctx.value(0))):
+        if strides and factor is not None and factor.size == 1 and all(step == 1 for step in strides.values()):
+            return dict.fromkeys(strides, factor.reshape(-1)[0])
+    return None
+
+
+@rule("Where")
+def where(ctx: Context) -> None:
+    """As broadcasting; where the condition is shape arithmetic, the branch it takes has to stay the same."""
+    axes = ctx.broadcast(ctx.axes(0), ctx.axes(1), ctx.axes(2))
+    condition, yes, no = ctx.value(0), ctx.value(1), ctx.value(2)
+    if condition is None or yes is None or no is None:
+        ctx.out(axes)
+        return
+    condition, yes, no = np.broadcast_arrays(condition, yes, no)
+    out = np.empty(condition.shape, dtype=object)
+    for place in np.ndindex(condition.shape):
+        out[place] = _chosen(ctx, condition[place], yes[place], no[place])
+    ctx.out(axes, None if any(number is None for number in out.flat) else out)
+
+
+def _chosen(ctx: Context, condition: object, yes: object, no: object) -> object:
+    """The branch a condition takes; None if that differs between the iterations of a loop."""
+    size = _wrapped_by(condition, yes, no)
+    if isinstance(no, Varying):
+        if size is not None and size.value == size_of(no.axis):
+            size.site.bind(no.axis)
+        return no if size is not None else None
+    if isinstance(condition, Varying):
+        return None
+    ctx.records.conditions.append((ctx.index, cast_number(condition)))
+    if size is not None and not value_of(condition):
+        return computed("wrap", lambda start, _: start, no, size)
+    return yes if value_of(condition) else no
+
+
+def _wrapped_by(condition: object, yes: object, no: object) -> Literal | None:
+    """The n of `place < 0 ? place + n : place`, with which exporters count places from the back of an axis."""
+    if not isinstance(condition, Varying | Expression) or not isinstance(yes, Varying | Expression):
+        return None
+    if (condition.op, yes.op) != ("less", "add") or value_of(condition.args[1]) != 0:
+        return None
+    place, size = yes.args
+    same = all(other is no or _equal_literals(other, no) for other in (place, condition.args[0]))
+    counts = not isinstance(no, Varying) or no.op == "counter"  # which is never below zero
+    return size if same and counts and isinstance(size, Literal) else None
+
+
+def _equal_literals(a: object, b: object) -> bool:
+    return isinstance(a, Literal) and isinstance(b, Literal) and a.value == b.value

@@ -1,0 +1,106 @@
+"""Operators of domain com.microsoft that onnxruntime's optimisers write in place of several standard ones.
+
+Source: onnxruntime's docs/ContribOperators.md.
+"""
+
+from __future__ import annotations
+
+from front_onnx.axes.algebra import Axis, AxisRole, size_of
+from front_onnx.axes.holds import Why
+from front_onnx.operators.context import Context, Shape, rule
+from front_onnx.operators.convolution import conv
+from front_onnx.operators.linear import gemm, note_contraction
+
+__all__ = ["MICROSOFT"]
+
+MICROSOFT = "com.microsoft"
+
+
+@rule("Gelu", "QuickGelu", domain=MICROSOFT)
+def activation(ctx: Context) -> None:
+    """Shape in, shape out."""
+    ctx.out(ctx.axes(0))
+
+
+@rule("BiasGelu", "FastGelu", domain=MICROSOFT)
+def biased(ctx: Context) -> None:
+    """X plus a bias, then an activation."""
+    ctx.out(ctx.broadcast(*(ctx.axes(slot) for slot in (0, 1) if slot in ctx)))
+
+
+@rule("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", domain=MICROSOFT)
+def skip_layer_normalization(ctx: Context) -> None:
+    """X + skip + bias, normalised over the last axis; outputs: result, mean, 1/deviation, the sum before."""
+    x = ctx.broadcast(ctx.axes(0), ctx.axes(1))
+    for slot in range(2, len(ctx.facts)):
+        if slot in ctx:
+            ctx.unify_shapes(ctx.axes(slot), x[-1:])
+    statistics = (*x[:-1], ())
+    for slot, axes in enumerate((x, statistics, statistics, x)):
+        ctx.out(axes, slot=slot)
+
+
+@rule("EmbedLayerNormalization", domain=MICROSOFT)
+def embed_layer_normalization(ctx: Context) -> None:
+    """Ids [B, S] look up words, positions and segments [n, H], whose sum is normalised -> [B, S, H], [B], the sum."""
+    batch, sequence = ctx.axes(0)
+    hidden = ctx.axes(2)[1]
+    for slot in (2, 3, 4):
+        if slot in ctx:
+            entries, width = ctx.axes(slot)
+            ctx.hold(entries, Why.INDEXED)
+            ctx.role(entries, AxisRole.VOCABULARY)
+            ctx.table(slot)
+            ctx.unify(width, hidden)
+    for slot in (5, 6):
+        if slot in ctx:
+            ctx.unify_shapes(ctx.axes(slot), (hidden,))
+    for slot in (1, 7, 8):
+        if slot in ctx:
+            ctx.broadcast((batch, sequence), ctx.axes(slot))
+    ctx.out((batch, sequence, hidden))
+    ctx.out((batch,), slot=1)
+    ctx.out((batch, sequence, hidden), slot=2)
+
+
+def _turned(ctx: Context, axes: Shape, which: str) -> Shape:
+    """The operand as a product reads it: its first axis moved behind the others, its last two exchanged."""
+    if ctx.attr(f"transBatch{which}", 0):
+        axes = (*axes[1:-1], axes[0], axes[-1])
+    if ctx.attr(f"trans{which}", 0) and len(axes) > 1:
+        axes = (*axes[:-2], axes[-1], axes[-2])
+    return axes
+
+
+@rule("FusedMatMul", "TransposeMatMul", domain=MICROSOFT)
+def fused_matmul(ctx: Context) -> None:
+    """alpha * A' B' with numpy's batches; alpha may be the scale of attention."""
+    given = [ctx.axes(0), ctx.axes(1)]
+    a, b = _turned(ctx, given[0], "A"), _turned(ctx, given[1], "B")
+    inner: Axis = a[-1]
+    row = b[-2] if len(b) > 1 else b[-1]
+    ctx.unify(inner, row)
+    batch = ctx.broadcast(a[:-2], b[:-2]) if max(len(a), len(b)) > 2 else ()
+    weighted = ctx.constant(0) or ctx.constant(1)
+    note_contraction(ctx, inner, list(batch), weighted)
+    if not weighted:
+        ctx.tie_root("alpha", inner)
+    if size_of(inner) > 1:  # see matmul
+        ctx.contract(0, next(i for i, axis in enumerate(given[0]) if axis is inner))
+        ctx.contract(1, next(i for i, axis in enumerate(given[1]) if axis is row))
+    ctx.out((*batch, *(a[-2:-1] if len(a) > 1 else ()), *(b[-1:] if len(b) > 1 else ())))
+
+
+@rule("FusedGemm", domain=MICROSOFT)
+def fused_gemm(ctx: Context) -> None:
+    """Gemm, then an activation."""
+    gemm(ctx)
+
+
+@rule("FusedConv", domain=MICROSOFT)
+def fused_conv(ctx: Context) -> None:
+    """Conv, plus a tensor Z of the output's shape, then an activation."""
+    conv(ctx)
+    out = ctx.outputs[0]
+    if 3 in ctx and out is not None and out.axes is not None:
+        ctx.unify_shapes(out.axes, ctx.axes(3))

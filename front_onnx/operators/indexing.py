@@ -1,0 +1,406 @@
+"""Operators that pick elements: what is indexed from outside keeps its size, cuts at fixed places are segments."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import numpy as np
+
+from front_onnx.axes.algebra import Axis, AxisRole, Conflict, size_of
+from front_onnx.axes.holds import Hold, Why
+from front_onnx.axes.numbers import Expression, Extent, Literal, Varying, value_of, varies
+from front_onnx.operators.context import Context, rule
+from front_onnx.read.graph import Edge
+
+__all__ = ["settle_picks"]
+
+
+@rule("Gather")
+def gather(ctx: Context) -> None:
+    """One axis is replaced by the axes of the indices."""
+    data, indices = ctx.axes(0), ctx.axes(1)
+    at = ctx.attr("axis", 0) % len(data)
+    value, places = ctx.value(0), ctx.value(1)
+    out_value = None
+    if places is not None and varies(places):
+        for number in places.flat:
+            ctx.pick(data[at], number)
+        if not indices:
+            ctx.records.passed[ctx.node.output[0]] = Edge(ctx.index, 0), at
+    elif value is not None and places is not None:
+        out_value = np.take(value, np.array([int(value_of(n)) for n in places.flat]).reshape(places.shape), axis=at)
+        out_value = np.asarray(out_value, dtype=object)
+    elif _counts_through(ctx, data[at]):
+        pass  # the axis is regrouped, and nothing has to keep it
+    elif ctx.constant(1) and _picks_one(ctx, data[at]):
+        ctx.records.picks.append((ctx, data[at]))
+    elif ctx.constant(1):
+        ctx.hold(data[at], Why.INDEXED_BY_CONSTANT)
+        if places is not None and places.size:
+            ctx.require_that(_holds, Extent(data[at]), *places.flat)
+    else:
+        _index(ctx, data[at])
+        ctx.table(0)
+        _as_long(ctx, data[at])
+    ctx.out((*data[:at], *indices, *data[at + 1 :]), out_value)
+
+
+def _index(ctx: Context, axis: Axis) -> None:
+    """Entries of a table are picked by what is fed: they have a meaning outside of the graph."""
+    ctx.hold(axis, Why.INDEXED)
+    ctx.role(axis, AxisRole.VOCABULARY)
+
+
+def _picks_one(ctx: Context, axis: Axis) -> bool:
+    """True if one written place is picked of an axis that may be resized."""
+    places = ctx.value(1)
+    return (
+        places is not None
+        and places.size == 1
+        and isinstance(places.reshape(-1)[0], Literal)
+        and size_of(axis) > 1
+        and size_of(axis) == size_of(axis[:1])
+        and not ctx.is_fixed(axis)
+    )
+
+
+def settle_picks(picks: Sequence[tuple[Context, Axis]]) -> Iterator[tuple[Context, Conflict]]:
+    """Decide what picked places are, once all nodes were met, and give what cannot be followed.
+
+    Of an axis that is cut into segments anyway, or picked at several places, a place is a segment of one entry, like a
+    slice (fused projections keep one key head and one value head behind the query heads: [-2] and [-1] of h + 2). A
+    single place of an axis that is used whole elsewhere is only a place.
+    """
+    places: dict[tuple[int, ...], set[int]] = {}
+    for ctx, axis in picks:
+        places.setdefault(tuple(map(id, ctx.algebra.expand(axis))), set()).add(_place(ctx, axis))
+    for ctx, axis in picks:
+        now = ctx.algebra.expand(axis)
+        try:
+            alone = len(now) == 1 and now[0].parts is None and len(places[tuple(map(id, now))]) == 1
+            if not alone and not ctx.is_fixed(now):
+                _cut_out(ctx, now)
+            else:
+                ctx.require_that(_holds, Extent(axis), *ctx.values(1).flat)
+        except Conflict as conflict:
+            yield ctx, conflict
+
+
+def _place(ctx: Context, axis: Axis) -> int:
+    return int(value_of(ctx.values(1).reshape(-1)[0])) % size_of(axis)
+
+
+def _cut_out(ctx: Context, axis: Axis) -> None:
+    """Cut the picked entry out of its axis, and bind the index."""
+    number, place = ctx.values(1).reshape(-1)[0], _place(ctx, axis)
+    if place:
+        head, rest = ctx.algebra.cut(axis, place)
+        _bind(ctx, number, head, rest)
+        axis = rest
+    if size_of(axis) > 1:
+        ctx.algebra.cut(axis, 1)
+
+
+def _as_long(ctx: Context, axis: Axis) -> None:
+    """A buffer of positions is as long as the tables that it indexes."""
+    counted = ctx.below(1)
+    if counted is not None and size_of(counted) == size_of(axis):
+        ctx.unify(counted, axis)
+
+
+def _holds(size: int, *places: int) -> bool:
+    return all(-size <= place < size for place in places)
+
+
+def _counts_through(ctx: Context, axis: Axis) -> bool:
+    """True if the indices are 0, 1, 2 ... in row-major order: a view of the axis as the axes of the indices.
+
+    Exporters write a strided view so: Range(n) * c + [0 .. c-1], with c the product of the axes after it.
+    """
+    strides, places = ctx.strides(1), ctx.axes(1)
+    if not strides:
+        return False
+    behind: list[Axis] = []
+    for place in range(-1, -len(places) - 1, -1):
+        if size_of(places[place]) == 1:
+            continue
+        inner = tuple(atom for other in behind for atom in other)
+        step = strides.get(place)
+        if step is None or value_of(step) != size_of(inner):
+            return False
+        if inner:
+            ctx.tie(step, inner)
+        behind.insert(0, places[place])
+    whole = tuple(atom for other in behind for atom in other)
+    if size_of(whole) != size_of(axis):
+        return False
+    ctx.unify(whole, axis)
+    return True
+
+
+@rule("GatherElements")
+def gather_elements(ctx: Context) -> None:
+    """Indices have the output's shape; the indexed axis keeps its size, the others bound those of the indices."""
+    data, indices = ctx.axes(0), ctx.axes(1)
+    at = ctx.attr("axis", 0) % len(data)
+    _index(ctx, data[at])
+    _as_long(ctx, data[at])
+    for i, (a, b) in enumerate(zip(data, indices, strict=True)):
+        if i == at:
+            continue
+        if size_of(a) == size_of(b):
+            ctx.unify(a, b)
+        else:
+            _reaches(ctx, a, b)
+    ctx.out(indices)
+
+
+def _reaches(ctx: Context, data: Axis, places: Axis) -> None:
+    """There may be fewer places than the data has, but not more."""
+    if size_of(places) > size_of(data):
+        raise Conflict(f"{size_of(places)} places in an axis of {size_of(data)}")
+    ctx.require_that(lambda n, count: count <= n, Extent(data), Extent(places))
+
+
+@rule("GatherND")
+def gather_nd(ctx: Context) -> None:
+    """Leading axes are indexed together."""
+    data, indices = ctx.axes(0), ctx.axes(1)
+    batch = ctx.attr("batch_dims", 0)
+    depth = size_of(indices[-1])
+    if depth > len(data) - batch:
+        raise Conflict(f"{depth} indices into {len(data) - batch} axes")
+    ctx.keep(indices[-1], Why.COUNT, "indices")
+    if depth == 1 and not batch and ctx.constant(1) and _picks_one(ctx, data[0]):
+        ctx.records.picks.append((ctx, data[0]))  # as by Gather
+        ctx.out((*indices[:-1], *data[1:]))
+        return
+    for axis in data[batch : batch + depth]:
+        _index(ctx, axis)
+    ctx.unify_shapes(data[:batch], indices[:batch])
+    ctx.out((*indices[:-1], *data[batch + depth :]))
+
+
+@rule("ScatterND", "ScatterElements", "Scatter")
+def scatter(ctx: Context) -> None:
+    """The data with some places overwritten: every axis but the trailing ones a slice fills is fixed."""
+    data = ctx.axes(0)
+    depth = len(data)
+    if ctx.node.op_type == "ScatterND":
+        *places, indices = ctx.axes(1)
+        depth = size_of(indices)
+        if depth > len(data):
+            raise Conflict(f"{depth} indices into {len(data)} axes")
+        ctx.keep(indices, Why.COUNT, "indices")
+        ctx.unify_shapes(ctx.axes(2), (*places, *data[depth:]))
+    else:
+        ctx.unify_shapes(ctx.axes(1), ctx.axes(2))
+        at = ctx.attr("axis", 0) % len(data)
+        for i, (axis, place) in enumerate(zip(data, ctx.axes(1), strict=True)):
+            if i != at:
+                _reaches(ctx, axis, place)
+    for axis in data[:depth]:
+        ctx.hold(axis, Why.INDEXED)
+    ctx.out(data)
+
+
+@rule("Slice")
+def slice_(ctx: Context) -> None:
+    """Segments of axes: a cut at a place written in the file moves with the sizes on both sides of it."""
+    data = ctx.axes(0)
+    out = list(data)
+    starts, ends = (
+        list(ctx.values(slot).ravel()) if slot in ctx else list(ctx.attr(name))
+        for slot, name in ((1, "starts"), (2, "ends"))
+    )
+    given = ctx.ints(3) if 3 in ctx else ctx.attr("axes", None) or range(len(starts))
+    steps = ctx.ints(4) if 4 in ctx else [1] * len(starts)
+    for place, start, end, step in zip((a % len(data) for a in given), starts, ends, steps, strict=True):
+        if isinstance(start, Varying) and _one_further(start, end):
+            ctx.pick(data[place], start)
+            ctx.records.passed[ctx.node.output[0]] = Edge(ctx.index, 0), None
+            out[place] = ()
+            continue
+        start, end = _unwrapped(start, data[place]), _without_zero(end)
+        out[place] = _segment(ctx, data[place], start, end, step)
+        ctx.require(out[place], partial(_sliced, step), Extent(data[place]), start, end)
+    value = ctx.value(0)
+    if value is not None:
+        index = [slice(None)] * value.ndim
+        for place, start, end, step in zip((a % len(data) for a in given), starts, ends, steps, strict=True):
+            index[place] = slice(int(value_of(start)), _limit(int(value_of(end))), step)
+        value = value[tuple(index)]
+        out = [ctx.algebra.new(n, Hold(Why.RANK)) for n in value.shape]
+    ctx.out(out, value, below=ctx.below(0))
+
+
+def _one_further(start: Varying, end: object) -> bool:
+    """True if one place is taken, that which a varying number says."""
+    return (
+        isinstance(end, Varying)
+        and end.op == "add"
+        and end.args[0] is start
+        and isinstance(end.args[1], Literal)
+        and end.args[1].value == 1
+    )
+
+
+def _unwrapped(start: object, axis: Axis) -> object:
+    """A start without what would be added to it if it counted from the back: the size of the axis."""
+    if isinstance(start, Expression) and start.op == "wrap":
+        place, size = start.args
+        if isinstance(size, Literal) and size.value == size_of(axis):
+            size.site.bind(axis)
+        return place
+    return start
+
+
+def _without_zero(end: object) -> object:
+    """0 + n is n."""
+    if isinstance(end, Expression) and end.op == "add":
+        first, last = end.args
+        while isinstance(first, Expression) and first.op == "wrap":
+            first = first.args[0]
+        if isinstance(first, Literal) and first.value == 0:
+            return last
+    return end
+
+
+def _limit(end: int) -> int | None:
+    """numpy's end for ONNX's: INT_MIN with a negative step means past the first element."""
+    return None if end <= -(2**31) else end
+
+
+def _sliced(step: int, size: int, start: int, end: int) -> int:
+    return len(range(*slice(start, _limit(end), step).indices(size)))
+
+
+def _segment(ctx: Context, axis: Axis, start: object, end: object, step: int) -> Axis:
+    total = size_of(axis)
+    first, last, _ = slice(int(value_of(start)), _limit(int(value_of(end))), step).indices(total)
+    length = len(range(first, last, step))
+    if length == total and abs(step) == 1:
+        if isinstance(end, Literal) and end.value == total:
+            end.site.bind(axis, reader=ctx.index)
+        if isinstance(start, Literal) and start.value == -total:
+            start.site.bind(axis, sign=-1, reader=ctx.index)
+        return axis
+    if length == 0:
+        return ctx.algebra.new(0, Hold(Why.EMPTY))
+    if first == 0 and step == 1 and isinstance(end, Extent) and ctx.is_fixed(end.axis):
+        ctx.hold(axis, Why.CUT_AT_RUN_TIME)
+        ctx.records.cut_alike(end.axis, axis)
+        return ctx.algebra.expand(end.axis)
+    if ctx.is_fixed(axis):
+        return ctx.derived(axis, length, Hold(Why.PART), first, last, step)
+    if not (_can_move(ctx, start, axis) and _can_move(ctx, end, axis)):
+        ctx.hold(axis, Why.CUT_AT_RUN_TIME)
+        return ctx.derived(axis, length, Hold(Why.CUT_AT_RUN_TIME, ctx.index))
+    if step == 1:
+        return _cut(ctx, axis, (start, first), (end, last))
+    if step > 1 and total % step == 0 and length == total // step:
+        lead, phases = ctx.algebra.divide(axis, step)
+        ctx.keep(phases, Why.STEP)
+        return lead
+    raise Conflict(f"a slice of {total} by steps of {step}", axes=axis)
+
+
+def _can_move(ctx: Context, number: object, axis: Axis) -> bool:
+    """True if a bound is written in the file, or computed from the axis it cuts or from sizes that follow the width."""
+    if isinstance(number, Extent):
+        own = set(ctx.algebra.free_atoms(axis))
+        return all(atom in own or not atom.fixed for atom in ctx.algebra.free_atoms(number.axis))
+    if isinstance(number, Expression):
+        return all(_can_move(ctx, arg, axis) for arg in number.args)
+    return True
+
+
+def _cut(ctx: Context, axis: Axis, start: tuple[object, int], end: tuple[object, int]) -> Axis:
+    total = size_of(axis)
+    (first_number, first), (last_number, last) = start, end
+    kept = axis
+    count, rest = divmod(total, last - first)
+    segment = ctx.algebra.shuffled(axis, count) if not rest and first % (last - first) == 0 else None
+    if segment is not None:
+        place = first // (last - first)
+        bounds = [(first_number, place)] if first else []
+        bounds += [(last_number, place + 1)] if last < total or value_of(last_number) == total else []
+        for number, ahead in bounds:
+            _bind(ctx, number, ctx.algebra.total([segment] * ahead), ctx.algebra.total([segment] * (count - ahead)))
+        return segment
+    if first:
+        head, kept = ctx.algebra.cut(axis, first)
+        _bind(ctx, first_number, head, kept)
+    if last < total:
+        kept, tail = ctx.algebra.cut(kept, last - first)
+        before = ctx.algebra.cut(axis, last)[0]
+        _bind(ctx, last_number, before, tail)
+    elif isinstance(last_number, Literal) and last_number.value == total:
+        last_number.site.bind(axis, reader=ctx.index)
+    return kept
+
+
+def _bind(ctx: Context, number: object, before: Axis, after: Axis) -> None:
+    """A place counted from the front stands for what is before it, from the back for what is after it."""
+    if isinstance(number, Literal):
+        if number.value >= 0:
+            number.site.bind(before, reader=ctx.index)
+        else:
+            number.site.bind(after, sign=-1, reader=ctx.index)
+    elif isinstance(number, Expression | Extent) and number.value >= 0:
+        ctx.tie(number, before)
+    else:
+        raise Conflict("a slice bound that cannot be followed")
+
+
+@rule("TopK")
+def top_k(ctx: Context) -> None:
+    """The k best along one axis and their places: what places mean is outside, so the axis is fixed."""
+    x = list(ctx.axes(0))
+    at = ctx.attr("axis", -1) % len(x)
+    (k,) = ctx.values(1).ravel()
+    ctx.hold(x[at], Why.INDICES_LEAVE)
+    ctx.require_that(lambda size, count: count <= size, Extent(x[at]), k)
+    best = ctx.axis_of(k)
+    if isinstance(k, Literal):
+        ctx.hold(best, Why.COUNT, "best entries")
+    x[at] = best
+    for slot in (0, 1):
+        ctx.out(x, slot=slot)
+
+
+@rule("OneHot")
+def one_hot(ctx: Context) -> None:
+    """Indices get a new axis of a given depth."""
+    (depth,) = ctx.values(1).ravel()
+    ctx.keep(ctx.axes(2)[0], Why.COUNT, "values")
+    hot = ctx.axis_of(depth)
+    _index(ctx, hot)
+    out = list(ctx.axes(0))
+    place = ctx.attr("axis", -1) % (len(out) + 1)
+    out.insert(place, hot)
+    ctx.out(out, _hot_numbers(ctx, depth, place))
+
+
+def _hot_numbers(ctx: Context, depth: object, place: int) -> np.ndarray | None:
+    """Shape arithmetic puts a number into a list of ones by OneHot: how often each axis is repeated."""
+    indices, values = ctx.value(0), ctx.value(2)
+    if indices is None or values is None or not all(isinstance(n, Literal) for n in (depth, *indices.flat)):
+        return None
+    count = int(value_of(depth))
+    off, on = values.ravel()
+    chosen = np.vectorize(lambda n: int(value_of(n)) % count, otypes=[int])(indices)
+    hot = np.expand_dims(chosen, place) == np.arange(count).reshape([-1] + [1] * (chosen.ndim - place))
+    return np.asarray(np.where(hot, on, off), dtype=object)
+
+
+@rule("ReverseSequence")
+def reverse_sequence(ctx: Context) -> None:
+    """Shape in, shape out; one length per batch entry."""
+    x = ctx.axes(0)
+    batch = x[ctx.attr("batch_axis", 1)]
+    ctx.unify(batch, ctx.axes(1)[0])
+    if ctx.value(1) is not None:
+        ctx.keep(batch, Why.NUMBERS)
+    ctx.out(x)

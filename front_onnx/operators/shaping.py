@@ -1,0 +1,319 @@
+"""Operators that regroup, move, join and cut axes, and those that compute shapes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+
+import numpy as np
+
+from front_onnx.axes.algebra import Axis, AxisRole, Conflict, size_of
+from front_onnx.axes.holds import Hold, Why
+from front_onnx.axes.numbers import Expression, Extent, Literal, Number, value_of
+from front_onnx.operators.context import Context, Shape, rule
+
+__all__: list[str] = []
+
+_FOLLOWED = 256  # the most elements of a tensor whose contents are followed
+
+
+def _reshaped(value: np.ndarray | None, axes: Sequence[Axis]) -> np.ndarray | None:
+    sizes = [size_of(axis) for axis in axes]
+    return None if value is None or value.size != np.prod(sizes, dtype=int) else value.reshape(sizes)
+
+
+@rule("Shape")
+def shape(ctx: Context) -> None:
+    """The sizes of the axes, as numbers that know their axes."""
+    axes = ctx.axes(0)
+    picked = axes[ctx.attr("start", 0) : ctx.attr("end", None)]
+    value = np.empty(len(picked), dtype=object)
+    value[:] = [Extent(axis, free=ctx.only_measured(0)) for axis in picked]
+    ctx.out((ctx.algebra.new(len(picked), Hold(Why.RANK)),), value)
+
+
+@rule("Size")
+def size(ctx: Context) -> None:
+    """The product of all axes."""
+    value = np.empty((), dtype=object)
+    value[()] = Extent(tuple(atom for axis in ctx.axes(0) for atom in axis))
+    ctx.out((), value)
+
+
+@rule("Reshape")
+def reshape(ctx: Context) -> None:
+    """Row-major regrouping: each target size takes its factors off the front of what is left."""
+    axes = ctx.axes(0)
+    target = ctx.values(1).ravel()
+    sizes = [int(value_of(n)) for n in target]
+    zero_is_zero = ctx.attr("allowzero", 0)
+    for i, given in enumerate(sizes):
+        if given == 0 and not zero_is_zero:
+            sizes[i] = size_of(axes[i])
+    rest: Axis = tuple(atom for axis in axes for atom in axis)
+    total = size_of(rest)
+    if -1 in sizes:
+        known = -int(np.prod(sizes))
+        if known == 0 or total % known:
+            raise Conflict(f"{total} elements do not fill {sizes}", axes=rest)
+        sizes[sizes.index(-1)] = total // known
+    if int(np.prod(sizes)) != total or total == 0:
+        ratio = Fraction(int(np.prod(sizes)), total) if total else None
+        raise Conflict(f"{total} elements do not fill {sizes}", ratio, axes=rest)
+    out: list[Axis] = []
+    while len(out) < len(sizes):
+        at = len(out)
+        try:
+            lead, rest = ctx.algebra.divide(rest, size_of(rest) // sizes[at])
+        except Conflict:
+            mixed, rest = _mixed(ctx, rest, target[at:], sizes[at:])
+            out += mixed
+            continue
+        if value_of(target[at]) > 0:
+            ctx.tie(target[at], lead)
+        out.append(lead)
+    ctx.out(out, _reshaped(ctx.value(0), out))
+
+
+def _mixed(ctx: Context, rest: Axis, target: np.ndarray, sizes: list[int]) -> tuple[list[Axis], Axis]:
+    """Fixed axes whose places are mixed: [n, m] read as [m, n], as relative positions are shifted.
+
+    Raises:
+        Conflict: if an axis among them may change, or nothing but the whole fits.
+    """
+    for count in range(2, len(sizes) + 1):
+        product = int(np.prod(sizes[:count]))
+        try:
+            lead, after = ctx.algebra.divide(rest, size_of(rest) // product)
+        except Conflict:
+            continue
+        if not ctx.is_fixed(lead):
+            break
+        out = []
+        for number, size in zip(target[:count], sizes[:count], strict=True):
+            known = value_of(number) > 0
+            axis = ctx.axis_of(number) if known else ctx.algebra.new(size)
+            ctx.hold(axis, Why.MIXED)
+            out.append(axis)
+        ctx.algebra.equalities.append((tuple(atom for axis in out for atom in axis), lead))
+        return out, after
+    raise Conflict(f"{sizes} mixes the places of axes that may change", axes=rest)
+
+
+@rule("Flatten")
+def flatten(ctx: Context) -> None:
+    """Two axes: the product before `axis` and that from it on."""
+    axes = ctx.axes(0)
+    at = ctx.attr("axis", 1)
+    at += len(axes) if at < 0 else 0
+    ctx.out((tuple(a for axis in axes[:at] for a in axis), tuple(a for axis in axes[at:] for a in axis)))
+
+
+@rule("Transpose")
+def transpose(ctx: Context) -> None:
+    """Axes in another order."""
+    axes = ctx.axes(0)
+    order = ctx.attr("perm", list(range(len(axes)))[::-1])
+    value = ctx.value(0)
+    ctx.out([axes[i] for i in order], None if value is None else value.transpose(order))
+
+
+def _given_axes(ctx: Context, rank: int) -> list[int] | None:
+    axes = ctx.ints(1) if 1 in ctx else ctx.attr("axes", None)
+    return None if axes is None else [axis % rank for axis in axes]
+
+
+@rule("Unsqueeze")
+def unsqueeze(ctx: Context) -> None:
+    """New axes of size 1."""
+    axes = ctx.axes(0)
+    given = ctx.ints(1) if 1 in ctx else ctx.attr("axes")
+    rank = len(axes) + len(given)
+    new = {axis % rank for axis in given}
+    rest = iter(axes)
+    out = [() if i in new else next(rest) for i in range(rank)]
+    old = [i - rank for i in range(rank) if i not in new]
+    strides = ctx.strides(0)
+    moved = None if strides is None else {old[place]: step for place, step in strides.items()}
+    ctx.out(out, _reshaped(ctx.value(0), out), strides=moved, below=ctx.below(0))
+
+
+@rule("Squeeze")
+def squeeze(ctx: Context) -> None:
+    """Axes of size 1 go."""
+    axes = ctx.axes(0)
+    given = _given_axes(ctx, len(axes))
+    gone = [i for i, a in enumerate(axes) if size_of(a) == 1] if given is None else given
+    if any(size_of(axes[i]) != 1 for i in gone):
+        raise Conflict("it squeezes an axis that is not 1")
+    out = [axis for i, axis in enumerate(axes) if i not in gone]
+    ctx.out(out, _reshaped(ctx.value(0), out))
+
+
+@rule("Concat")
+def concat(ctx: Context) -> None:
+    """The sum of the axes along one axis; all others are one."""
+    shapes = [ctx.axes(slot) for slot in range(len(ctx.facts))]
+    at = ctx.attr("axis") % len(shapes[0])
+    for other in shapes[1:]:
+        ctx.unify_shapes((*shapes[0][:at], *shapes[0][at + 1 :]), (*other[:at], *other[at + 1 :]))
+    joined = ctx.algebra.total([s[at] for s in shapes if size_of(s[at])]) if len(shapes) > 1 else shapes[0][at]
+    values = [ctx.value(slot) for slot in range(len(shapes))]
+    followed = [v for v in values if v is not None]
+    value = np.concatenate(followed, axis=at) if len(followed) == len(values) else None
+    ctx.out((*shapes[0][:at], joined, *shapes[0][at + 1 :]), value)
+
+
+@rule("Split")
+def split(ctx: Context) -> None:
+    """Segments of one axis, of the sizes given by an input or an attribute, or equal ones."""
+    axes = ctx.axes(0)
+    at = ctx.attr("axis", 0) % len(axes)
+    outputs = len(ctx.node.output)
+    numbers: list[Number] | None = list(ctx.values(1).ravel()) if 1 in ctx else None
+    attribute = ctx.attr("split", None)
+    total = size_of(axes[at])
+    chunk = -(-total // outputs)
+    sizes = [int(value_of(n)) for n in numbers] if numbers else attribute or [chunk] * (outputs - 1)
+    if sum(sizes) < total:
+        sizes = [*sizes, total - sum(sizes)]
+    segment = ctx.algebra.shuffled(axes[at], outputs) if len(set(sizes)) == 1 else None
+    parts: list[Axis] = [segment] * (outputs - 1) if segment is not None else []
+    rest = axes[at] if segment is None else segment
+    for wanted in sizes[:-1] if segment is None else ():
+        part, rest = ctx.algebra.cut(rest, wanted)
+        parts.append(part)
+    parts.append(rest)
+    value = ctx.value(0)
+    for i, part in enumerate(parts):
+        if numbers:
+            ctx.tie(numbers[i], part)
+        elif attribute:
+            ctx.tie_attribute("split", part, i)
+        elif i:
+            ctx.unify(parts[0], part)  # equal segments stay equal at every size
+        # Optimisers take a shape apart by one Split instead of a Gather for each size.
+        piece = None if value is None else np.take(value, range(sum(sizes[:i]), sum(sizes[: i + 1])), axis=at)
+        ctx.out((*axes[:at], part, *axes[at + 1 :]), piece, slot=i)
+
+
+@rule("Expand")
+def expand(ctx: Context) -> None:
+    """Broadcast to a shape."""
+    axes = ctx.axes(0)
+    numbers = ctx.values(1).ravel()
+    target: Shape = tuple(
+        _expanded(ctx, n, axes[i - len(numbers)]) if len(numbers) - i <= len(axes) else ctx.axis_of(n)
+        for i, n in enumerate(numbers)
+    )
+    for place in range(-len(target), 0):
+        stretched = place < -len(axes) or size_of(axes[place]) == 1
+        if stretched and place < -1 and isinstance(numbers[place], Literal):  # heads are repeated, not their entries
+            ctx.role(target[place], AxisRole.REPEAT)
+    out = ctx.broadcast(axes, target)
+    value = ctx.value(0)
+    sizes = [size_of(axis) for axis in out]
+    followed = value is not None and np.prod(sizes) <= _FOLLOWED
+    ctx.out(out, np.broadcast_to(value, sizes) if followed and value is not None else None, below=ctx.below(0))
+
+
+def _expanded(ctx: Context, number: object, axis: Axis) -> Axis:
+    """The axis a number of the shape stands for: the one that is there, where the number is computed to be as long."""
+    if isinstance(number, Expression) and number.value == size_of(axis) > 1:
+        ctx.tie(number, axis)
+        return axis
+    return ctx.axis_of(number)
+
+
+@rule("Tile")
+def tile(ctx: Context) -> None:
+    """Each axis is repeated as a whole: repeats x axis in row-major order."""
+    out = []
+    for axis, number in zip(ctx.axes(0), ctx.values(1).ravel(), strict=True):
+        repeats = ctx.axis_of(number)
+        ctx.role(repeats, AxisRole.REPEAT)
+        out.append((*repeats, *axis))
+    ctx.out(out)
+
+
+@rule("Pad")
+def pad(ctx: Context) -> None:
+    """Fixed axes get a computed size; padding a resizable axis is a sum with the pads."""
+    axes = ctx.axes(0)
+    numbers = ctx.values(1).ravel() if 1 in ctx else np.array(ctx.attr("pads"), dtype=object)
+    places = [a % len(axes) for a in ctx.ints(3)] if 3 in ctx else list(range(len(axes)))
+    out = list(axes)
+    for i, place in enumerate(places):
+        before, after = numbers[i], numbers[i + len(places)]
+        wanted = int(value_of(before)) + int(value_of(after))
+        if wanted == 0:
+            continue
+        if ctx.is_fixed(axes[place]):
+            key = (int(value_of(before)), int(value_of(after)))
+            out[place] = ctx.records.derived(
+                (tuple(map(id, axes[place])), *key), size_of(axes[place]) + wanted, Hold(Why.PADDED)
+            )
+            ctx.require(out[place], lambda *sizes: sum(sizes), Extent(axes[place]), before, after)
+        else:
+            sides = [ctx.axis_of(n) for n in (before, after)]
+            parts = [(sides[0], before), (axes[place], None), (sides[1], after)]
+            out[place] = ctx.algebra.total([a for a, n in parts if n is None or value_of(n)])
+    ctx.out(out)
+
+
+@rule("ConstantOfShape")
+def constant_of_shape(ctx: Context) -> None:
+    """A constant of a computed shape."""
+    numbers = ctx.values(0).ravel()
+    axes = [ctx.axis_of(n) for n in numbers]
+    sizes = [size_of(axis) for axis in axes]
+    value = None
+    if np.prod(sizes, dtype=int) <= _FOLLOWED:
+        tensor = ctx.attr("value", None)
+        fill = ctx.records.scalar(tensor) if tensor is not None else 0.0
+        value = np.full(sizes, Expression("constant", lambda: fill, (), fill), dtype=object)
+    ctx.out(axes, value)
+
+
+@rule("Range")
+def range_(ctx: Context) -> None:
+    """Counting from start to limit: from 0 by 1, the axis is the limit's."""
+    numbers = [ctx.values(slot).reshape(-1)[0] for slot in range(3)]
+    start, limit, delta = (value_of(n) for n in numbers)
+    if (start, delta) == (0, 1) and not isinstance(limit, float):
+        ctx.out((ctx.axis_of(numbers[1]),), strides={-1: 1})
+        return
+    axis = ctx.algebra.new(_length(start, limit, delta), Hold(Why.COUNTED, ctx.index))
+    ctx.require(axis, _length, *numbers)
+    ctx.out((axis,))
+
+
+def _length(start: float, limit: float, delta: float) -> int:
+    return max(math.ceil((limit - start) / delta), 0)
+
+
+@rule("DepthToSpace", "SpaceToDepth")
+def blocks_of_pixels(ctx: Context) -> None:
+    """Channels and image sides trade factors of the block size."""
+    n, c, h, w = ctx.axes(0)
+    side = ctx.attr("blocksize")
+    if ctx.node.op_type == "DepthToSpace":
+        if size_of(c) % side**2:
+            raise Conflict(f"{size_of(c)} channels are no blocks of {side} x {side}")
+        if ctx.attr("mode", "DCR") == "DCR":
+            pixels, rest = ctx.algebra.divide(c, size_of(c) // (side * side))
+        else:
+            rest, pixels = ctx.algebra.divide(c, side * side)
+        ctx.keep(pixels, Why.COUNT, "pixels of a block")
+        sides = [ctx.derived(a, size_of(a) * side, Hold(Why.IMAGE_SIDE), side, follow=side.__mul__) for a in (h, w)]
+        ctx.out((n, rest, *sides))
+        return
+
+    def follow(now: int) -> int:
+        return -1 if now % side else now // side
+
+    sides = [ctx.derived(a, size_of(a) // side, Hold(Why.IMAGE_SIDE), -side, follow=follow) for a in (h, w)]
+    pixels = ctx.algebra.new(side * side)
+    ctx.keep(pixels, Why.COUNT, "pixels of a block")
+    ctx.out((n, (*pixels, *c), *sides))

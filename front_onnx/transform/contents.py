@@ -1,0 +1,87 @@
+"""Contents: what a constant of the resized graph is to hold, as data.
+
+The rewriter gives node inputs with one content one tensor. So a tensor that several uses share is split where they
+part, and tied weights stay tied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from front_onnx.transform.maps import AxisMap
+
+__all__ = ["Computed", "Content", "Counted", "Filled", "Numbers", "Original", "Repeated", "Resampled"]
+
+
+@dataclass(frozen=True)
+class Original:
+    """The source's tensor, byte for byte."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """Entry `index` of the stack of `names`, resampled along depth and along each axis, perhaps transposed.
+
+    `lowest`: what no value falls below; variances that ring around a peak stay positive.
+    """
+
+    names: tuple[str, ...]
+    index: int
+    depth: AxisMap
+    axes: tuple[AxisMap, ...]
+    transposed: bool = False
+    lowest: float | None = None
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """The shape of the entry."""
+        dims = tuple(axis.target for axis in self.axes)
+        return dims[::-1] if self.transposed else dims
+
+
+@dataclass(frozen=True)
+class Filled:
+    """One value everywhere."""
+
+    dims: tuple[int, ...]
+    data_type: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Counted:
+    """0, 1, 2 ... in row-major order."""
+
+    dims: tuple[int, ...]
+    data_type: int
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What the formula behind a table of the source gives at another size (`constants/formulas.py`)."""
+
+    name: str
+    dims: tuple[int, ...]
+    data_type: int
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A few numbers that stand for sizes."""
+
+    dims: tuple[int, ...]
+    data_type: int
+    values: tuple[int | float | bool, ...]
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """The source's tensor with more or fewer copies of what it holds along the axes that change."""
+
+    name: str
+    dims: tuple[int, ...]
+
+
+Content = Original | Resampled | Filled | Counted | Computed | Numbers | Repeated
