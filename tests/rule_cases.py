@@ -361,6 +361,13 @@ def top_k(net: Net) -> None:
     net.add("TopK", net.data(shape), net.ints(net.rng.randint(1, shape[axis])), axis=axis, outputs=2)
 
 
+@case("NonZero")
+def non_zero(net: Net) -> None:
+    """How many places there are is known at run time alone, so they are counted up to a number."""
+    places = net.add("NonZero", net.data(net.shape()))
+    net.add("ReduceMax", net.add("Cast", places, to=1), net.ints(1), keepdims=net.rng.randint(0, 1))
+
+
 # -- picking --------------------------------------------------------------------------------------------------
 
 

@@ -13,7 +13,7 @@ from small_graphs import Net, analyse, assert_as_planned, assert_refused_by_plan
 
 from front_onnx.api import inspect, resize
 from front_onnx.errors import FrontError
-from front_onnx.operators import RULES
+from front_onnx.operators import OPERATORS as RECORDS
 
 # Graphs of each case: so many, and more until an operator has what is asked of it. The whole run has some of its own.
 FEWEST, MOST = 5, 60
@@ -34,7 +34,7 @@ RESIZED = 10
 FEW_RESIZED = {
     "MatMulInteger": (0, "quantised models are refused: rounded numbers cannot be resampled"),
 }
-OPERATORS = sorted(key(*name) for name in RULES if key(*name) in CASES)
+OPERATORS = sorted(key(*name) for name in RECORDS if key(*name) in CASES)
 
 
 THOROUGH = pytest.mark.parametrize("thorough", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["few", "more"])
@@ -55,7 +55,7 @@ def enough(op_type: str, least: int, thorough: bool, attempt: Callable[[int, onn
 
 
 def test_every_rule_has_a_case():
-    missing = {key(*name) for name in RULES} - CASES.keys()
+    missing = {key(*name) for name in RECORDS} - CASES.keys()
     assert not missing
 
 

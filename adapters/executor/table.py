@@ -17,6 +17,8 @@ from typing import Any, TypeVar
 import onnx
 from torch import Tensor
 
+from front_onnx.read.attributes import defaults
+
 __all__ = ["OPERATORS", "Operator", "Step", "ints", "operator"]
 
 Run = Callable[..., Any]
@@ -81,7 +83,7 @@ class Step:
     walk: Callable[[Any, Sequence[Any]], list[Any]] | None = None
 
     def get(self, name: str, default: Any = None) -> Any:
-        """An attribute, or a default."""
+        """An attribute; a default for those that the specification has none for."""
         return self.attributes.get(name, default)
 
     def wants(self, place: int) -> bool:
@@ -89,9 +91,9 @@ class Step:
         return place < len(self.outputs) and bool(self.outputs[place])
 
 
-def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
-    """A node's attributes by name, without graphs."""
-    found = {}
+def attributes_of(node: onnx.NodeProto, version: int) -> dict[str, Any]:
+    """A node's attributes by name, without graphs; those that it leaves out as the specification has them."""
+    found = dict(defaults(node.op_type, node.domain, version))
     for attribute in node.attribute:
         if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
             continue

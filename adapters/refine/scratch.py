@@ -8,23 +8,11 @@ import torch
 from front_onnx.adapters.executor.module import OnnxModule
 
 from front_onnx.operators.analysis import analyse
+from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge, Graph
 
 __all__ = ["forget"]
 
-# The input of an operator that multiplies what it has normalised.
-_GAINS = {
-    "LayerNormalization": 1,
-    "BatchNormalization": 1,
-    "InstanceNormalization": 1,
-    "GroupNormalization": 1,
-    "RMSNormalization": 1,
-    "SimplifiedLayerNormalization": 1,
-    "SkipLayerNormalization": 2,
-    "SkipSimplifiedLayerNormalization": 2,
-    "EmbedLayerNormalization": 5,
-}
-_MOVING = frozenset("Identity Cast Reshape Unsqueeze Squeeze Transpose Expand".split())
 _EMBEDDING = 0.02  # deviation of embeddings and learned tokens
 
 
@@ -55,7 +43,7 @@ def _use(graph: Graph, name: str) -> Edge | None:
     while waiting:
         for edge in graph.consumers.get(waiting.pop(0), ()):
             node = graph.nodes[edge.node]
-            if node.op_type not in _MOVING:
+            if not record_of(node).has(Trait.VIEW | Trait.REPEATS):
                 return edge
             waiting.append(node.output[0])
     return None
@@ -69,19 +57,21 @@ def _made(
     axis: int | None,
     generator: torch.Generator,
 ) -> torch.Tensor:
-    op_type = module.graph.nodes[edge.node].op_type if edge is not None else ""
+    record = record_of(module.graph.nodes[edge.node]) if edge is not None else None
     slot = edge.slot if edge is not None else 0
-    if edge is not None and op_type in ("LSTM", "GRU", "RNN"):
+    if edge is not None and record is not None and record.has(Trait.RECURRENT):
         recurrent = module.graph.constants.get(module.graph.nodes[edge.node].input[2])
         hidden = recurrent.dims[-1] if recurrent is not None else shape[-1]
         return (2 * torch.rand(shape, generator=generator) - 1) / math.sqrt(hidden)
-    if op_type in ("Conv", "FusedConv") and slot == 1:
+    convolves = record is not None and record.has(Trait.CONVOLVES) and slot == 1
+    if convolves and axis == 1:
         return torch.randn(shape, generator=generator) * math.sqrt(2 / math.prod(shape[1:]))
     if axis is not None and len(shape) > 1:
         return torch.randn(shape, generator=generator) / math.sqrt(shape[axis])
     if sum(n > 1 for n in shape) <= 1:
-        gain = _GAINS.get(op_type) == slot or op_type in ("Mul", "Div")
-        return torch.full(shape, 0.25 if op_type == "PRelu" else float(gain))
-    if op_type == "ConvTranspose":
+        gain = record is not None and (record.parameters.get(slot) == "gain" or record.has(Trait.SCALES))
+        slope = record is not None and record.has(Trait.BENDS) and record.has(Trait.PARAMETERS)
+        return torch.full(shape, 0.25 if slope else float(gain))
+    if convolves:
         return torch.randn(shape, generator=generator) / math.sqrt(math.prod(shape) / shape[1])
     return torch.randn(shape, generator=generator) * _EMBEDDING

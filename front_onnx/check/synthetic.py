@@ -10,6 +10,7 @@ from onnx import helper
 
 from front_onnx.errors import FrontError, RequestError
 from front_onnx.operators.analysis import analyse
+from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Graph
 
 __all__ = ["index_limits", "synthetic_inputs"]
@@ -117,29 +118,18 @@ def _parts(graph: Graph, dim: str, limits: Mapping[str, int]) -> list[str]:
 
 def index_limits(graph: Graph) -> dict[str, int]:
     """For each integer input that indexes tables: the smallest table, as far as only simple operators lie between."""
-    passing = {
-        "Cast",
-        "Identity",
-        "Reshape",
-        "Unsqueeze",
-        "Squeeze",
-        "Transpose",
-        "Flatten",
-        "Expand",
-        "Slice",
-        "Add",
-    }
     limits: dict[str, int] = {}
     for info in graph.inputs:
         waiting, seen = [info.name], set()
         while waiting:
             for edge in graph.consumers.get(waiting.pop(), ()):
                 node = graph.nodes[edge.node]
-                if node.op_type in ("Gather", "GatherND", "GatherElements") and edge.slot == 1:
+                record = record_of(node)
+                if record.has(Trait.GATHERS) and edge.slot == 1:
                     table = graph.constants.get(node.input[0])
                     if table is not None and table.dims:
                         limits[info.name] = min(limits.get(info.name, 1 << 30), table.dims[0])
-                elif node.op_type in passing and edge.slot == 0 and edge.node not in seen:
+                elif record.has(Trait.MOVES | Trait.SHIFTS) and edge.slot == 0 and edge.node not in seen:
                     seen.add(edge.node)
                     waiting += node.output
     return limits

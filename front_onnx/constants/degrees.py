@@ -9,21 +9,20 @@ spelling; beside a tensor that does not grow, the same number means something el
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from front_onnx.axes.algebra import Axis, size_of
 from front_onnx.axes.numbers import value_of
+from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.arrays import is_filled
-from front_onnx.read.graph import Edge, attribute
+from front_onnx.read.graph import Edge
 
 if TYPE_CHECKING:
     from front_onnx.operators.analysis import Analysis
 
-__all__ = ["VIEWS", "Degrees", "Growth"]
+__all__ = ["STRAIGHT", "Degrees", "Growth"]
 
-VIEWS = frozenset(
-    "Reshape Expand Unsqueeze Squeeze Transpose Cast Identity Flatten Slice Split Gather Neg Abs Clip Dropout".split()
-)
+STRAIGHT = Trait.MOVES | Trait.MAGNITUDE  # what comes out is as large as what went in
 _FAR = 48  # nodes that are followed back
 _DOT = frozenset((0.5, 1.0))
 
@@ -68,21 +67,12 @@ class Degrees:
             self._known.pop(name, None)
 
     def summed_by(self, edge: Edge) -> Axis | None:
-        """The axes of an operand that a contraction with a weight sums over, kernels included."""
-        node = self.graph.nodes[edge.node]
-        fact = self.analysis.uses.get(edge) or self.analysis.facts.get(node.input[edge.slot])
-        axes = [self.algebra.expand(axis) for axis in (fact.axes if fact is not None else None) or ()]
-        if not axes or edge.slot > 1:
+        """The axes of an operand that a product sums over, kernels included."""
+        fact = self.analysis.uses.get(edge) or self.analysis.facts.get(self.graph.nodes[edge.node].input[edge.slot])
+        places = self.analysis.summed.get(edge)
+        if places is None or fact is None or not fact.axes:
             return None
-        if node.op_type == "MatMul":
-            place = len(axes) - 1 if edge.slot == 0 else max(len(axes) - 2, 0)
-            return axes[place]
-        if node.op_type == "Gemm" and len(axes) == 2:
-            turned = bool(attribute(node, "transB" if edge.slot else "transA", 0))
-            return axes[turned if edge.slot else not turned]
-        if node.op_type == "Conv" and edge.slot == 1:
-            return tuple(atom for axis in axes[1:] for atom in axis)
-        return None
+        return tuple(atom for place in places for atom in self.algebra.expand(fact.axes[place]))
 
     # -- backwards ------------------------------------------------------------------------------------------------
 
@@ -114,28 +104,28 @@ class Degrees:
 
     def _made(self, index: int, far: int) -> _Degree:
         node = self.graph.nodes[index]
-        kind, inputs = node.op_type, list(node.input)
+        kind, inputs, record = node.op_type, list(node.input), record_of(node)
         if index in self.products:
             return self._product(index, far)
-        if kind in ("MatMul", "Gemm", "Conv"):
+        if record.has(Trait.CONTRACTS):
             return self._weighted(index)
-        if kind in VIEWS:
+        if record.has(STRAIGHT):
             return self._degree(inputs[0], far)
-        if kind.startswith("Reduce"):
+        if record.has(Trait.REDUCES):
             return self._reduced(index, far)
-        if kind == "Softmax":
+        if record.has(Trait.SOFTMAX):
             return self._softmax(index)
-        if kind == "Sqrt":
+        if record.has(Trait.ROOT):
             return self._times(self._degree(inputs[0], far), 0.5)
         if kind == "Reciprocal":
             return self._times(self._degree(inputs[0], far), -1)
         if kind == "Pow":
             power = self._number(index, 1)
             return {} if power is None else self._times(self._degree(inputs[0], far), power)
-        if kind in ("Mul", "Div") and len(inputs) == 2:
+        if record.has(Trait.SCALES):
             left, right = (self._degree(name, far) for name in inputs)
-            return self._add(left, right if kind == "Mul" else self._times(right, -1))
-        if kind in ("Add", "Sub", "Max", "Min", "Where"):
+            return self._add(left, right if record.has(Trait.MULTIPLIES) else self._times(right, -1))
+        if record.has(Trait.SHIFTS) or record.has(Trait.BOUNDS | Trait.CHOOSES):
             return self._beside_constants(index, far)
         return {}
 
@@ -172,7 +162,7 @@ class Degrees:
         """Products whose queries or keys are parameters: a softmax reads them, so they are activations all the same."""
         found: dict[int, Axis] = {}
         for index, node in enumerate(self.graph.nodes):
-            if node.op_type in ("MatMul", "Gemm") and index not in self.analysis.products and len(node.input) == 2:
+            if record_of(node).has(Trait.PRODUCT) and index not in self.analysis.products and len(node.input) == 2:
                 axis = self.summed_by(Edge(index, 0))
                 if axis and self._scores(node.output[0]):
                     found[index] = axis
@@ -184,9 +174,9 @@ class Degrees:
             readers = [self.graph.nodes[edge.node] for edge in self.graph.consumers.get(tensor, ())]
             if len(readers) != 1:
                 return False
-            if readers[0].op_type == "Softmax":
+            if record_of(readers[0]).has(Trait.SOFTMAX):
                 return True
-            if readers[0].op_type not in (*VIEWS, "Mul", "Div", "Add", "Where"):
+            if not record_of(readers[0]).has(STRAIGHT | Trait.ARITHMETIC | Trait.CHOOSES):
                 return False
             tensor = readers[0].output[0]
         return False
@@ -208,21 +198,21 @@ class Degrees:
 
     def _reduced_axes(self, index: int, rank: int) -> list[int] | None:
         node = self.graph.nodes[index]
-        axes: Any = attribute(node, "axes", None)
+        axes = self.graph.attribute(index, "axes")
         if axes is None and len(node.input) > 1 and node.input[1]:
             fact = self.analysis.uses.get(Edge(index, 1)) or self.analysis.facts.get(node.input[1])
             if fact is None or fact.value is None:
                 return None
             axes = [int(value_of(number)) for number in fact.value.flat]
         if not axes:
-            axes = [] if attribute(node, "noop_with_empty_axes", 0) else range(rank)
+            axes = [] if self.graph.attribute(index, "noop_with_empty_axes") else range(rank)
         return sorted(axis % rank for axis in axes) if rank else None
 
     def _softmax(self, index: int) -> _Degree:
         """Shares of one: each shrinks like 1/n."""
         node = self.graph.nodes[index]
         axes = list(self.analysis.facts[node.output[0]].axes or ())
-        place = int(attribute(node, "axis", -1))  # type: ignore[call-overload]
+        place = int(self.graph.attribute(index, "axis"))
         if not -len(axes) <= place < len(axes):
             return {}
         return self._keyed([Growth(self.algebra.expand(axes[place]), frozenset((-1.0,)))])
@@ -230,7 +220,7 @@ class Degrees:
     def _beside_constants(self, index: int, far: int) -> _Degree:
         """A tensor to which an epsilon, a bound or a mask is added stays what it is."""
         node = self.graph.nodes[index]
-        names = node.input[1:] if node.op_type == "Where" else node.input
+        names = node.input[1:] if record_of(node).has(Trait.CHOOSES) else node.input
         grown = [self._degree(name, far) for slot, name in enumerate(names) if self._is_data(name)]
         if len(grown) == 1:
             return grown[0]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from front_onnx.operators.record import Trait, record_of
+
 if TYPE_CHECKING:
     from collections.abc import Container
 
@@ -31,7 +33,7 @@ def fed_tensors(graph: Graph) -> set[str]:
     fed = {info.name for info in graph.inputs}
     fed.update(name for body in graph.layout.all_bodies() for name in body.inputs)
     for index, node in enumerate(graph.nodes):
-        if node.op_type in ("Shape", "Size"):
+        if record_of(node).has(Trait.MEASURES):
             continue
         if index in graph.layout.bodies or not fed.isdisjoint(node.input):
             fed.update(name for name in node.output if name)
@@ -51,7 +53,7 @@ def fed_by_parameters(analysis: Analysis) -> set[str]:
         if all((fact := facts.get(name)) is not None and fact.constant and fact.value is None for name in node.output)
     ]
     inside = set(made)
-    softmaxes = [index for index in made if graph.nodes[index].op_type == "Softmax"]
+    softmaxes = [index for index in made if record_of(graph.nodes[index]).has(Trait.SOFTMAX)]
     behind: set[int] = set()
     waiting = [index for index in softmaxes if _attends(analysis, index, inside)]
     ahead = {name for index in waiting for name in graph.nodes[index].output}
@@ -77,6 +79,6 @@ def _attends(analysis: Analysis, softmax: int, inside: Container[int]) -> bool:
         for name in graph.nodes[waiting.pop()].input:
             maker = graph.producer.get(name)
             if maker is not None and maker in inside:
-                found += graph.nodes[maker].op_type in ("MatMul", "Gemm", "Einsum")
+                found += record_of(graph.nodes[maker]).has(Trait.PRODUCT)
                 waiting.append(maker)
     return found > 1

@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from onnx import TensorProto
 
-from front_onnx.read.graph import Edge, Graph, attribute
+from front_onnx.operators.record import Trait, record_of
+from front_onnx.read.graph import Edge, Graph
 
-__all__ = ["NO_GRADIENT", "WHOLE", "fed", "reaching"]
+__all__ = ["WHOLE", "fed", "reaching"]
 
-# Operators that only measure shapes: what they read has no values for them.
-_MEASURING = frozenset("Shape Size ConstantOfShape EyeLike RandomNormalLike RandomUniformLike".split())
-# Operators through which no gradient passes, and the inputs of others that are settings.
-NO_GRADIENT = _MEASURING | frozenset(
-    "Equal Less LessOrEqual Greater GreaterOrEqual ArgMax ArgMin NonZero IsNaN IsInf Not And Or Xor Range "
-    "OneHot Sign Floor Ceil Round Bernoulli".split()
-)
-_SETTINGS = {
-    "Clip": (1, 2),
-    "CumSum": (1,),
-    "Dropout": (1, 2),
-    "Expand": (1,),
-    "Pad": (1, 2, 3),
-    "Reshape": (1,),
-    "Resize": (1, 2, 3),
-    "Slice": (1, 2, 3, 4),
-    "Tile": (1,),
-    "TopK": (1,),
-    "Upsample": (1,),
-}
 WHOLE = frozenset((TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL, TensorProto.UINT8, TensorProto.INT8))
 
 
@@ -38,18 +17,19 @@ def reaching(graph: Graph, *, gradient: bool = True) -> set[Edge]:
     found: set[Edge] = set()
     waiting = [name for name in graph.outputs if not gradient or _type_of(graph, name) not in WHOLE]
     seen = set(waiting)
-    closed: Collection[str] = NO_GRADIENT if gradient else _MEASURING
+    closed = Trait.MEASURES | Trait.NO_GRADIENT if gradient else Trait.MEASURES
     while waiting:
         index = graph.producer.get(waiting.pop())
         if index is None:
             continue
         node = graph.nodes[index]
-        if node.op_type in closed or (gradient and node.op_type == "Cast" and attribute(node, "to") in WHOLE):
+        record = record_of(node)
+        if record.has(closed) or (gradient and node.op_type == "Cast" and graph.attribute(index, "to") in WHOLE):
             continue
-        settings = _SETTINGS.get(node.op_type, ())
+        settings = (*record.numbers, *record.settings)
         names = []
         for slot, name in enumerate(node.input):
-            if name and slot not in settings and not (gradient and node.op_type == "Where" and slot == 0):
+            if name and slot not in settings and not (gradient and slot == 0 and record.has(Trait.CHOOSES)):
                 found.add(Edge(index, slot))
                 found.update(graph.within(Edge(index, slot)))
                 names.append(name)
@@ -68,7 +48,7 @@ def fed(graph: Graph) -> set[str]:
     for body in graph.layout.all_bodies():
         found.update(body.inputs)
     for index, node in enumerate(graph.nodes):
-        if node.op_type == "Shape":
+        if record_of(node).has(Trait.MEASURES):
             continue
         if any(name in found for name in (*node.input, *graph.captured.get(index, ()))):
             found.update(node.output)

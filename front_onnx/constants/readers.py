@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge, Graph
 
 __all__ = ["feeds_root", "feeds_waves"]
@@ -16,9 +17,10 @@ def feeds_waves(graph: Graph, edge: Edge) -> bool:
     while waiting:
         index, steps = waiting.pop()
         node = graph.nodes[index]
-        if node.op_type in ("Sin", "Cos"):
+        record = record_of(node)
+        if record.has(Trait.PERIODIC):
             return True
-        if steps < _STEPS and node.op_type not in ("Shape", "Size", "Softmax", "LayerNormalization"):
+        if steps < _STEPS and not record.has(Trait.MEASURES | Trait.SOFTMAX | Trait.NORMALISES):
             for name in node.output:
                 for reader in (inner for found in graph.consumers.get(name, ()) for inner in graph.within(found)):
                     if reader.node not in seen:
@@ -30,11 +32,11 @@ def feeds_waves(graph: Graph, edge: Edge) -> bool:
 def feeds_root(graph: Graph, edge: Edge) -> bool:
     """True if a constant is a variance: BatchNormalization takes its root, or a root follows the sum with epsilon."""
     node = graph.nodes[edge.node]
-    if node.op_type == "BatchNormalization":
-        return edge.slot == 4
-    while node.op_type in ("Add", "Identity", "Cast", "Reshape", "Unsqueeze"):
+    if record_of(node).has(Trait.NORMALISES):
+        return record_of(node).parameters.get(edge.slot) == "variance"
+    while record_of(node).has(Trait.SHIFTS | Trait.VIEW):
         readers = {reader.node for reader in graph.consumers.get(node.output[0], ())}
         if len(readers) != 1:
             return False
         node = graph.nodes[readers.pop()]
-    return node.op_type == "Sqrt"
+    return record_of(node).has(Trait.ROOT)

@@ -18,7 +18,8 @@ from front_onnx.axes.algebra import Atom, Axis, AxisRole, size_of
 from front_onnx.axes.numbers import Binding, Literal, Number, Site, evaluate, literals, root_power
 from front_onnx.constants.degrees import Degrees
 from front_onnx.constants.ways import Ways
-from front_onnx.read.graph import Edge, attribute
+from front_onnx.operators.record import Trait, record_of
+from front_onnx.read.graph import Edge
 
 if TYPE_CHECKING:
     from front_onnx.operators.analysis import Analysis
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Guess", "share_meanings", "suspects", "tie_scalars"]
 
-_MOVING = frozenset(("Reshape", "Expand", "Unsqueeze", "Squeeze", "Transpose", "Cast", "Identity"))
 _WRITTEN = (1, 0.5, -0.5, -1, 0.25, -0.25)  # powers of a size that exporters write down
 _CLOSE = 1e-4  # relative: exporters write roots in single precision or better
 _TIMES = (2, 3)  # multiples of a size in 1/sqrt(3 d), where queries meet three kinds of keys
@@ -69,7 +69,7 @@ class _Reading:
 def _scaled(analysis: Analysis) -> Iterator[tuple[int, Number, str]]:
     """(node, scalar, the tensor it scales) for every product or quotient of a tensor and a followed scalar."""
     for index, node in enumerate(analysis.graph.nodes):
-        if node.op_type not in ("Mul", "Div") or len(node.input) != 2:
+        if not record_of(node).has(Trait.SCALES):
             continue
         for slot in (0, 1):
             number = analysis.scalar_at(index, slot)
@@ -102,7 +102,7 @@ class _Tying:
                 self._tie_alpha(index)
 
     def _tie(self, index: int, number: Number, tensor: str) -> None:
-        sign = 1 if self.graph.nodes[index].op_type == "Mul" else -1
+        sign = 1 if record_of(self.graph.nodes[index]).has(Trait.MULTIPLIES) else -1
         found = [
             (reading, literal, binding)
             for reading in self._readings(index, tensor)
@@ -143,7 +143,7 @@ class _Tying:
     def _tie_alpha(self, index: int) -> None:
         """The factor that a Gemm of two activations has as an attribute."""
         node = self.graph.nodes[index]
-        alpha = attribute(node, "alpha", 1.0)
+        alpha = self.graph.attribute(index, "alpha")
         if index not in self.degrees.products or not isinstance(alpha, float) or alpha in (0, 1):
             return
         for growth in self.degrees.of(node.output[0]):
@@ -222,7 +222,7 @@ class _Tying:
             if maker is None:
                 return False
             node = self.graph.nodes[maker]
-            if node.op_type in ("Mul", "Div"):
+            if record_of(node).has(Trait.SCALES):
                 numbers = [self.analysis.scalar_at(maker, slot) for slot in (0, 1)]
                 if any(number is not None and isinstance(number.value, float) for number in numbers):
                     return True
@@ -276,7 +276,7 @@ def _power(number: Number, literal: Literal) -> float:
 def _maker(analysis: Analysis, tensor: str) -> int | None:
     """The node that makes a tensor, those skipped that only move it about."""
     maker = analysis.graph.producer.get(tensor)
-    while maker is not None and analysis.graph.nodes[maker].op_type in _MOVING:
+    while maker is not None and record_of(analysis.graph.nodes[maker]).has(Trait.VIEW | Trait.REPEATS):
         maker = analysis.graph.producer.get(analysis.graph.nodes[maker].input[0])
     return maker
 
@@ -286,7 +286,8 @@ def _feeds_tied_head(analysis: Analysis, index: int) -> bool:
     graph = analysis.graph
     tables = {graph.read_by(edge) for edge in analysis.tables}
     readers = [edge for name in graph.nodes[index].output for edge in graph.consumers.get(name, ())]
-    weights = [analysis.origin(Edge(edge.node, 1), 0) for edge in readers if graph.nodes[edge.node].op_type == "MatMul"]
+    products = [edge.node for edge in readers if record_of(graph.nodes[edge.node]).has(Trait.PRODUCT)]
+    weights = [analysis.origin(Edge(node, 1), 0) for node in products]
     names = {graph.read_by(found[0]) for found in weights if found is not None}
     tied = {name for name in names if name in tables or analysis.transposed.get(name) in tables}
     return bool(readers) and len(weights) == len(readers) and None not in weights and names == tied

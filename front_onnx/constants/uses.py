@@ -12,7 +12,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from front_onnx.axes.algebra import Atom, size_of
-from front_onnx.constants.gradient import NO_GRADIENT, WHOLE, fed, reaching
+from front_onnx.constants.gradient import WHOLE, fed, reaching
+from front_onnx.operators.record import Operator, Trait, record_of
 from front_onnx.read.graph import Edge
 
 if TYPE_CHECKING:
@@ -20,18 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Uses"]
 
-# Operators that do not say what a constant is for: it is told by its axes.
-_PLAIN = frozenset(
-    "Add Sub Mul Div Sum Mean Max Min Pow Where Concat Expand Reshape Transpose Slice Cast Identity Tile Unsqueeze "
-    "Squeeze Split Flatten Gather GatherElements GatherND ScatterND ScatterElements Pad Loop Scan If Softmax Neg "
-    "Exp Sigmoid Tanh Softplus ReduceMean ReduceSum ReduceL2 Sqrt".split()
-)
-_LOOKING_UP = frozenset(("Gather", "GatherND", "GatherElements", "Slice"))
-_MOVING = frozenset(
-    "Cast Identity Transpose Reshape Unsqueeze Squeeze Flatten Expand Slice Split Concat Mul Div Sub "
-    "BatchNormalization InstanceNormalization LayerNormalization".split()
-)
-_SUMMING = ("MatMul", "Gemm", "Einsum")
+# What hands its input on as the same weight: moved, cast or standardised.
+_HANDS_ON = Trait.MOVES | Trait.JOINS | Trait.NORMALISES | Trait.SCALES
 
 
 class Uses:
@@ -56,7 +47,7 @@ class Uses:
         self.influence = reaching(self.graph, gradient=False)
         self.fed = fed(self.graph)
         found = self._weights()
-        self.tables = {name for name, kinds in found.items() if kinds <= _LOOKING_UP}
+        self.tables = {name for name, records in found.items() if all(r.has(Trait.LOOKS_UP) for r in records)}
         self.weights = set(found)
         strong = self.weights - self.tables
         self.inline = 2 * sum(name in self.graph.initializers for name in strong) < len(strong)
@@ -65,9 +56,8 @@ class Uses:
     def raw(self) -> set[str]:
         """Float inputs, and what is made of them and constants element by element or by moving them about."""
         found = {v.name for v in self.graph.inputs if v.type.tensor_type.elem_type not in WHOLE}
-        passing = ("Add", "Sub", "Mul", "Div", "Cast", "Transpose", "Identity", "Reshape", "Unsqueeze", "Squeeze")
         for node in self.graph.nodes:
-            if node.op_type in passing and any(name in found for name in node.input):
+            if record_of(node).has(Trait.VIEW | Trait.ARITHMETIC) and any(name in found for name in node.input):
                 rest = [name for name in node.input if name not in found]
                 if all(name in self.graph.constants for name in rest):
                     found.update(node.output)
@@ -96,7 +86,10 @@ class Uses:
         return any(map(self._is_statistic, self.edges.get(name, ())))
 
     def _is_statistic(self, edge: Edge) -> bool:
-        return self.graph.nodes[edge.node].op_type == "BatchNormalization" and edge.slot in (3, 4)
+        return self._record(edge).parameters.get(edge.slot) in ("mean", "variance")
+
+    def _record(self, edge: Edge) -> Operator:
+        return record_of(self.graph.nodes[edge.node])
 
     def is_setting(self, edge: Edge) -> bool:
         """True where a number is compared with, or sets something: it matters and no gradient comes back."""
@@ -104,30 +97,30 @@ class Uses:
 
     def is_plain(self, edge: Edge) -> bool:
         """True where the operator does not say that a constant is a weight."""
-        node = self.graph.nodes[edge.node]
-        if node.op_type in _LOOKING_UP:
-            return edge.slot != 0 or self._constant_only(node.input[1])
-        if node.op_type in _SUMMING:
+        node, record = self.graph.nodes[edge.node], self._record(edge)
+        if record.has(Trait.LOOKS_UP):
+            return edge.slot != 0 or all(map(self._constant_only, node.input[1:2]))
+        if record.has(Trait.PRODUCT):
             others = [name for slot, name in enumerate(node.input[:2]) if slot != edge.slot]
             return edge.slot == 0 and all(self._constant_only(name) for name in others)
-        return node.op_type in _PLAIN or node.op_type in NO_GRADIENT
+        return not record.has(Trait.PARAMETERS)
 
     def _constant_only(self, name: str) -> bool:
         """True for a tensor that is made of constants alone."""
         return name in self.graph.constants or name not in self.fed
 
-    def _weights(self) -> dict[str, set[str]]:
+    def _weights(self) -> dict[str, list[Operator]]:
         """By constant, the operators that read it as a weight, as it is or after being moved, cast or standardised."""
-        found: dict[str, set[str]] = {}
+        found: dict[str, list[Operator]] = {}
         for name, edges in self.edges.items():
             for edge in edges:
                 if self._is_weight(edge):
-                    found.setdefault(name, set()).add(self.graph.nodes[edge.node].op_type)
+                    found.setdefault(name, []).append(self._record(edge))
         for index, node in enumerate(self.graph.nodes):
             for slot, name in enumerate(node.input):
                 if name not in self.graph.constants and self._is_weight(Edge(index, slot)):
                     for origin in self._behind(name):
-                        found.setdefault(origin, set()).add(node.op_type)
+                        found.setdefault(origin, []).append(record_of(node))
         return found
 
     def _is_weight(self, edge: Edge) -> bool:
@@ -150,7 +143,8 @@ class Uses:
 
     def _moves(self, index: int, slot: int) -> bool:
         """True where an operator hands its input on as the same weight: it is moved, cast or standardised."""
-        return slot == 0 and self.graph.nodes[index].op_type in _MOVING
+        record = record_of(self.graph.nodes[index])
+        return (slot == 0 or record.has(Trait.JOINS)) and record.has(_HANDS_ON)
 
     def _features(self, edge: Edge) -> set[Atom | int]:
         """The atoms of a reading that are more than 1 large; its sizes where the axes could not be followed."""
@@ -168,8 +162,7 @@ class Uses:
         """True if a weight has an axis of a constant, beside those that sum over it: coordinates have none."""
         edges, own = self.edges.get(name, []), Counter[Atom | int]()
         for edge in edges:
-            node = self.graph.nodes[edge.node]
-            if node.op_type in _SUMMING:
+            if self._record(edge).has(Trait.PRODUCT):
                 for other in (Edge(edge.node, slot) for slot in range(2) if slot != edge.slot):
                     if other in self.analysis.uses:
                         own.update(self._features(other))
@@ -180,20 +173,19 @@ class Uses:
         for edge in self.edges.get(name, ()):
             node = self.graph.nodes[edge.node]
             others = [other for slot, other in enumerate(node.input) if slot != edge.slot]
-            if node.op_type not in ("Add", "Sub", "Mul", "Div") or any(other not in self.raw for other in others):
+            if not record_of(node).has(Trait.ARITHMETIC) or any(other not in self.raw for other in others):
                 return False
         return True
 
     def is_multiplied(self, name: str) -> bool:
         """True if something is multiplied by a constant, or chosen by it."""
-        edges = self.edges.get(name, ())
-        return any(self.graph.nodes[edge.node].op_type in ("Mul", "Where", "And") for edge in edges)
+        return any(self._record(e).has(Trait.MULTIPLIES | Trait.CHOOSES) for e in self.edges.get(name, ()))
 
     def is_bias_or_gain(self, name: str) -> bool:
         """True if a constant meets data along an axis that both have, element by element."""
         for edge in self.edges.get(name, ()):
             node, mine = self.graph.nodes[edge.node], self.analysis.uses.get(edge)
-            if node.op_type not in ("Add", "Sub", "Mul", "Div") or mine is None:
+            if not record_of(node).has(Trait.ARITHMETIC) or mine is None:
                 continue
             held = {atom for axis in mine.axes or () for atom in self.analysis.algebra.free_atoms(axis)}
             for other in (o for slot, o in enumerate(node.input) if slot != edge.slot):

@@ -6,7 +6,8 @@ from collections.abc import Callable, Container, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from front_onnx.axes.algebra import size_of
-from front_onnx.constants.degrees import VIEWS
+from front_onnx.constants.degrees import STRAIGHT
+from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge
 
 if TYPE_CHECKING:
@@ -30,8 +31,9 @@ class Ways:
 
     def contractions(self, tensor: str) -> Iterator[Edge]:
         """The operands of contractions with a weight that a tensor becomes, moved about and scaled at most."""
-        kinds = ("MatMul", "Gemm", "Conv")
-        return self._into(tensor, lambda edge: self.graph.nodes[edge.node].op_type in kinds and edge.slot < 2)
+        return self._into(
+            tensor, lambda edge: record_of(self.graph.nodes[edge.node]).has(Trait.CONTRACTS) and edge.slot < 2
+        )
 
     def _into(self, tensor: str, ends: Callable[[Edge], bool]) -> Iterator[Edge]:
         waiting, seen = [tensor], {tensor}
@@ -49,11 +51,12 @@ class Ways:
     def _is_linear(self, edge: Edge, name: str) -> bool:
         """True where an operator hands a tensor on: moved, scaled by what is not made of it, rotated, with a bias."""
         node = self.graph.nodes[edge.node]
-        if node.op_type in ("Add", "Sub", "Concat"):
+        record = record_of(node)
+        if record.has(Trait.SHIFTS | Trait.JOINS):
             return self._same_roots(name, node.input)
-        if node.op_type in ("Mul", "Div"):
-            return (node.op_type == "Mul" or edge.slot == 0) and not self.is_gate(edge.node)
-        return node.op_type in VIEWS and edge.slot == 0
+        if record.has(Trait.SCALES):
+            return (record.has(Trait.MULTIPLIES) or edge.slot == 0) and not self.is_gate(edge.node)
+        return record.has(STRAIGHT) and edge.slot == 0
 
     def _same_roots(self, name: str, others: Iterable[str]) -> bool:
         """True if what a tensor is added to or joined with is made of the same: a rotation, a bias."""
@@ -63,7 +66,7 @@ class Ways:
     def is_gate(self, index: int) -> bool:
         """True for a product of a tensor and a function of itself, element by element: an activation."""
         node = self.graph.nodes[index]
-        if node.op_type != "Mul" or len(node.input) != 2:
+        if not record_of(node).has(Trait.MULTIPLIES):
             return False
         left, right = node.input
         if not self.roots(left) & self.roots(right):
@@ -76,7 +79,7 @@ class Ways:
     def made_by_gate(self, tensor: str) -> bool:
         """True if a tensor is what an activation makes, moved about at most."""
         maker = self.graph.producer.get(tensor)
-        while maker is not None and self.graph.nodes[maker].op_type in VIEWS:
+        while maker is not None and record_of(self.graph.nodes[maker]).has(STRAIGHT):
             maker = self.graph.producer.get(self.graph.nodes[maker].input[0])
         return maker is not None and self.is_gate(maker)
 
@@ -101,10 +104,5 @@ class Ways:
         return self._roots[tensor]
 
     def _is_root(self, index: int) -> bool:
-        node = self.graph.nodes[index]
-        return (
-            index in self._products
-            or index in self.analysis.summing
-            or node.op_type.endswith("Normalization")
-            or node.op_type in ("Shape", "Gather", "Conv", "ConvTranspose", "MatMul", "Gemm", "Einsum", "Range")
-        )
+        ends = Trait.NORMALISES | Trait.CONTRACTS | Trait.MEASURES | Trait.GATHERS | Trait.NO_GRADIENT
+        return index in self._products or index in self.analysis.summing or record_of(self.graph.nodes[index]).has(ends)

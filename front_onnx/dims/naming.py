@@ -11,16 +11,13 @@ from front_onnx.blocks.names import unused
 from front_onnx.constants.flowing import flowing_atoms
 from front_onnx.dims.structure import KINDS, Dim, Structure
 from front_onnx.operators import Shape
-from front_onnx.read.graph import Edge, attribute
+from front_onnx.operators.record import Trait, record_of
+from front_onnx.read.graph import Edge
 
 __all__ = ["name_dims"]
 
-_LINEAR_ENDS = frozenset(
-    (
-        "Add Sub Mul Div Identity Reshape Flatten Transpose Squeeze Unsqueeze Cast Softmax LogSoftmax "
-        "Sigmoid Slice Gather Split Concat ReduceMean "
-    ).split()
-)
+# What may stand between the classes, or the vocabulary, and the output.
+_ENDS = Trait.MOVES | Trait.JOINS | Trait.ARITHMETIC | Trait.SHARES | Trait.REDUCES
 
 
 def name_dims(structure: Structure) -> list[Dim]:
@@ -57,7 +54,7 @@ class _Naming:
     def _filled(self) -> Iterator[tuple[Edge, Shape]]:
         """Weights that the graph makes of one value and a written shape: (where the shape is read, axes)."""
         for index, node in enumerate(self.analysis.graph.nodes):
-            fact = self.analysis.facts.get(node.output[0]) if node.op_type == "ConstantOfShape" else None
+            fact = self.analysis.facts.get(node.output[0]) if record_of(node).has(Trait.MEASURES) else None
             if fact is not None and fact.constant and Edge(index, 0) in self.analysis.uses:
                 yield Edge(index, 0), fact.axes or ()
 
@@ -185,10 +182,10 @@ class _Naming:
             if index is None:
                 continue
             node = graph.nodes[index]
-            if attribute(node, "activation", None):  # fused into the operator that makes the size
+            if graph.attribute(index, "activation"):  # fused into the operator that makes the size
                 return False
             inputs = [n for n in node.input if n in facts and not facts[n].constant and self._has(n, atom)]
-            if inputs and node.op_type not in _LINEAR_ENDS:
+            if inputs and not record_of(node).has(_ENDS):
                 return False
             waiting += inputs
         return True

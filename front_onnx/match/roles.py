@@ -20,25 +20,17 @@ from front_onnx.dims.structure import Structure
 from front_onnx.match.piece import Piece
 from front_onnx.match.role import Role, Task
 from front_onnx.match.trace import Arrival, Contraction, Pick, Trace
-from front_onnx.read.graph import Edge, attribute
+from front_onnx.operators.equation import parse
+from front_onnx.operators.record import Trait, record_of, values_of
+from front_onnx.read.graph import Edge
 from front_onnx.read.tensor_data import is_float
 
 __all__ = ["find_pieces"]
 
-_NORMS = {
-    "LayerNormalization": (Task.GAIN, Task.BIAS),
-    "SimplifiedLayerNormalization": (Task.GAIN,),
-    "RMSNormalization": (Task.GAIN,),
-    "BatchNormalization": (Task.GAIN, Task.BIAS, Task.MEAN, Task.VARIANCE),
-    "InstanceNormalization": (Task.GAIN, Task.BIAS),
-    "GroupNormalization": (Task.GAIN, Task.BIAS),
-}
 _QUERY, _KEY, _VALUE, _OUTPUT = (Role(task) for task in (Task.QUERY, Task.KEY, Task.VALUE, Task.OUTPUT))
 _IN, _OUT, _GATE, _UP = (Role(task) for task in (Task.IN, Task.OUT, Task.GATE, Task.UP))  # of a feed-forward layer
-_SHAPED = ("Expand", "Tile", "ConstantOfShape")
-_PICKS = ("GatherElements", "GatherND")
 _NORM_STEPS = 4
-_PLAIN = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Cast", "Identity", "Flatten", "Split", "Gather", "Slice")
+_STRAIGHT = Trait.VIEW | Trait.PICKS
 
 
 def find_pieces(structure: Structure) -> list[Piece]:
@@ -75,7 +67,7 @@ class _Roles:
         for edge, fact in sorted(self.analysis.uses.items()):
             if edge in self.later or fact.value is not None or not fact.axes or self.structure.constants[edge].is_kept:
                 continue
-            if self.graph.nodes[edge.node].op_type == "Shape":
+            if record_of(self.graph.nodes[edge.node]).has(Trait.MEASURES):
                 continue
             if not is_float(np.dtype(self.graph.array(self.graph.read_by(edge)).dtype)):
                 continue
@@ -88,7 +80,7 @@ class _Roles:
         name = self.graph.nodes[index].input[0]
         while name not in self.graph.constants and (maker := self.graph.producer.get(name)) is not None:
             node = self.graph.nodes[maker]
-            if node.op_type not in (*_PLAIN, "Add") and maker not in self.trace.contractions:
+            if not record_of(node).has(_STRAIGHT | Trait.SHIFTS) and maker not in self.trace.contractions:
                 break
             pick = self.trace.pick(maker, name)
             if pick is not None:
@@ -166,7 +158,7 @@ class _Roles:
         axes = self.analysis.uses[contraction.edge].axes or ()
         node = self.graph.nodes[index]
         sides = (axis for place, axis in enumerate(axes) if place not in (*contraction.into, *contraction.out))
-        kernel = tuple(map(size_of, sides)) if node.op_type in ("Conv", "ConvTranspose") else None
+        kernel = tuple(map(size_of, sides)) if record_of(node).has(Trait.CONVOLVES) else None
         residual = self.structure.residual_of(self._chain(contraction.edge))
         if residual is None:
             return Role(Task.WEIGHT, kernel)
@@ -189,7 +181,7 @@ class _Roles:
     def _gates(self) -> None:
         """Of two ways in whose results are multiplied, the one behind a nonlinearity is the gate."""
         for node in self.graph.nodes:
-            if node.op_type != "Mul" or any(name in self.graph.constants for name in node.input):
+            if not record_of(node).has(Trait.MULTIPLIES) or any(name in self.graph.constants for name in node.input):
                 continue
             sides = [self.trace.arrivals(name) for name in node.input]
             sources = [{(a.node, a.picks) for a in side} for side in sides]
@@ -216,15 +208,14 @@ class _Roles:
         if edge in self.analysis.tables or self._is_looked_up(edge):
             yield self._whole(edge, self._table(edge))
             return
-        if node.op_type in _NORMS and edge.slot:
-            kind = _NORMS[node.op_type]
-            what = kind[edge.slot - 1] if edge.slot <= len(kind) else Task.STATE
-            yield self._whole(edge, self._norm(what, node.output[0]))
+        if record_of(node).has(Trait.NORMALISES) and edge.slot:
+            what = record_of(node).parameters.get(edge.slot)
+            yield self._whole(edge, self._norm(Task(f"norm {what}") if what else Task.STATE, node.output[0]))
             return
         if edge.node in self.trace.contractions and edge.slot == 2:
             yield from self._biases(edge, Arrival(edge.node, (), False))
             return
-        if node.op_type in ("Add", "Sub") and len(node.input) == 2:
+        if record_of(node).has(Trait.SHIFTS):
             other = node.input[1 - edge.slot]
             straight = self._straight(other)
             if straight is not None and self._is_bias(edge, straight):
@@ -234,7 +225,7 @@ class _Roles:
                 yield self._whole(edge, self._norm(Task.BIAS, node.output[0]))
                 return
         other = node.input[1 - edge.slot] if len(node.input) == 2 else ""
-        if node.op_type in ("Mul", "Div") and (self._is_normed(other) or self._is_root(other)):
+        if record_of(node).has(Trait.SCALES) and (self._is_normed(other) or self._is_root(other)):
             yield self._whole(edge, self._norm(Task.GAIN, node.output[0]))
             return
         yield self._whole(edge, self._use(edge))
@@ -313,7 +304,7 @@ class _Roles:
     def _use(self, edge: Edge) -> Role:
         """The operator that a tensor ends up in, and as which operand if their order matters."""
         node = self.graph.nodes[edge.node]
-        while node.op_type in (*_PLAIN, *_SHAPED) and edge.slot == 0:
+        while record_of(node).has(Trait.MOVES) and edge.slot == 0:
             readers = self.graph.consumers.get(node.output[0], ())
             if len(readers) != 1:
                 break
@@ -325,7 +316,7 @@ class _Roles:
     def _is_looked_up(self, edge: Edge) -> bool:
         """True for a table whose index does not depend on what is fed: with fixed sizes it is a list in the file."""
         node = self.graph.nodes[edge.node]
-        if node.op_type != "Gather" or edge.slot != 0 or attribute(node, "axis", 0) != 0:
+        if node.op_type != "Gather" or edge.slot != 0 or self.graph.attribute(edge.node, "axis") != 0:
             return False
         index = self.graph.constants.get(node.input[1])
         if index is not None:
@@ -363,10 +354,10 @@ class _Roles:
                 found.add("counted" if varied else "filled")
             elif maker is None:
                 found.add("fed")
-            elif (node := self.graph.nodes[maker]).op_type in ("Range", "CumSum", "NonZero"):
+            elif (record := record_of(self.graph.nodes[maker])).has(Trait.COUNTS):
                 found.add("counted")
-            elif node.op_type != "Shape":
-                waiting += list(node.input[:1] if node.op_type in (*_PLAIN, *_SHAPED, *_PICKS) else node.input)
+            elif not record.has(Trait.MEASURES):
+                waiting += values_of(self.graph.nodes[maker])
         return found
 
     # -- what a weight stands beside ----------------------------------------------------------------------------------
@@ -396,7 +387,9 @@ class _Roles:
             if readers:
                 break
             after = [self.graph.nodes[edge.node] for name in names for edge in self.graph.consumers.get(name, ())]
-            names = [node.output[0] for node in after if node.op_type in ("Mul", "Sub", "Add", *_PLAIN)]
+            names = [
+                node.output[0] for node in after if record_of(node).has(Trait.MULTIPLIES | Trait.SHIFTS | _STRAIGHT)
+            ]
             readers = [index for name in names for index in self.trace.readers(name)]
         roles = {role for index in readers for role in self.roles[index]}
         parts = []
@@ -429,7 +422,7 @@ class _Roles:
         """The result of a norm whose gain and bias are nodes of their own."""
         for edge in self.graph.consumers.get(name, ()):
             node = self.graph.nodes[edge.node]
-            if node.op_type in ("Add", "Sub") and self.trace.beside_constant(edge):
+            if record_of(node).has(Trait.SHIFTS) and self.trace.beside_constant(edge):
                 return str(node.output[0])
         return name
 
@@ -441,7 +434,7 @@ class _Roles:
             if maker in self.trace.contractions:
                 return Arrival(maker, tuple(picks), False)
             node = self.graph.nodes[maker]
-            if node.op_type not in _PLAIN:
+            if not record_of(node).has(_STRAIGHT):
                 return None
             pick = self.trace.pick(maker, tensor)
             picks += [pick] if pick else []
@@ -456,7 +449,7 @@ class _Roles:
         node = self.graph.nodes[maker]
         if node.op_type == "Cast":
             return self._is_normed(node.input[0])
-        if node.op_type not in ("Div", "Mul") or len(node.input) != 2:
+        if not record_of(node).has(Trait.SCALES):
             return False
         return any(self._is_root(other) for other in node.input)
 
@@ -470,7 +463,11 @@ class _Roles:
     def _is_gained(self, name: str) -> bool:
         maker = self.graph.producer.get(name)
         node = self.graph.nodes[maker] if maker is not None else None
-        return node is not None and node.op_type == "Mul" and any(self._is_normed(other) for other in node.input)
+        return (
+            node is not None
+            and record_of(node).has(Trait.MULTIPLIES)
+            and any(self._is_normed(other) for other in node.input)
+        )
 
 
 def _query_by_letters(graph, product: int, attention: int, scores: int) -> int | None:  # type: ignore[no-untyped-def]
@@ -478,9 +475,9 @@ def _query_by_letters(graph, product: int, attention: int, scores: int) -> int |
     first, second = (graph.nodes[index] for index in (scores, product))
     if first.op_type != "Einsum" or second.op_type != "Einsum":
         return None
-    one, other = (str(attribute(node, "equation")).replace(" ", "").replace("...", "") for node in (first, second))
-    terms, result = one.split("->")[0].split(","), one.split("->")[1]
-    reads, made = other.split("->")[0].split(",")[attention], other.split("->")[1]
+    one, other = (graph.attribute(index, "equation").replace("...", "") for index in (scores, product))
+    (terms, result), (others, made) = parse(one), parse(other)
+    reads = others[attention]
     if len(reads) != len(result):
         return None
     summed = {letter for letter, there in zip(result, reads, strict=True) if there not in made}

@@ -6,18 +6,19 @@ picked on the way is noted, so that a piece is known by its places along the wei
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from front_onnx.axes.algebra import Axis, size_of
 from front_onnx.operators.analysis import Analysis
-from front_onnx.read.graph import Edge, attribute
+from front_onnx.operators.record import Trait, record_of, values_of
+from front_onnx.read.graph import Edge
 
 __all__ = ["Arrival", "Contraction", "Pick", "Trace"]
 
-_BENT = ("Sigmoid", "Tanh", "Relu", "Gelu", "Erf", "HardSigmoid", "HardSwish", "Swish", "Elu", "Softplus", "QuickGelu")
+_ENDS = Trait.SOFTMAX | Trait.MEASURES | Trait.NO_GRADIENT  # nothing that a weight made gets through
 
 
 @dataclass(frozen=True)
@@ -68,27 +69,28 @@ class Trace:
         self.analysis, self.graph, self.algebra = analysis, analysis.graph, analysis.algebra
         self.contractions: dict[int, Contraction] = {}
         for index in range(len(self.graph.nodes)):
-            for slot, summed in self._summed(index):
-                found = self._contraction(index, slot, summed)
+            for slot in reversed(range(len(self.graph.nodes[index].input))):  # the weight is mostly the second
+                found = self._contraction(index, slot)
                 if found is not None:
                     self.contractions[index] = found
                     break
         self.products = {i for i in analysis.products if i not in self.contractions}
         self._softmaxed: dict[str, bool] = {}
 
-    def _contraction(self, index: int, slot: int, summed: Sequence[int]) -> Contraction | None:
-        fact = self._fact(Edge(index, slot))
-        if fact is None or fact.axes is None or not fact.constant:
+    def _contraction(self, index: int, slot: int) -> Contraction | None:
+        fact, summed = self._fact(Edge(index, slot)), self.analysis.summed.get(Edge(index, slot))
+        if summed is None or fact is None or fact.axes is None or not fact.constant:
             return None
+        kernel = range(2, len(fact.axes)) if record_of(self.graph.nodes[index]).has(Trait.CONVOLVES) else range(0)
+        summed = tuple(axis for axis in summed if axis not in kernel)
         places = [self.analysis.origin(Edge(index, slot), axis) for axis in range(len(fact.axes))]
         found = [place for place in places if place is not None]
         if len(found) != len(places) or len({edge for edge, _ in found}) != 1:
             return self._reshaped(index, slot, [fact.axes[axis] for axis in summed])
         if found[0][0] not in self.analysis.contractions:
             return None
-        conv = self.graph.nodes[index].op_type in ("Conv", "ConvTranspose")
         into = tuple(found[axis][1] for axis in summed)
-        out = tuple(p for a, (_, p) in enumerate(found) if a not in summed and not (conv and a > 1))
+        out = tuple(p for a, (_, p) in enumerate(found) if a not in summed and a not in kernel)
         return Contraction(index, found[0][0], into, out)
 
     def _reshaped(self, index: int, slot: int, summed: Sequence[Axis]) -> Contraction | None:
@@ -96,7 +98,7 @@ class Trace:
         edge = Edge(index, slot)
         while edge not in self.analysis.uses:
             maker = self.graph.producer.get(self.graph.nodes[edge.node].input[edge.slot])
-            if maker is None or self.graph.nodes[maker].op_type not in _MOVED:
+            if maker is None or not record_of(self.graph.nodes[maker]).has(Trait.VIEW):
                 return None
             edge = Edge(maker, 0)
         axes = [*map(self.algebra.expand, self.analysis.uses[edge].axes or ())]
@@ -112,29 +114,6 @@ class Trace:
     def _fact(self, edge: Edge):  # type: ignore[no-untyped-def]
         name = self.graph.nodes[edge.node].input[edge.slot]
         return self.analysis.uses.get(edge) or self.analysis.facts.get(name)
-
-    def _summed(self, index: int) -> Iterator[tuple[int, list[int]]]:
-        """(slot, axes summed over) of the operands that may be a weight."""
-        node = self.graph.nodes[index]
-        ranks = [len(f.axes) if (f := self._fact(Edge(index, s))) is not None and f.axes is not None else 0
-                 for s in range(len(node.input))]  # fmt: skip
-        if node.op_type in ("MatMul", "FusedMatMul"):
-            turned = bool(attribute(node, "transB", 0))
-            yield 1, [max(ranks[1] - (1 if turned else 2), 0)]
-            yield 0, [max(ranks[0] - 1, 0)]
-        elif node.op_type == "Gemm":
-            yield 1, [1 if attribute(node, "transB", 0) else 0]
-        elif node.op_type == "Conv":
-            yield 1, [1]
-        elif node.op_type == "ConvTranspose":
-            yield 1, [0]
-        elif node.op_type == "Einsum":
-            left, _, right = str(attribute(node, "equation")).replace(" ", "").partition("->")
-            if "..." in left:
-                left = left.replace("...", "")
-            for slot, term in enumerate(left.split(",")):
-                if len(term) == ranks[slot]:
-                    yield slot, [place for place, letter in enumerate(term) if letter not in right]
 
     def arrivals(self, name: str) -> list[Arrival]:
         """The contractions that a tensor comes from, nothing between but operators without weights that mix."""
@@ -152,12 +131,12 @@ class Trace:
                 found[Arrival(maker, picks, bent)] = None
                 continue
             node = self.graph.nodes[maker]
-            if maker in self.products or node.op_type in ("Softmax", "Shape", "Range"):
+            record = record_of(node)
+            if maker in self.products or record.has(_ENDS):
                 continue
-            bent = bent or node.op_type in _BENT
+            bent = bent or record.has(Trait.BENDS)
             pick = self.pick(maker, tensor)
-            inputs = node.input[:1] if node.op_type in _FIRST else node.input
-            waiting += [(source, (*picks, pick) if pick else picks, bent) for source in inputs if source]
+            waiting += [(source, (*picks, pick) if pick else picks, bent) for source in values_of(node) if source]
         return list(found)
 
     def from_softmax(self, name: str) -> bool:
@@ -170,9 +149,9 @@ class Trace:
                 continue
             seen.add(tensor)
             node = self.graph.nodes[maker]
-            if node.op_type == "Softmax":
+            if record_of(node).has(Trait.SOFTMAX):
                 return True
-            waiting += list(node.input[:1] if node.op_type in _FIRST else node.input)
+            waiting += values_of(node)
         return False
 
     def scores(self, name: str) -> list[int]:
@@ -188,7 +167,7 @@ class Trace:
                 found.append(maker)
                 continue
             node = self.graph.nodes[maker]
-            waiting += list(node.input[:1] if node.op_type in _FIRST else node.input)
+            waiting += values_of(node)
         return found
 
     def readers(self, name: str) -> list[int]:
@@ -203,9 +182,9 @@ class Trace:
                 node = self.graph.nodes[edge.node]
                 if edge.node in self.contractions:
                     found.add(edge.node)
-                elif edge.node in self.products or node.op_type in ("Shape", "Softmax", *_BENT):
+                elif edge.node in self.products or record_of(node).has(_ENDS | Trait.BENDS):
                     continue
-                elif node.op_type not in ("Add", "Sub", "Mul", "Div") or self.beside_constant(edge):
+                elif not record_of(node).has(Trait.ARITHMETIC) or self.beside_constant(edge):
                     waiting += list(node.output)
         return sorted(found)
 
@@ -221,17 +200,17 @@ class Trace:
 
     def pick(self, maker: int, tensor: str) -> Pick | None:
         """What a Split, Gather or Slice takes of one axis."""
-        node = self.graph.nodes[maker]
-        if node.op_type not in ("Split", "Gather", "Slice"):
+        node, record = self.graph.nodes[maker], record_of(self.graph.nodes[maker])
+        if not record.has(Trait.PICKS):
             return None
         before, after = (self.analysis.facts.get(name) for name in (node.input[0], tensor))
         if before is None or after is None or before.axes is None or after.axes is None:
             return None
-        if node.op_type == "Slice":
+        if record.has(Trait.SLICES):
             return self._slice(maker, before.axes, after.axes)
-        axis = int(attribute(node, "axis", 0)) % len(before.axes)  # type: ignore[call-overload]
+        axis = int(self.graph.attribute(maker, "axis", 0)) % len(before.axes)
         whole = self.algebra.expand(before.axes[axis])
-        if node.op_type == "Gather":
+        if record.has(Trait.GATHERS):
             index = self.graph.constants.get(node.input[1])
             if index is None or index.dims:
                 return None
@@ -295,10 +274,6 @@ class Trace:
                 return self.algebra.expand((*part, *rest))
             start += size
         return None
-
-
-_MOVED = ("Reshape", "Transpose", "Squeeze", "Unsqueeze", "Cast", "Identity")
-_FIRST = ("Reshape", "Expand", "Gather", "Slice", "Split", "Tile", "Unsqueeze", "Squeeze", "Pad", "Resize", "Clip")
 
 
 def _within(whole: Axis, part: Axis) -> int | None:

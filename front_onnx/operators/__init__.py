@@ -1,5 +1,11 @@
-"""Operator rules by kind; importing the package fills the table."""
+"""Operators: one record for each, with the rule that follows axes through it; importing the package fills the table.
 
+`record.py` says what a record holds, `context.py` what a rule is given, `analysis.py` runs the rules over a graph. A
+package of yours adds operators by an entry point of the group `front_onnx.operators`, see docs/operators.md.
+"""
+
+from front_onnx.axes.algebra import AxisRole, Conflict, size_of
+from front_onnx.axes.holds import Why
 from front_onnx.operators import (
     attention,
     control,
@@ -14,14 +20,20 @@ from front_onnx.operators import (
     reduction,
     shaping,
 )
-from front_onnx.operators.context import RULES, Context, Fact, Loop, Shape, rule
+from front_onnx.operators.context import Context, Fact, Loop, Shape
+from front_onnx.operators.record import OPERATORS, Operator, Trait, operator, record_of, values_of
 
 __all__ = [
-    "RULES",
+    "OPERATORS",
+    "AxisRole",
+    "Conflict",
     "Context",
     "Fact",
     "Loop",
+    "Operator",
     "Shape",
+    "Trait",
+    "Why",
     "attention",
     "control",
     "convolution",
@@ -31,8 +43,11 @@ __all__ = [
     "indexing",
     "linear",
     "normalization",
+    "operator",
+    "record_of",
     "recurrent",
     "reduction",
-    "rule",
     "shaping",
+    "size_of",
+    "values_of",
 ]

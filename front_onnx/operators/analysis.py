@@ -13,12 +13,13 @@ from front_onnx.axes.algebra import Algebra, Atom, Axis, AxisRole, Conflict, siz
 from front_onnx.axes.equations import follow_siblings, solve
 from front_onnx.axes.holds import Hold, Telling, Why
 from front_onnx.axes.numbers import Binding, Number, Site, Varying, as_literals, literals
-from front_onnx.operators import RULES, Context, Fact, Loop
+from front_onnx.operators import OPERATORS, Context, Fact, Loop, Trait, record_of
 from front_onnx.operators.indexing import settle_picks
+from front_onnx.operators.record import load_plugins
 from front_onnx.operators.troubles import Trouble, behind, causes_of, hidden
 from front_onnx.read.arrays import counts_up, is_filled, repeats
 from front_onnx.read.bodies import Body
-from front_onnx.read.graph import Edge, Graph, attribute
+from front_onnx.read.graph import Edge, Graph
 from front_onnx.read.tensor_data import is_float
 
 __all__ = ["Analysis", "analyse"]
@@ -46,6 +47,7 @@ class Analysis:
         conditions: (node, number): shape arithmetic that chose a branch and has to choose it again.
         attributes: (node, attribute, element, binding): attributes that are sizes.
         sites: every number of the file that shape arithmetic reads.
+        summed: the axes of a node input that a product sums over, kernels included.
         contractions: the axis of a weight that a contraction sums over, by the node input that reads the weight; of
             matrices that data look up (experts), by the lookup.
         summing: the nodes that sum over a weight, be it one that is computed from constants.
@@ -70,6 +72,7 @@ class Analysis:
         self.conditions: list[tuple[int, Number]] = []
         self.attributes: list[tuple[int, str, int | None, Binding]] = []
         self.sites: list[Site] = []
+        self.summed: dict[Edge, tuple[int, ...]] = {}
         self.contractions: dict[Edge, int] = {}
         self.summing: set[int] = set()
         self.tables: set[Edge] = set()
@@ -109,8 +112,8 @@ class Analysis:
 
     def only_measured(self, name: str) -> bool:
         """True for a constant that nothing but Shape reads."""
-        readers = (self.graph.nodes[edge.node].op_type for edge in self.graph.consumers[name])
-        return name in self.graph.constants and all(op_type == "Shape" for op_type in readers)
+        readers = (record_of(self.graph.nodes[edge.node]) for edge in self.graph.consumers[name])
+        return name in self.graph.constants and all(reader.has(Trait.MEASURES) for reader in readers)
 
     def scalar(self, tensor: TensorProto) -> int | float | bool:
         """The one element of a tensor."""
@@ -139,8 +142,7 @@ class Analysis:
                 return None
             if node.op_type == "Transpose":
                 rank = len(self.facts[name].axes or ())
-                order = attribute(node, "perm", list(range(rank))[::-1])
-                axis = order[axis]  # type: ignore[index]
+                axis = self.graph.attribute(maker, "perm", list(range(rank))[::-1])[axis]
             elif node.op_type == "Squeeze":  # it takes away axes of size 1
                 before, after = self._wide(self._fact(Edge(maker, 0))), self._wide(self.facts[name])
                 if axis not in after:
@@ -161,13 +163,13 @@ class Analysis:
             return None
         if node.op_type == "Transpose":
             rank = len(self.facts[name].axes or ())
-            return self.entry(Edge(maker, 0), attribute(node, "perm", list(range(rank))[::-1])[axis])  # type: ignore[index]
+            return self.entry(Edge(maker, 0), self.graph.attribute(maker, "perm", list(range(rank))[::-1])[axis])
         if node.op_type != "Gather":
             return self.entry(Edge(maker, 0), axis)
         table, indices = Edge(maker, 0), self._fact(Edge(maker, 1))
         if not (table in self.tables or table in self.contractions) or indices is None or indices.axes is None:
             return None
-        at = attribute(node, "axis", 0) % len(self.uses[table].axes or ())  # type: ignore[operator]
+        at = self.graph.attribute(maker, "axis") % len(self.uses[table].axes or ())
         found = axis if axis < at else axis + 1 - len(indices.axes)
         return None if found == at or at <= axis < at + len(indices.axes) else (table, found)
 
@@ -291,11 +293,11 @@ class Analysis:
             if node.output and node.output[0] in self.graph.constants:
                 continue  # Constant, or Identity of one: read where it is used
             context = Context(self, index, node)
-            found = RULES.get((domain, node.op_type))
+            found = OPERATORS.get((domain, node.op_type))
             try:
                 if found is None:
                     raise Conflict(f"operator {node.op_type} of {domain} has no rule")
-                found(context)
+                found.rule(context)
                 if not context.counted and any(fact is not None and fact.value is None for fact in context.outputs):
                     context.note_counters(context.facts)
             except (Conflict, ValueError, TypeError, IndexError, KeyError) as error:
@@ -385,6 +387,7 @@ def analyse(graph: Graph) -> Analysis:
     An exporter may declare a dim symbolic and yet bake the traced size into a Reshape. Where a size does not fit, the
     analysis is run again with the symbol at the size that would, and the better of the two is kept.
     """
+    load_plugins()
     analysis = Analysis(graph)
     analysis.run()
     while analysis.troubles and analysis.ratio is not None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from front_onnx.axes.algebra import Axis, AxisRole, size_of
 from front_onnx.axes.holds import Why
 from front_onnx.axes.numbers import Extent
-from front_onnx.operators.context import Context, Shape, rule
+from front_onnx.operators.context import Context, Shape
+from front_onnx.operators.record import Trait, operator
 
 __all__ = ["group_heads", "turn"]
 
@@ -50,7 +51,7 @@ def turn(ctx: Context, size: Axis, caches: tuple[int, int], *, interleaved: bool
         ctx.keep(half, Why.COSINES)
 
 
-@rule("Attention")
+@operator("Attention", traits=Trait.PARAMETERS)
 def attention(ctx: Context) -> None:
     """Q [B, h, S, d], K [B, k, T, d], V [B, k, T, v] -> Y [B, h, S, v]; h is a multiple of k (grouped queries)."""
     flat = len(ctx.axes(0)) == 3
@@ -83,16 +84,16 @@ def attention(ctx: Context) -> None:
     ctx.out((batch, heads, sequence, total), slot=3)
 
 
-@rule("RotaryEmbedding")
+@operator("RotaryEmbedding", traits=Trait.PARAMETERS)
 def rotary_embedding(ctx: Context) -> None:
     """X [B, h, S, d] turned by caches of d/2 angles; the pairs are halves, or neighbours if interleaved."""
     axes = ctx.axes(0)
     batch, _, sequence, size = _split_heads(ctx, axes, "num_heads")
-    turned = ctx.attr("rotary_embedding_dim", 0) or size_of(size)
-    if ctx.attr("rotary_embedding_dim", 0):
+    turned = ctx.attr("rotary_embedding_dim") or size_of(size)
+    if ctx.attr("rotary_embedding_dim"):
         size, _ = ctx.algebra.cut(size, turned) if turned < size_of(size) else (size, ())
         ctx.tie_attribute("rotary_embedding_dim", size)
-    turn(ctx, size, (1, 2), interleaved=bool(ctx.attr("interleaved", 0)))
+    turn(ctx, size, (1, 2), interleaved=bool(ctx.attr("interleaved")))
     for slot in (1, 2) if 3 not in ctx else ():
         ctx.unify_shapes(ctx.axes(slot)[:-1], (batch, sequence))
     if 3 in ctx:

@@ -1,4 +1,4 @@
-"""The one table of operator rules, and what a rule is given.
+"""What a rule is given: one node and its inputs, and what the analysis collects.
 
 A rule is a function of a `Context`: it reads the axes (and, for shape arithmetic, the contents) of a node's inputs,
 unifies and cuts axes as the operator's specification says, and states the axes of the outputs. It raises `Conflict` (or
@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-from onnx.defs import SchemaError, get_schema
 
 from front_onnx.axes.algebra import Algebra, Axis, AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
@@ -29,14 +28,15 @@ from front_onnx.axes.numbers import (
     value_of,
     varies,
 )
-from front_onnx.read.graph import Edge, attribute, label
+from front_onnx.read.attributes import attribute, schema_of
+from front_onnx.read.graph import Edge, label
 
 if TYPE_CHECKING:
     from onnx import NodeProto, TensorProto
 
     from front_onnx.read.bodies import Body
 
-__all__ = ["RULES", "Context", "Fact", "Loop", "Shape", "rule"]
+__all__ = ["Context", "Fact", "Loop", "Shape"]
 
 Shape = tuple[Axis, ...]
 _COMPUTED = Hold(Why.COMPUTED)
@@ -78,26 +78,6 @@ class Loop:
     carried: tuple[tuple[str, str], ...]
 
 
-class Rule(Protocol):
-    """Applies one operator's specification to axes."""
-
-    def __call__(self, ctx: Context) -> None: ...
-
-
-RULES: dict[tuple[str, str], Rule] = {}
-
-
-def rule(*op_types: str, domain: str = "ai.onnx") -> Callable[[Rule], Rule]:
-    """Register a rule for operators of one domain."""
-
-    def register(function: Rule) -> Rule:
-        for op_type in op_types:
-            RULES[domain, op_type] = function
-        return function
-
-    return register
-
-
 class Records(Protocol):
     """What the analysis collects while the rules run."""
 
@@ -106,6 +86,7 @@ class Records(Protocol):
     conditions: list[tuple[int, Number]]
     attributes: list[tuple[int, str, int | None, Binding]]
     opset: dict[str, int]
+    summed: dict[Edge, tuple[int, ...]]
     contractions: dict[Edge, int]
     summing: set[int]
     products: dict[int, Axis]
@@ -177,10 +158,8 @@ class Context:
     def _input(self, slot: int) -> str:
         """An input for messages: its tensor, its number, and what the operator's specification calls it."""
         name = self.node.input[slot] if slot < len(self.node.input) else ""
-        try:
-            formal = get_schema(self.node.op_type, self.opset, self.node.domain).inputs
-        except SchemaError:
-            formal = ()
+        schema = schema_of(self.node.op_type, self.node.domain, self.version)
+        formal = schema.inputs if schema is not None else ()
         called = f"input {slot}, {formal[slot].name}" if slot < len(formal) else f"input {slot}"
         return f"{name!r} ({called})" if name else called
 
@@ -202,13 +181,13 @@ class Context:
         return self.records.only_measured(self.node.input[slot])
 
     def attr(self, name: str, default: Any = None) -> Any:
-        """An attribute of the node."""
-        return attribute(self.node, name, default)
+        """An attribute of the node: as written, or the specification's default, or the given one."""
+        return attribute(self.node, name, self.version, default)
 
     @property
-    def opset(self) -> int:
-        """The version of the default operator set."""
-        return self.records.opset.get("ai.onnx", 1)
+    def version(self) -> int:
+        """The version of the operator set that the node is written in."""
+        return self.records.opset.get(self.node.domain or "ai.onnx", 1)
 
     @property
     def label(self) -> str:
@@ -341,6 +320,10 @@ class Context:
     def role(self, axis: Axis, role: AxisRole) -> None:
         """Note what an axis is used for."""
         self.algebra.mark(axis, role)
+
+    def sums(self, slot: int, *axes: int) -> None:
+        """Note which axes of an input a product sums over, be it a weight or not."""
+        self.records.summed[Edge(self.index, slot)] = axes
 
     def contract(self, slot: int, axis: int) -> None:
         """Note that an input, if it is a weight, is summed over one of its axes."""

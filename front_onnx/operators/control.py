@@ -11,7 +11,8 @@ from onnx.helper import tensor_dtype_to_np_dtype
 from front_onnx.axes.algebra import Axis, Conflict
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import Varying, value_of, varies
-from front_onnx.operators.context import Context, Fact, Loop, Shape, rule
+from front_onnx.operators.context import Context, Fact, Loop, Shape
+from front_onnx.operators.record import operator
 from front_onnx.read.graph import Edge
 
 __all__: list[str] = []
@@ -20,7 +21,7 @@ _ITERATIONS = Hold(Why.COUNT, detail="iterations")
 _ENDLESS = 1 << 31  # exporters write the largest integer where only the condition ends a loop
 
 
-@rule("If")
+@operator("If")
 def if_(ctx: Context) -> None:
     """Both branches read outer tensors and give back tensors of one shape."""
     _keep_condition(ctx, 0)
@@ -31,7 +32,7 @@ def if_(ctx: Context) -> None:
         ctx.outputs[slot] = Fact(_axes(left))
 
 
-@rule("Loop")
+@operator("Loop")
 def loop(ctx: Context) -> None:
     """M, cond, states -> states, scans; the body maps (i, cond, states) to (cond, states, entries of the scans)."""
     body = ctx.body("body")
@@ -48,10 +49,10 @@ def loop(ctx: Context) -> None:
         ctx.outputs[slot] = Fact((trips, *_axes(made[slot])))
 
 
-@rule("Scan")
+@operator("Scan")
 def scan(ctx: Context) -> None:
     """States, stacks -> states, scans; the body maps (states, entries of the stacks) to (states, entries of scans)."""
-    if ctx.opset < 9:
+    if ctx.version < 9:
         raise Conflict("a Scan with a batch axis of its own")
     body = ctx.body("body")
     count = ctx.attr("num_scan_inputs")

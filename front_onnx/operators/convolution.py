@@ -7,7 +7,8 @@ from functools import partial
 from front_onnx.axes.algebra import Axis, AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import value_of
-from front_onnx.operators.context import Context, rule
+from front_onnx.operators.context import Context
+from front_onnx.operators.record import Trait, operator
 
 __all__ = ["conv"]
 
@@ -63,7 +64,7 @@ def _grouped(ctx: Context, whole: Axis, per_group: Axis, other: Axis) -> None:
         ctx.role(groups, AxisRole.GROUPS)
 
 
-@rule("Conv")
+@operator("Conv", traits=Trait.CONTRACTS | Trait.CONVOLVES | Trait.PARAMETERS)
 def conv(ctx: Context) -> None:
     """X [N, C, D...], W [M, C/group, k...], B [M] -> Y [N, M, D'...]."""
     x, w = ctx.axes(0), ctx.axes(1)
@@ -74,17 +75,18 @@ def conv(ctx: Context) -> None:
     if 2 in ctx:
         ctx.unify(ctx.axes(2)[0], w[0])
     ctx.role(x[1], AxisRole.CONTRACTED)
-    if ctx.attr("group", 1) == 1 or size_of(w[1]) > 1:  # a depthwise filter scales its channel, it does not mix
+    ctx.sums(1, *range(1, len(w)))
+    if ctx.attr("group") == 1 or size_of(w[1]) > 1:  # a depthwise filter scales its channel, it does not mix
         ctx.contract(1, 1)
     sides = [_side(ctx, axis, i, size_of(w[2 + i]), len(x) - 2) for i, axis in enumerate(x[2:])]
     ctx.out((x[0], w[0], *sides))
 
 
-@rule("ConvTranspose")
+@operator("ConvTranspose", traits=Trait.CONTRACTS | Trait.CONVOLVES | Trait.PARAMETERS)
 def conv_transpose(ctx: Context) -> None:
     """X [N, C, D...], W [C, M/group, k...], B [M] -> Y [N, M, D'...]."""
     x, w = ctx.axes(0), ctx.axes(1)
-    group, rank = ctx.attr("group", 1), len(x) - 2
+    group, rank = ctx.attr("group"), len(x) - 2
     ctx.unify(x[1], w[0])
     out = ctx.axes(2)[0] if 2 in ctx else w[1] if group == 1 else ctx.algebra.new(size_of(w[1]) * group)
     _grouped(ctx, out, w[1], x[1])
@@ -92,6 +94,7 @@ def conv_transpose(ctx: Context) -> None:
         ctx.hold(axis, Why.KERNEL)
         ctx.role(axis, AxisRole.KERNEL)
     ctx.role(x[1], AxisRole.CONTRACTED)
+    ctx.sums(1, 0)
     if group == 1 or size_of(x[1]) > group:  # see conv
         ctx.contract(1, 0)
     sides = []
@@ -106,7 +109,7 @@ def conv_transpose(ctx: Context) -> None:
 
 def _unslide(ctx: Context, size: int, place: int, kernel: int, rank: int) -> int:
     """The size of an image side from which a window makes `size`."""
-    if given := ctx.attr("output_shape", None):
+    if given := ctx.attr("output_shape"):
         return int(given[place])
     stride, extra = int(ctx.attr("strides", [1] * rank)[place]), int(ctx.attr("output_padding", [0] * rank)[place])
     if ctx.attr("auto_pad", "NOTSET").startswith("SAME"):
@@ -116,7 +119,7 @@ def _unslide(ctx: Context, size: int, place: int, kernel: int, rank: int) -> int
     return stride * (size - 1) + extra + int(span + 1 - pads[place] - pads[place + rank])
 
 
-@rule("MaxPool", "AveragePool", "LpPool")
+@operator("MaxPool", "AveragePool", "LpPool")
 def pool(ctx: Context) -> None:
     """A sliding window over the image sides."""
     x = ctx.axes(0)
@@ -126,20 +129,20 @@ def pool(ctx: Context) -> None:
         ctx.out((*x[:2], *sides), slot=slot)
 
 
-@rule("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
+@operator("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
 def global_pool(ctx: Context) -> None:
     """Image sides become 1."""
     x = ctx.axes(0)
     ctx.out((*x[:2], *(() for _ in x[2:])))
 
 
-@rule("Resize", "Upsample")
+@operator("Resize", "Upsample", numbers=(1, 2, 3))
 def resample(ctx: Context) -> None:
     """Image sides by scales or to sizes that the file or shape arithmetic gives; other axes pass."""
     x = ctx.axes(0)
     if ctx.attr("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise Conflict("image sides in their old ratio")
-    places = [a % len(x) for a in ctx.attr("axes", None) or range(len(x))]
+    places = [a % len(x) for a in ctx.attr("axes") or range(len(x))]
     out = list(x)
     for slot in range(1, len(ctx.facts)):
         if slot in ctx:
@@ -167,7 +170,7 @@ def _scaled(scale: float, size: int) -> int:
     return int(size * scale)
 
 
-@rule("GridSample")
+@operator("GridSample")
 def grid_sample(ctx: Context) -> None:
     """X [N, C, D...] read at the points of a grid [N, E..., rank] -> [N, C, E...]."""
     x, (batch, *points, coordinates) = ctx.axes(0), ctx.axes(1)

@@ -20,7 +20,8 @@ from front_onnx.axes.numbers import (
     value_of,
     varies,
 )
-from front_onnx.operators.context import Context, rule
+from front_onnx.operators.context import Context
+from front_onnx.operators.record import Trait, operator
 
 __all__: list[str] = []
 
@@ -60,18 +61,29 @@ def _followed(ctx: Context) -> np.ndarray | None:
     return apply(*known, *(array for array in arrays if array is not None))
 
 
-_UNARY = (
-    "Abs Acos Acosh Asin Asinh Atan Atanh Bernoulli BitwiseNot Ceil Celu Clip Cos Cosh CumSum Dropout Elu Erf Exp "
-    "EyeLike Floor Gelu HardSigmoid HardSwish Hardmax IsInf IsNaN LeakyRelu Log LogSoftmax Mish Neg Not Reciprocal "
-    "Relu Round Selu Shrink Sigmoid Sign Sin Sinh Softmax Softplus Softsign Sqrt Swish Tan Tanh ThresholdedRelu Trilu"
+_UNARY = "Acos Acosh Asin Asinh Atan Atanh Cosh Exp Log Reciprocal Sinh Tan".split()
+_ACTIVATIONS = (
+    "Celu Elu Erf Gelu HardSigmoid HardSwish LeakyRelu Mish Relu Selu Shrink Softplus Softsign Swish Tanh "
+    "ThresholdedRelu"
 ).split()
-_BROADCASTING = (
-    "Add And BitShift BitwiseAnd BitwiseOr BitwiseXor Div Equal Greater GreaterOrEqual Less LessOrEqual Max Mean Min "
-    "Mod Mul Or PRelu Pow Sub Sum Xor"
-).split()
+_STEPS = "Bernoulli BitwiseNot Ceil Floor IsInf IsNaN Not Round Sign".split()
+_COMPARING = ("BitShift BitwiseAnd BitwiseOr BitwiseXor Equal Greater GreaterOrEqual Less LessOrEqual Or Xor").split()
 
 
-@rule(*_UNARY)
+@operator(*_UNARY)
+@operator(*_ACTIVATIONS, traits=Trait.BENDS)
+@operator("Sigmoid", traits=Trait.BENDS | Trait.SHARES)
+@operator("Softmax", traits=Trait.SHARES | Trait.SOFTMAX)
+@operator("LogSoftmax", "Hardmax", traits=Trait.SHARES)
+@operator("Sin", "Cos", traits=Trait.PERIODIC)
+@operator("Sqrt", traits=Trait.ROOT)
+@operator("Neg", "Abs", traits=Trait.MAGNITUDE)
+@operator("Clip", traits=Trait.MAGNITUDE | Trait.BOUNDS, settings=(1, 2))
+@operator("Dropout", traits=Trait.MAGNITUDE, settings=(1, 2))
+@operator("CumSum", traits=Trait.COUNTS, numbers=(1,))
+@operator("Trilu", numbers=(1,))
+@operator("EyeLike", traits=Trait.MEASURES)
+@operator(*_STEPS, traits=Trait.NO_GRADIENT)
 def unary(ctx: Context) -> None:
     """Shape in, shape out. Softmax and the like mix along an axis without changing it."""
     axes = ctx.axes(0)
@@ -79,13 +91,14 @@ def unary(ctx: Context) -> None:
         ctx.out(axes, _followed(ctx) if slot == 0 else None, slot)
 
 
-@rule("Identity")
+@operator("Identity", traits=Trait.VIEW)
 def identity(ctx: Context) -> None:
     """The input under another name, contents included."""
     ctx.out(ctx.axes(0), ctx.value(0), strides=ctx.strides(0), below=ctx.below(0))
 
 
-@rule("Cast", "CastLike")
+@operator("Cast", traits=Trait.VIEW)
+@operator("CastLike", traits=Trait.VIEW, settings=(1,))
 def cast(ctx: Context) -> None:
     """Contents pass; a float becomes an integer by truncation."""
     value = ctx.value(0)
@@ -109,7 +122,14 @@ _FLOATS = (
 )
 
 
-@rule(*_BROADCASTING)
+@operator("Add", "Sub", traits=Trait.SHIFTS)
+@operator("Mul", traits=Trait.MULTIPLIES)
+@operator("Div", traits=Trait.DIVIDES)
+@operator("PRelu", traits=Trait.BENDS | Trait.PARAMETERS)
+@operator("Max", "Min", traits=Trait.BOUNDS)
+@operator("Mean", "Mod", "Pow", "Sum")
+@operator("And", traits=Trait.NO_GRADIENT | Trait.MULTIPLIES)
+@operator(*_COMPARING, traits=Trait.NO_GRADIENT)
 def broadcasting(ctx: Context) -> None:
     """Multidirectional broadcasting: axes that meet are one, unless one of them is 1."""
     axes = ctx.broadcast(*(ctx.axes(slot) for slot in range(len(ctx.facts))))
@@ -129,7 +149,7 @@ def _strides(ctx: Context) -> dict[int, object] | None:
     return None
 
 
-@rule("Where")
+@operator("Where", traits=Trait.CHOOSES)
 def where(ctx: Context) -> None:
     """As broadcasting; where the condition is shape arithmetic, the branch it takes has to stay the same."""
     axes = ctx.broadcast(ctx.axes(0), ctx.axes(1), ctx.axes(2))

@@ -7,28 +7,35 @@ from __future__ import annotations
 
 from front_onnx.axes.algebra import Axis, AxisRole, size_of
 from front_onnx.axes.holds import Why
-from front_onnx.operators.context import Context, Shape, rule
+from front_onnx.operators.context import Context, Shape
 from front_onnx.operators.convolution import conv
 from front_onnx.operators.linear import gemm, note_contraction
+from front_onnx.operators.record import Trait, operator
 
 __all__ = ["MICROSOFT"]
 
 MICROSOFT = "com.microsoft"
 
 
-@rule("Gelu", "QuickGelu", domain=MICROSOFT)
+@operator("Gelu", "QuickGelu", domain=MICROSOFT, traits=Trait.BENDS)
 def activation(ctx: Context) -> None:
     """Shape in, shape out."""
     ctx.out(ctx.axes(0))
 
 
-@rule("BiasGelu", "FastGelu", domain=MICROSOFT)
+@operator("BiasGelu", "FastGelu", domain=MICROSOFT, traits=Trait.BENDS | Trait.PARAMETERS)
 def biased(ctx: Context) -> None:
     """X plus a bias, then an activation."""
     ctx.out(ctx.broadcast(*(ctx.axes(slot) for slot in (0, 1) if slot in ctx)))
 
 
-@rule("SkipLayerNormalization", "SkipSimplifiedLayerNormalization", domain=MICROSOFT)
+@operator(
+    "SkipLayerNormalization",
+    "SkipSimplifiedLayerNormalization",
+    domain=MICROSOFT,
+    traits=Trait.NORMALISES | Trait.PARAMETERS,
+    parameters={2: "gain", 3: "bias"},
+)
 def skip_layer_normalization(ctx: Context) -> None:
     """X + skip + bias, normalised over the last axis; outputs: result, mean, 1/deviation, the sum before."""
     x = ctx.broadcast(ctx.axes(0), ctx.axes(1))
@@ -40,7 +47,12 @@ def skip_layer_normalization(ctx: Context) -> None:
         ctx.out(axes, slot=slot)
 
 
-@rule("EmbedLayerNormalization", domain=MICROSOFT)
+@operator(
+    "EmbedLayerNormalization",
+    domain=MICROSOFT,
+    traits=Trait.NORMALISES | Trait.PARAMETERS,
+    parameters={5: "gain", 6: "bias"},
+)
 def embed_layer_normalization(ctx: Context) -> None:
     """Ids [B, S] look up words, positions and segments [n, H], whose sum is normalised -> [B, S, H], [B], the sum."""
     batch, sequence = ctx.axes(0)
@@ -72,7 +84,7 @@ def _turned(ctx: Context, axes: Shape, which: str) -> Shape:
     return axes
 
 
-@rule("FusedMatMul", "TransposeMatMul", domain=MICROSOFT)
+@operator("FusedMatMul", "TransposeMatMul", domain=MICROSOFT, traits=Trait.CONTRACTS | Trait.PRODUCT | Trait.PARAMETERS)
 def fused_matmul(ctx: Context) -> None:
     """alpha * A' B' with numpy's batches; alpha may be the scale of attention."""
     given = [ctx.axes(0), ctx.axes(1)]
@@ -85,19 +97,21 @@ def fused_matmul(ctx: Context) -> None:
     note_contraction(ctx, inner, list(batch), weighted)
     if not weighted:
         ctx.tie_root("alpha", inner)
-    if size_of(inner) > 1:  # see matmul
-        ctx.contract(0, next(i for i, axis in enumerate(given[0]) if axis is inner))
-        ctx.contract(1, next(i for i, axis in enumerate(given[1]) if axis is row))
+    for slot, axes, summed in ((0, given[0], inner), (1, given[1], row)):
+        place = next(i for i, axis in enumerate(axes) if axis is summed)
+        ctx.sums(slot, place)
+        if size_of(inner) > 1:  # see matmul
+            ctx.contract(slot, place)
     ctx.out((*batch, *(a[-2:-1] if len(a) > 1 else ()), *(b[-1:] if len(b) > 1 else ())))
 
 
-@rule("FusedGemm", domain=MICROSOFT)
+@operator("FusedGemm", domain=MICROSOFT, traits=Trait.CONTRACTS | Trait.PRODUCT | Trait.PARAMETERS)
 def fused_gemm(ctx: Context) -> None:
     """Gemm, then an activation."""
     gemm(ctx)
 
 
-@rule("FusedConv", domain=MICROSOFT)
+@operator("FusedConv", domain=MICROSOFT, traits=Trait.CONTRACTS | Trait.CONVOLVES | Trait.PARAMETERS)
 def fused_conv(ctx: Context) -> None:
     """Conv, plus a tensor Z of the output's shape, then an activation."""
     conv(ctx)

@@ -11,8 +11,9 @@ from front_onnx.axes.algebra import Axis, AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import Extent, value_of
 from front_onnx.operators.attention import group_heads, turn
-from front_onnx.operators.context import Context, rule
+from front_onnx.operators.context import Context
 from front_onnx.operators.fused import MICROSOFT
+from front_onnx.operators.record import Trait, operator
 
 __all__: list[str] = []
 
@@ -56,7 +57,7 @@ def _note(ctx: Context, heads: Axis, size: Axis) -> None:
     ctx.tie_root("scale", size)
 
 
-@rule("Attention", domain=MICROSOFT)
+@operator("Attention", domain=MICROSOFT, traits=Trait.CONTRACTS | Trait.PARAMETERS)
 def attention(ctx: Context) -> None:
     """X [B, S, I] by W [I, q + k + v]; mask, past [2, B, h, P, d], bias [B, h, S, P + S] -> [B, S, v], present."""
     if ctx.attr("past_present_share_buffer", 0) or ctx.attr("rotary_embedding_dim", 0):
@@ -67,11 +68,11 @@ def attention(ctx: Context) -> None:
     ctx.contract(1, 0)
     if 2 in ctx:
         ctx.unify_shapes(ctx.axes(2), (columns,))
-    given = ctx.attr("qkv_hidden_sizes", None) or [size_of(columns) // 3] * 3
+    given = ctx.attr("qkv_hidden_sizes") or [size_of(columns) // 3] * 3
     q, rest = ctx.algebra.cut(columns, given[0])
     k, v = ctx.algebra.cut(rest, given[1])
     ctx.unify(q, k)
-    if ctx.attr("qkv_hidden_sizes", None):
+    if ctx.attr("qkv_hidden_sizes"):
         for place, axis in enumerate((q, k, v)):
             ctx.tie_attribute("qkv_hidden_sizes", axis, place)
     else:
@@ -98,7 +99,7 @@ def attention(ctx: Context) -> None:
         ctx.out((pair, batch, heads, total, size), slot=1)
 
 
-@rule("MultiHeadAttention", domain=MICROSOFT)
+@operator("MultiHeadAttention", domain=MICROSOFT, traits=Trait.PARAMETERS)
 def multi_head_attention(ctx: Context) -> None:
     """Q [B, S, h*d], K [B, L, h*d], V [B, L, h*v], the last two also [B, h, L, d] -> [B, S, h*v], present K, V."""
     if any(slot in ctx for slot in (8, 9)):
@@ -152,7 +153,7 @@ def multi_head_attention(ctx: Context) -> None:
     ctx.out((batch, heads, sequence, total), slot=3)
 
 
-@rule("GroupQueryAttention", domain=MICROSOFT)
+@operator("GroupQueryAttention", domain=MICROSOFT, traits=Trait.PARAMETERS, numbers=(5, 6))
 def group_query_attention(ctx: Context) -> None:
     """Q [B, S, h*d] with K and V [B, S, k*d], or all in Q; past [B, k, P, d] -> [B, S, h*d], present K and V."""
     if any(slot in ctx for slot in (12, 13)) or ctx.attr("sliding_window_cache", 0):
@@ -203,7 +204,7 @@ def group_query_attention(ctx: Context) -> None:
     ctx.out((batch, heads, sequence, total), slot=3)
 
 
-@rule("RotaryEmbedding", domain=MICROSOFT)
+@operator("RotaryEmbedding", domain=MICROSOFT, traits=Trait.PARAMETERS)
 def rotary_embedding(ctx: Context) -> None:
     """X [B, S, h*d] or [B, h, S, d] turned by caches [M, d/2] at positions [B, S] or from one on."""
     x = ctx.axes(0)

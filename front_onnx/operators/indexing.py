@@ -10,17 +10,18 @@ import numpy as np
 from front_onnx.axes.algebra import Axis, AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import Expression, Extent, Literal, Varying, value_of, varies
-from front_onnx.operators.context import Context, rule
+from front_onnx.operators.context import Context
+from front_onnx.operators.record import Trait, operator
 from front_onnx.read.graph import Edge
 
 __all__ = ["settle_picks"]
 
 
-@rule("Gather")
+@operator("Gather", traits=Trait.PICKS | Trait.GATHERS, indices=(1,))
 def gather(ctx: Context) -> None:
     """One axis is replaced by the axes of the indices."""
     data, indices = ctx.axes(0), ctx.axes(1)
-    at = ctx.attr("axis", 0) % len(data)
+    at = ctx.attr("axis") % len(data)
     value, places = ctx.value(0), ctx.value(1)
     out_value = None
     if places is not None and varies(places):
@@ -139,11 +140,11 @@ def _counts_through(ctx: Context, axis: Axis) -> bool:
     return True
 
 
-@rule("GatherElements")
+@operator("GatherElements", traits=Trait.PICKS | Trait.GATHERS, indices=(1,))
 def gather_elements(ctx: Context) -> None:
     """Indices have the output's shape; the indexed axis keeps its size, the others bound those of the indices."""
     data, indices = ctx.axes(0), ctx.axes(1)
-    at = ctx.attr("axis", 0) % len(data)
+    at = ctx.attr("axis") % len(data)
     _index(ctx, data[at])
     _as_long(ctx, data[at])
     for i, (a, b) in enumerate(zip(data, indices, strict=True)):
@@ -163,11 +164,11 @@ def _reaches(ctx: Context, data: Axis, places: Axis) -> None:
     ctx.require_that(lambda n, count: count <= n, Extent(data), Extent(places))
 
 
-@rule("GatherND")
+@operator("GatherND", traits=Trait.PICKS | Trait.GATHERS, indices=(1,))
 def gather_nd(ctx: Context) -> None:
     """Leading axes are indexed together."""
     data, indices = ctx.axes(0), ctx.axes(1)
-    batch = ctx.attr("batch_dims", 0)
+    batch = ctx.attr("batch_dims")
     depth = size_of(indices[-1])
     if depth > len(data) - batch:
         raise Conflict(f"{depth} indices into {len(data) - batch} axes")
@@ -182,7 +183,7 @@ def gather_nd(ctx: Context) -> None:
     ctx.out((*indices[:-1], *data[batch + depth :]))
 
 
-@rule("ScatterND", "ScatterElements", "Scatter")
+@operator("ScatterND", "ScatterElements", "Scatter", indices=(1,))
 def scatter(ctx: Context) -> None:
     """The data with some places overwritten: every axis but the trailing ones a slice fills is fixed."""
     data = ctx.axes(0)
@@ -196,7 +197,7 @@ def scatter(ctx: Context) -> None:
         ctx.unify_shapes(ctx.axes(2), (*places, *data[depth:]))
     else:
         ctx.unify_shapes(ctx.axes(1), ctx.axes(2))
-        at = ctx.attr("axis", 0) % len(data)
+        at = ctx.attr("axis") % len(data)
         for i, (axis, place) in enumerate(zip(data, ctx.axes(1), strict=True)):
             if i != at:
                 _reaches(ctx, axis, place)
@@ -205,7 +206,7 @@ def scatter(ctx: Context) -> None:
     ctx.out(data)
 
 
-@rule("Slice")
+@operator("Slice", traits=Trait.PICKS | Trait.SLICES, numbers=(1, 2, 3, 4))
 def slice_(ctx: Context) -> None:
     """Segments of axes: a cut at a place written in the file moves with the sizes on both sides of it."""
     data = ctx.axes(0)
@@ -214,7 +215,7 @@ def slice_(ctx: Context) -> None:
         list(ctx.values(slot).ravel()) if slot in ctx else list(ctx.attr(name))
         for slot, name in ((1, "starts"), (2, "ends"))
     )
-    given = ctx.ints(3) if 3 in ctx else ctx.attr("axes", None) or range(len(starts))
+    given = ctx.ints(3) if 3 in ctx else ctx.attr("axes") or range(len(starts))
     steps = ctx.ints(4) if 4 in ctx else [1] * len(starts)
     for place, start, end, step in zip((a % len(data) for a in given), starts, ends, steps, strict=True):
         if isinstance(start, Varying) and _one_further(start, end):
@@ -354,11 +355,11 @@ def _bind(ctx: Context, number: object, before: Axis, after: Axis) -> None:
         raise Conflict("a slice bound that cannot be followed")
 
 
-@rule("TopK")
+@operator("TopK", numbers=(1,))
 def top_k(ctx: Context) -> None:
     """The k best along one axis and their places: what places mean is outside, so the axis is fixed."""
     x = list(ctx.axes(0))
-    at = ctx.attr("axis", -1) % len(x)
+    at = ctx.attr("axis") % len(x)
     (k,) = ctx.values(1).ravel()
     ctx.hold(x[at], Why.INDICES_LEAVE)
     ctx.require_that(lambda size, count: count <= size, Extent(x[at]), k)
@@ -370,7 +371,7 @@ def top_k(ctx: Context) -> None:
         ctx.out(x, slot=slot)
 
 
-@rule("OneHot")
+@operator("OneHot", traits=Trait.NO_GRADIENT, numbers=(1,))
 def one_hot(ctx: Context) -> None:
     """Indices get a new axis of a given depth."""
     (depth,) = ctx.values(1).ravel()
@@ -378,7 +379,7 @@ def one_hot(ctx: Context) -> None:
     hot = ctx.axis_of(depth)
     _index(ctx, hot)
     out = list(ctx.axes(0))
-    place = ctx.attr("axis", -1) % (len(out) + 1)
+    place = ctx.attr("axis") % (len(out) + 1)
     out.insert(place, hot)
     ctx.out(out, _hot_numbers(ctx, depth, place))
 
@@ -395,11 +396,20 @@ def _hot_numbers(ctx: Context, depth: object, place: int) -> np.ndarray | None:
     return np.asarray(np.where(hot, on, off), dtype=object)
 
 
-@rule("ReverseSequence")
+@operator("NonZero", traits=Trait.NO_GRADIENT | Trait.COUNTS)
+def non_zero(ctx: Context) -> None:
+    """The places [rank, n] of what is not zero: n is known at run time, what places mean is outside."""
+    axes = ctx.axes(0)
+    for axis in axes:
+        ctx.hold(axis, Why.INDICES_LEAVE)
+    ctx.out((ctx.algebra.new(len(axes), Hold(Why.RANK)), ctx.records.unknown(Hold(Why.COUNTED))))
+
+
+@operator("ReverseSequence", traits=Trait.VIEW, settings=(1,))
 def reverse_sequence(ctx: Context) -> None:
     """Shape in, shape out; one length per batch entry."""
     x = ctx.axes(0)
-    batch = x[ctx.attr("batch_axis", 1)]
+    batch = x[ctx.attr("batch_axis")]
     ctx.unify(batch, ctx.axes(1)[0])
     if ctx.value(1) is not None:
         ctx.keep(batch, Why.NUMBERS)

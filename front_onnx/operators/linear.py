@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from front_onnx.axes.algebra import Axis, AxisRole, Conflict, size_of
-from front_onnx.operators.context import Context, rule
+from front_onnx.operators.context import Context
+from front_onnx.operators.equation import parse
+from front_onnx.operators.record import Trait, operator
 
 __all__ = ["gemm", "note_contraction"]
 
@@ -21,7 +23,7 @@ def note_contraction(ctx: Context, inner: Axis, batch: list[Axis], weighted: boo
             ctx.role(inner, AxisRole.HEAD)  # also where weights have heads and their size on axes of their own
 
 
-@rule("MatMul", "MatMulInteger")
+@operator("MatMul", "MatMulInteger", traits=Trait.CONTRACTS | Trait.PRODUCT | Trait.PARAMETERS)
 def matmul(ctx: Context) -> None:
     """numpy.matmul: [..., m, k] x [..., k, n], either side possibly a vector."""
     a, b = ctx.axes(0), ctx.axes(1)
@@ -33,6 +35,8 @@ def matmul(ctx: Context) -> None:
     looked_up = len(b) > 2 and size_of(inner_a) > 1 and ctx.contract_entry(1, len(b) - 2, len(b) - 1)
     looked_up = looked_up or (len(a) > 2 and size_of(inner_a) > 1 and ctx.contract_entry(0, len(a) - 1, len(a) - 2))
     note_contraction(ctx, inner_a, list(batch), ctx.constant(0) or ctx.constant(1) or looked_up)
+    ctx.sums(0, len(a) - 1)
+    ctx.sums(1, max(len(b) - 2, 0))
     if size_of(inner_a) > 1:  # a sum over one entry is an outer product: it scales, it does not mix
         if not ctx.constant(1):  # of two constants, the first is a table that the second is the weight for
             ctx.contract(0, len(a) - 1)
@@ -40,31 +44,30 @@ def matmul(ctx: Context) -> None:
     ctx.out((*batch, *(a[-2:-1] if len(a) > 1 else ()), *(b[-1:] if len(b) > 1 else ())))
 
 
-@rule("Gemm")
+@operator("Gemm", traits=Trait.CONTRACTS | Trait.PRODUCT | Trait.PARAMETERS)
 def gemm(ctx: Context) -> None:
     """alpha * A' * B' + beta * C, with C broadcast to [m, n]."""
     a, b = ctx.axes(0), ctx.axes(1)
-    m, k = a[::-1] if ctx.attr("transA", 0) else a
-    k2, n = b[::-1] if ctx.attr("transB", 0) else b
+    m, k = a[::-1] if ctx.attr("transA") else a
+    k2, n = b[::-1] if ctx.attr("transB") else b
     ctx.unify(k, k2)
     note_contraction(ctx, k, [], ctx.constant(0) or ctx.constant(1))
-    ctx.contract(0, 0 if ctx.attr("transA", 0) else 1)
-    ctx.contract(1, 1 if ctx.attr("transB", 0) else 0)
+    for slot, place in ((0, 0 if ctx.attr("transA") else 1), (1, 1 if ctx.attr("transB") else 0)):
+        ctx.sums(slot, place)
+        ctx.contract(slot, place)
     out = (m, n)
     ctx.out(ctx.broadcast(out, ctx.axes(2)) if 2 in ctx else out)
 
 
 def _einsum_terms(ctx: Context) -> tuple[list[str], str]:
     """The letters of each operand and of the result; digits, counted from the last, for what an ellipsis covers."""
-    left, arrow, right = ctx.attr("equation").replace(" ", "").partition("->")
-    terms, most = left.split(","), 0
+    terms, right = parse(ctx.attr("equation"))
+    most = 0
     for slot, term in enumerate(terms):
         if "..." in term:
             covered = len(ctx.axes(slot)) - len(term) + 3
             most = max(most, covered)
             terms[slot] = term.replace("...", "".join(map(str, range(covered)))[::-1])
-    if not arrow:
-        right = "..." * bool(most) + "".join(sorted(c for c in set(left) - {",", "."} if left.count(c) == 1))
     return terms, right.replace("...", "".join(map(str, range(most)))[::-1])
 
 
@@ -92,7 +95,7 @@ def _note_joint(ctx: Context, summed: list[Axis]) -> None:
             ctx.role(axis, AxisRole.HEAD)
 
 
-@rule("Einsum")
+@operator("Einsum", traits=Trait.CONTRACTS | Trait.PRODUCT | Trait.PARAMETERS)
 def einsum(ctx: Context) -> None:
     """Axes with one letter are one axis; the ellipsis broadcasts."""
     terms, right = _einsum_terms(ctx)
@@ -116,6 +119,7 @@ def einsum(ctx: Context) -> None:
     if weighted:
         _note_joint(ctx, [seen[letter] for letter in shared if letter not in right])
     for slot, term in enumerate(terms):
+        ctx.sums(slot, *(place for place, letter in enumerate(term) if letter not in right))
         for place, letter in enumerate(term):
             if letter in shared and letter not in right:
                 ctx.contract(slot, place)

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from front_onnx.axes.algebra import size_of
 from front_onnx.axes.holds import Why
-from front_onnx.operators.context import Context, rule
+from front_onnx.operators.context import Context
+from front_onnx.operators.record import Trait, operator
 
 __all__: list[str] = []
 
 
-@rule("LayerNormalization", "RMSNormalization", "SimplifiedLayerNormalization")
+_NORM = Trait.NORMALISES | Trait.PARAMETERS
+
+
+@operator("LayerNormalization", traits=_NORM, parameters={1: "gain", 2: "bias"})
+@operator("RMSNormalization", "SimplifiedLayerNormalization", traits=_NORM, parameters={1: "gain"})
 def layer_normalization(ctx: Context) -> None:
     """X, Scale and B over axes [axis, ...]; the statistics keep 1 there."""
     x = ctx.axes(0)
@@ -22,7 +27,8 @@ def layer_normalization(ctx: Context) -> None:
         ctx.out((*x[:start], *(() for _ in x[start:])), slot=slot)
 
 
-@rule("BatchNormalization", "InstanceNormalization")
+@operator("BatchNormalization", traits=_NORM, parameters={1: "gain", 2: "bias", 3: "mean", 4: "variance"})
+@operator("InstanceNormalization", traits=_NORM, parameters={1: "gain", 2: "bias"})
 def channel_normalization(ctx: Context) -> None:
     """Per-channel parameters over axis 1."""
     x = ctx.axes(0)
@@ -36,7 +42,7 @@ def channel_normalization(ctx: Context) -> None:
         ctx.out((x[1],), slot=slot)
 
 
-@rule("GroupNormalization")
+@operator("GroupNormalization", traits=Trait.NORMALISES | Trait.PARAMETERS, parameters={1: "gain", 2: "bias"})
 def group_normalization(ctx: Context) -> None:
     """X [N, C, D...] normalised over groups of channels; a scale and a bias per channel, before opset 21 per group."""
     x = ctx.axes(0)
@@ -44,11 +50,11 @@ def group_normalization(ctx: Context) -> None:
     ctx.hold(groups, Why.NORM_GROUPS)
     ctx.tie_attribute("num_groups", groups)
     for slot in (1, 2):
-        ctx.unify(ctx.axes(slot)[0], x[1] if ctx.opset >= 21 else groups)
+        ctx.unify(ctx.axes(slot)[0], x[1] if ctx.version >= 21 else groups)
     ctx.out(x)
 
 
-@rule("LpNormalization", "LRN", "MeanVarianceNormalization")
+@operator("LpNormalization", "LRN", "MeanVarianceNormalization", traits=Trait.NORMALISES)
 def plain_normalization(ctx: Context) -> None:
     """Shape in, shape out."""
     ctx.out(ctx.axes(0))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from front_onnx.axes.algebra import AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Why
-from front_onnx.operators.context import Context, rule
+from front_onnx.operators.context import Context
+from front_onnx.operators.record import Trait, operator
 
 __all__: list[str] = []
 
 
-@rule("LSTM", "GRU", "RNN")
+@operator("LSTM", "GRU", "RNN", traits=Trait.CONTRACTS | Trait.RECURRENT | Trait.PARAMETERS)
 def recurrent(ctx: Context) -> None:
     """X [T, B, I], W [D, g*H, I], R [D, g*H, H], B [D, 2g*H] -> Y [T, D, B, H], Y_h [D, B, H], Y_c [D, B, H]."""
-    if ctx.attr("layout", 0):
+    if ctx.attr("layout"):
         raise Conflict("a recurrent layer with the batch first")
     (steps, batch, inputs), (directions, rows, inner), (_, _, hidden) = (ctx.axes(slot) for slot in range(3))
     ctx.keep(directions, Why.COUNT, "directions")

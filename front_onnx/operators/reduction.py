@@ -10,7 +10,8 @@ import numpy as np
 from front_onnx.axes.algebra import AxisRole
 from front_onnx.axes.holds import Why
 from front_onnx.axes.numbers import computed
-from front_onnx.operators.context import Context, rule
+from front_onnx.operators.context import Context
+from front_onnx.operators.record import Trait, operator
 
 __all__: list[str] = []
 
@@ -22,13 +23,14 @@ _FUNCTIONS: dict[str, tuple[str, Callable[..., int | float | bool]]] = {
 }
 
 
-@rule(
-    *(f"Reduce{kind}" for kind in ["L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare"])
-)
+_KINDS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
+
+
+@operator(*(f"Reduce{kind}" for kind in _KINDS), traits=Trait.REDUCES, numbers=(1,))
 def reduce(ctx: Context) -> None:
     """Axes from an attribute or, since opset 13 or 18, an input."""
     x = ctx.axes(0)
-    axes = ctx.ints(1) if 1 in ctx else ctx.attr("axes", None)
+    axes = ctx.ints(1) if 1 in ctx else ctx.attr("axes")
     if not axes:
         axes = [] if ctx.attr("noop_with_empty_axes", 0) else list(range(len(x)))
     reduced = {axis % len(x) for axis in axes}
@@ -53,11 +55,11 @@ def _followed(ctx: Context, reduced: Iterable[int], keep: bool) -> np.ndarray | 
     return value
 
 
-@rule("ArgMax", "ArgMin")
+@operator("ArgMax", "ArgMin", traits=Trait.NO_GRADIENT)
 def arg(ctx: Context) -> None:
     """The place of an extreme along one axis: what the places mean is outside, so the axis is fixed."""
     x = ctx.axes(0)
-    axis = ctx.attr("axis", 0) % len(x)
+    axis = ctx.attr("axis") % len(x)
     ctx.hold(x[axis], Why.INDICES_LEAVE)
-    keep = ctx.attr("keepdims", 1)
+    keep = ctx.attr("keepdims")
     ctx.out([() if i == axis else a for i, a in enumerate(x) if keep or i != axis])

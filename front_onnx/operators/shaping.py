@@ -11,7 +11,8 @@ import numpy as np
 from front_onnx.axes.algebra import Axis, AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import Expression, Extent, Literal, Number, value_of
-from front_onnx.operators.context import Context, Shape, rule
+from front_onnx.operators.context import Context, Shape
+from front_onnx.operators.record import Trait, operator
 
 __all__: list[str] = []
 
@@ -23,17 +24,17 @@ def _reshaped(value: np.ndarray | None, axes: Sequence[Axis]) -> np.ndarray | No
     return None if value is None or value.size != np.prod(sizes, dtype=int) else value.reshape(sizes)
 
 
-@rule("Shape")
+@operator("Shape", traits=Trait.MEASURES)
 def shape(ctx: Context) -> None:
     """The sizes of the axes, as numbers that know their axes."""
     axes = ctx.axes(0)
-    picked = axes[ctx.attr("start", 0) : ctx.attr("end", None)]
+    picked = axes[ctx.attr("start") : ctx.attr("end")]
     value = np.empty(len(picked), dtype=object)
     value[:] = [Extent(axis, free=ctx.only_measured(0)) for axis in picked]
     ctx.out((ctx.algebra.new(len(picked), Hold(Why.RANK)),), value)
 
 
-@rule("Size")
+@operator("Size", traits=Trait.MEASURES)
 def size(ctx: Context) -> None:
     """The product of all axes."""
     value = np.empty((), dtype=object)
@@ -41,13 +42,13 @@ def size(ctx: Context) -> None:
     ctx.out((), value)
 
 
-@rule("Reshape")
+@operator("Reshape", traits=Trait.VIEW, numbers=(1,))
 def reshape(ctx: Context) -> None:
     """Row-major regrouping: each target size takes its factors off the front of what is left."""
     axes = ctx.axes(0)
     target = ctx.values(1).ravel()
     sizes = [int(value_of(n)) for n in target]
-    zero_is_zero = ctx.attr("allowzero", 0)
+    zero_is_zero = ctx.attr("allowzero")
     for i, given in enumerate(sizes):
         if given == 0 and not zero_is_zero:
             sizes[i] = size_of(axes[i])
@@ -101,16 +102,16 @@ def _mixed(ctx: Context, rest: Axis, target: np.ndarray, sizes: list[int]) -> tu
     raise Conflict(f"{sizes} mixes the places of axes that may change", axes=rest)
 
 
-@rule("Flatten")
+@operator("Flatten", traits=Trait.VIEW)
 def flatten(ctx: Context) -> None:
     """Two axes: the product before `axis` and that from it on."""
     axes = ctx.axes(0)
-    at = ctx.attr("axis", 1)
+    at = ctx.attr("axis")
     at += len(axes) if at < 0 else 0
     ctx.out((tuple(a for axis in axes[:at] for a in axis), tuple(a for axis in axes[at:] for a in axis)))
 
 
-@rule("Transpose")
+@operator("Transpose", traits=Trait.VIEW)
 def transpose(ctx: Context) -> None:
     """Axes in another order."""
     axes = ctx.axes(0)
@@ -120,11 +121,11 @@ def transpose(ctx: Context) -> None:
 
 
 def _given_axes(ctx: Context, rank: int) -> list[int] | None:
-    axes = ctx.ints(1) if 1 in ctx else ctx.attr("axes", None)
+    axes = ctx.ints(1) if 1 in ctx else ctx.attr("axes")
     return None if axes is None else [axis % rank for axis in axes]
 
 
-@rule("Unsqueeze")
+@operator("Unsqueeze", traits=Trait.VIEW, numbers=(1,))
 def unsqueeze(ctx: Context) -> None:
     """New axes of size 1."""
     axes = ctx.axes(0)
@@ -139,7 +140,7 @@ def unsqueeze(ctx: Context) -> None:
     ctx.out(out, _reshaped(ctx.value(0), out), strides=moved, below=ctx.below(0))
 
 
-@rule("Squeeze")
+@operator("Squeeze", traits=Trait.VIEW, numbers=(1,))
 def squeeze(ctx: Context) -> None:
     """Axes of size 1 go."""
     axes = ctx.axes(0)
@@ -151,7 +152,7 @@ def squeeze(ctx: Context) -> None:
     ctx.out(out, _reshaped(ctx.value(0), out))
 
 
-@rule("Concat")
+@operator("Concat", traits=Trait.JOINS)
 def concat(ctx: Context) -> None:
     """The sum of the axes along one axis; all others are one."""
     shapes = [ctx.axes(slot) for slot in range(len(ctx.facts))]
@@ -165,14 +166,14 @@ def concat(ctx: Context) -> None:
     ctx.out((*shapes[0][:at], joined, *shapes[0][at + 1 :]), value)
 
 
-@rule("Split")
+@operator("Split", traits=Trait.PICKS, numbers=(1,))
 def split(ctx: Context) -> None:
     """Segments of one axis, of the sizes given by an input or an attribute, or equal ones."""
     axes = ctx.axes(0)
-    at = ctx.attr("axis", 0) % len(axes)
+    at = ctx.attr("axis") % len(axes)
     outputs = len(ctx.node.output)
     numbers: list[Number] | None = list(ctx.values(1).ravel()) if 1 in ctx else None
-    attribute = ctx.attr("split", None)
+    attribute = ctx.attr("split")
     total = size_of(axes[at])
     chunk = -(-total // outputs)
     sizes = [int(value_of(n)) for n in numbers] if numbers else attribute or [chunk] * (outputs - 1)
@@ -198,7 +199,7 @@ def split(ctx: Context) -> None:
         ctx.out((*axes[:at], part, *axes[at + 1 :]), piece, slot=i)
 
 
-@rule("Expand")
+@operator("Expand", traits=Trait.REPEATS, numbers=(1,))
 def expand(ctx: Context) -> None:
     """Broadcast to a shape."""
     axes = ctx.axes(0)
@@ -226,7 +227,7 @@ def _expanded(ctx: Context, number: object, axis: Axis) -> Axis:
     return ctx.axis_of(number)
 
 
-@rule("Tile")
+@operator("Tile", traits=Trait.REPEATS, numbers=(1,))
 def tile(ctx: Context) -> None:
     """Each axis is repeated as a whole: repeats x axis in row-major order."""
     out = []
@@ -237,7 +238,7 @@ def tile(ctx: Context) -> None:
     ctx.out(out)
 
 
-@rule("Pad")
+@operator("Pad", numbers=(1, 3), settings=(2,))
 def pad(ctx: Context) -> None:
     """Fixed axes get a computed size; padding a resizable axis is a sum with the pads."""
     axes = ctx.axes(0)
@@ -262,7 +263,7 @@ def pad(ctx: Context) -> None:
     ctx.out(out)
 
 
-@rule("ConstantOfShape")
+@operator("ConstantOfShape", traits=Trait.MEASURES, numbers=(0,))
 def constant_of_shape(ctx: Context) -> None:
     """A constant of a computed shape."""
     numbers = ctx.values(0).ravel()
@@ -270,13 +271,13 @@ def constant_of_shape(ctx: Context) -> None:
     sizes = [size_of(axis) for axis in axes]
     value = None
     if np.prod(sizes, dtype=int) <= _FOLLOWED:
-        tensor = ctx.attr("value", None)
+        tensor = ctx.attr("value")
         fill = ctx.records.scalar(tensor) if tensor is not None else 0.0
         value = np.full(sizes, Expression("constant", lambda: fill, (), fill), dtype=object)
     ctx.out(axes, value)
 
 
-@rule("Range")
+@operator("Range", traits=Trait.NO_GRADIENT | Trait.COUNTS)
 def range_(ctx: Context) -> None:
     """Counting from start to limit: from 0 by 1, the axis is the limit's."""
     numbers = [ctx.values(slot).reshape(-1)[0] for slot in range(3)]
@@ -293,7 +294,7 @@ def _length(start: float, limit: float, delta: float) -> int:
     return max(math.ceil((limit - start) / delta), 0)
 
 
-@rule("DepthToSpace", "SpaceToDepth")
+@operator("DepthToSpace", "SpaceToDepth", traits=Trait.VIEW)
 def blocks_of_pixels(ctx: Context) -> None:
     """Channels and image sides trade factors of the block size."""
     n, c, h, w = ctx.axes(0)

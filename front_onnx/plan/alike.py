@@ -17,7 +17,7 @@ from front_onnx.blocks.chains import Chain
 from front_onnx.blocks.ports import families
 from front_onnx.errors import UnsupportedError
 from front_onnx.plan.plan import Plan
-from front_onnx.read.graph import Edge, attribute, label
+from front_onnx.read.graph import Edge, label
 from front_onnx.transform.contents import Numbers
 
 __all__ = ["check_alike"]
@@ -147,8 +147,7 @@ def _attribute(
     planned: dict[tuple[int, str, int | None], int | float],
 ) -> _Size:
     name, element = which
-    proto = plan.structure.graph.nodes[node]
-    before = attribute(proto, name, None)
+    before = plan.structure.graph.attribute(node, name)
     if element is not None and isinstance(before, Sequence):
         before = before[element] if element < len(before) else None
     return _Size(

@@ -10,13 +10,13 @@ from front_onnx.axes.algebra import Atom, AxisRole, size_of
 from front_onnx.blocks.names import sequence
 from front_onnx.constants.kinds import Kind
 from front_onnx.constants.scalars import suspects
+from front_onnx.operators.record import Trait, record_of
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge, Graph, label
 from front_onnx.transform.contents import Resampled
 
 __all__ = ["doubts"]
 
-_STEPS = frozenset("Add Sub Mul Cast Identity Reshape Unsqueeze Squeeze Transpose".split())  # from a bound to an index
 _FAR = 12  # nodes between a bound and the table
 _BLOCK = 6  # weights from which a numbered module is taken for a block, and not for a layer among others
 
@@ -170,19 +170,10 @@ def _bound_of(graph: Graph, index: str) -> int | None:
             return None
         node = graph.nodes[maker]
         bounds = [name for name in node.input[1:] if name in graph.constants]
-        if node.op_type == "Clip" or (node.op_type in ("Min", "Max") and bounds):
+        record = record_of(node)
+        if record.has(Trait.BOUNDS) and (bounds or record.settings):
             return maker
-        if node.op_type not in (
-            "Add",
-            "Sub",
-            "Cast",
-            "Identity",
-            "Reshape",
-            "Unsqueeze",
-            "Squeeze",
-            "Transpose",
-            "Mul",
-        ):
+        if not record.has(Trait.VIEW | Trait.ARITHMETIC):
             return None
         index = next((name for name in node.input if name not in graph.constants), "")
     return None

@@ -9,7 +9,7 @@ from onnx import NodeProto, TensorProto
 
 from front_onnx.errors import UnsupportedError
 from front_onnx.plan.request import Request
-from front_onnx.read.graph import Graph, attribute, label
+from front_onnx.read.graph import Graph, label
 
 __all__ = ["refuse_unsupported"]
 
@@ -25,7 +25,7 @@ def refuse_unsupported(graph: Graph, request: Request) -> None:
     if request == Request(scale=request.scale):
         return
     for index, node in enumerate(graph.nodes):
-        if is_quantised(node) or _restores(graph, node):
+        if is_quantised(node) or _restores(graph, index):
             raise UnsupportedError(
                 f"the model is quantised: {node.op_type} works on rounded numbers, which cannot be resampled",
                 node=label(node, index),
@@ -43,10 +43,11 @@ def is_quantised(node: NodeProto) -> bool:
     return _QUANTISED.search(node.op_type) is not None
 
 
-def _restores(graph: Graph, node: NodeProto) -> bool:
+def _restores(graph: Graph, index: int) -> bool:
     """True if a Cast makes floats of a matrix of bytes; one of two values is a mask."""
+    node = graph.nodes[index]
     tensor = graph.constants.get(node.input[0]) if node.op_type == "Cast" else None
     if tensor is None or tensor.data_type not in (TensorProto.INT8, TensorProto.UINT8) or len(tensor.dims) < 2:
         return False
     floats = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
-    return attribute(node, "to") in floats and np.unique(graph.array(node.input[0])).size > 2
+    return graph.attribute(index, "to") in floats and np.unique(graph.array(node.input[0])).size > 2

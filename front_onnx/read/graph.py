@@ -7,12 +7,14 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper
 
 from front_onnx.errors import DamagedError
+from front_onnx.read.attributes import attribute
 from front_onnx.read.bodies import all_graphs, graphs_of, lay_out
 from front_onnx.read.model_file import ModelFile
 
@@ -30,15 +32,6 @@ class Edge:
 def label(node: NodeProto, index: int | None = None) -> str:
     """How messages name a node: its name, or its operator and what it makes."""
     return node.name or f"{node.op_type} -> {node.output[0] if node.output else index}"
-
-
-def attribute(node: NodeProto, name: str, default: object = None) -> object:
-    """The value of a node's attribute, strings decoded, or `default`."""
-    for attr in node.attribute:
-        if attr.name == name:
-            value = helper.get_attribute_value(attr)
-            return value.decode() if isinstance(value, bytes) else value
-    return default
 
 
 class Graph:
@@ -87,6 +80,11 @@ class Graph:
         for name in (name for body in bodies for name in body.outputs):
             if name not in seen:
                 raise DamagedError(f"a body gives back {name!r}, and nothing makes it")
+
+    def attribute(self, node: int, name: str, default: Any = None) -> Any:
+        """An attribute of a node: as written, or the specification's default, or the given one."""
+        found = self.nodes[node]
+        return attribute(found, name, self.opset.get(found.domain or "ai.onnx", 1), default)
 
     def constant_name(self, name: str) -> str:
         """The name of the tensor behind a constant, Identity nodes skipped."""

@@ -68,7 +68,7 @@ def attention(
     bias = _bias(step, q, k, mask, 0 if past_key is None else past_key.shape[2], lengths)
     root = (q.shape[-1] ** -0.5 if step.get("scale") is None else step.get("scale")) ** 0.5
     raw = (q * root) @ (k * root).transpose(-2, -1)
-    cap = step.get("softcap", 0.0)
+    cap = step.get("softcap")
     capped = cap * torch.tanh(raw / cap) if cap else raw
     biased = capped + bias
     blind = torch.isneginf(biased).all(-1, keepdim=True)  # a query that sees nothing gets zeros
@@ -76,7 +76,7 @@ def attention(
     if lengths is not None:  # what lies behind the end may be anything
         v = v.masked_fill(_behind(k, lengths)[:, None, :, None], 0.0)
     y = weights @ v
-    shown = {0: raw, 1: capped, 2: biased, 3: weights}[step.get("qk_matmul_output_mode", 0)]
+    shown = {0: raw, 1: capped, 2: biased, 3: weights}[step.get("qk_matmul_output_mode")]
     return (join_heads(y) if flat else y), *present, shown
 
 
@@ -125,5 +125,5 @@ def rotary_embedding(step: Step, x: Tensor, cos: Tensor, sin: Tensor, positions:
     heads = split_heads(x, step.get("num_heads")) if flat else x
     if positions is not None:
         cos, sin = cos[positions.to(torch.int64)], sin[positions.to(torch.int64)]
-    turned = rotate(heads, cos, sin, bool(step.get("interleaved", 0)))
+    turned = rotate(heads, cos, sin, bool(step.get("interleaved")))
     return join_heads(turned) if flat else turned

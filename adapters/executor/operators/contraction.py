@@ -29,9 +29,9 @@ def matmul_integer(
 @operator("Gemm")
 def gemm(step: Step, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
     """alpha A' B' + beta C."""
-    left = a.T if step.get("transA", 0) else a
-    right = b.T if step.get("transB", 0) else b
-    alpha, beta = step.get("alpha", 1.0), step.get("beta", 1.0)
+    left = a.T if step.get("transA") else a
+    right = b.T if step.get("transB") else b
+    alpha, beta = step.get("alpha"), step.get("beta")
     if c is not None and alpha == beta == 1 and c.dim() == 1:
         return torch.addmm(c, left, right)
     product = left @ right if alpha == 1 else alpha * (left @ right)

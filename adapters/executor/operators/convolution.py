@@ -74,7 +74,7 @@ def conv_transpose(step: Step, x: Tensor, weight: Tensor, bias: Tensor | None = 
     rank = x.dim() - 2
     strides, dilations = step.get("strides") or [1] * rank, step.get("dilations") or [1] * rank
     extra = step.get("output_padding") or [0] * rank
-    groups, auto = step.get("group", 1), step.get("auto_pad", "NOTSET")
+    groups, auto = step.get("group"), step.get("auto_pad")
     full = _TRANSPOSED[rank](x, weight, None, strides, 0, 0, groups, dilations)
     wanted = step.get("output_shape")
     if wanted is not None:
@@ -166,7 +166,7 @@ def _places(step: Step, places: Tensor, shape: Sequence[int], padded: Sequence[i
 def average_pool(step: Step, x: Tensor) -> Tensor:
     """The mean of each window; what was put around counts only if the node says so, and what rounding up adds never."""
     before, after, whole = _stretched(step, x.shape[2:])
-    if step.get("count_include_pad", 0):
+    if step.get("count_include_pad"):
         ones = _padded(torch.ones_like(x[:1, :1]), before, after, 1.0)
         ones = _padded(ones, [0] * len(before), [w - a for w, a in zip(whole, after, strict=True)])
     else:
@@ -178,7 +178,7 @@ def average_pool(step: Step, x: Tensor) -> Tensor:
 def lp_pool(step: Step, x: Tensor) -> Tensor:
     """The norm of each window."""
     before, _, whole = _stretched(step, x.shape[2:])
-    p = step.get("p", 2)
+    p = step.get("p")
     return _sums(step, _padded(x, before, whole).abs() ** p) ** (1 / p)
 
 

@@ -81,7 +81,7 @@ def div(step: Step, a: Tensor, b: Tensor) -> Tensor:
 @operator("Mod")
 def mod(step: Step, a: Tensor, b: Tensor) -> Tensor:
     """With fmod the sign of the dividend, else that of the divisor."""
-    return torch.fmod(a, b) if step.get("fmod", 0) else torch.remainder(a, b)
+    return torch.fmod(a, b) if step.get("fmod") else torch.remainder(a, b)
 
 
 @operator("Pow")
@@ -139,13 +139,13 @@ def cast_like(step: Step, x: Tensor, like: Tensor) -> Tensor:
 @operator("Celu")
 def celu(step: Step, x: Tensor) -> Tensor:
     """max(0, x) + min(0, alpha (exp(x / alpha) - 1))."""
-    return functional.celu(x, step.get("alpha", 1.0))
+    return functional.celu(x, step.get("alpha"))
 
 
 @operator("Elu")
 def elu(step: Step, x: Tensor) -> Tensor:
     """alpha (exp(x) - 1) below 0."""
-    return functional.elu(x, step.get("alpha", 1.0))
+    return functional.elu(x, step.get("alpha"))
 
 
 @operator("Selu")
@@ -158,25 +158,25 @@ def selu(step: Step, x: Tensor) -> Tensor:
 @operator("Gelu")
 def gelu(step: Step, x: Tensor) -> Tensor:
     """Exact, or by tanh."""
-    return functional.gelu(x, approximate=step.get("approximate", "none"))
+    return functional.gelu(x, approximate=step.get("approximate"))
 
 
 @operator("HardSigmoid")
 def hard_sigmoid(step: Step, x: Tensor) -> Tensor:
     """clip(alpha x + beta, 0, 1)."""
-    return torch.clamp(x * step.get("alpha", 0.2) + step.get("beta", 0.5), 0, 1)
+    return torch.clamp(x * step.get("alpha") + step.get("beta"), 0, 1)
 
 
 @operator("LeakyRelu")
 def leaky_relu(step: Step, x: Tensor) -> Tensor:
     """alpha x below 0."""
-    return functional.leaky_relu(x, step.get("alpha", 0.01))
+    return functional.leaky_relu(x, step.get("alpha"))
 
 
 @operator("ThresholdedRelu")
 def thresholded_relu(step: Step, x: Tensor) -> Tensor:
     """0 up to alpha."""
-    return torch.where(x > step.get("alpha", 1.0), x, torch.zeros((), dtype=x.dtype, device=x.device))
+    return torch.where(x > step.get("alpha"), x, torch.zeros((), dtype=x.dtype, device=x.device))
 
 
 @operator("PRelu")
@@ -188,7 +188,7 @@ def prelu(step: Step, x: Tensor, slope: Tensor) -> Tensor:
 @operator("Shrink")
 def shrink(step: Step, x: Tensor) -> Tensor:
     """Move towards 0 by the bias, and 0 within lambd."""
-    bias, edge = step.get("bias", 0.0), step.get("lambd", 0.5)
+    bias, edge = step.get("bias"), step.get("lambd")
     zero = torch.zeros((), dtype=x.dtype, device=x.device)
     return torch.where(x < -edge, x + bias, torch.where(x > edge, x - bias, zero))
 
@@ -196,16 +196,16 @@ def shrink(step: Step, x: Tensor) -> Tensor:
 @operator("Swish")
 def swish(step: Step, x: Tensor) -> Tensor:
     """x sigmoid(alpha x)."""
-    return x * torch.sigmoid(step.get("alpha", 1.0) * x)
+    return x * torch.sigmoid(step.get("alpha") * x)
 
 
 @operator("IsInf")
 def is_inf(step: Step, x: Tensor) -> Tensor:
     """Either infinity, or just one."""
     found = torch.zeros_like(x, dtype=torch.bool)
-    if step.get("detect_positive", 1):
+    if step.get("detect_positive"):
         found = found | torch.isposinf(x)
-    return found | torch.isneginf(x) if step.get("detect_negative", 1) else found
+    return found | torch.isneginf(x) if step.get("detect_negative") else found
 
 
 @operator("Dropout")
@@ -231,6 +231,6 @@ def random_like(step: Step, x: Tensor) -> Tensor:
     """Noise in the shape of a tensor."""
     dtype = x.dtype if step.get("dtype") is None else torch_type(step.get("dtype"), step.label)
     if step.op_type == "RandomNormalLike":
-        return torch.randn_like(x, dtype=dtype) * step.get("scale", 1.0) + step.get("mean", 0.0)
-    low, high = step.get("low", 0.0), step.get("high", 1.0)
+        return torch.randn_like(x, dtype=dtype) * step.get("scale", 1.0) + step.get("mean")
+    low, high = step.get("low"), step.get("high", 1.0)
     return torch.rand_like(x, dtype=dtype) * (high - low) + low

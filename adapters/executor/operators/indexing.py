@@ -20,7 +20,7 @@ def _wrapped(indices: Tensor, size: int) -> Tensor:
 @operator("Gather")
 def gather(step: Step, x: Tensor, indices: Tensor) -> Tensor:
     """Whole slices along one axis; a table of vectors is looked up as an embedding is."""
-    axis = step.get("axis", 0) % x.dim()
+    axis = step.get("axis") % x.dim()
     places = _wrapped(indices, x.shape[axis])
     if indices.dim() == 0 and indices.device.type == "cpu":
         return x.select(axis, int(places))
@@ -31,14 +31,14 @@ def gather(step: Step, x: Tensor, indices: Tensor) -> Tensor:
 @operator("GatherElements")
 def gather_elements(step: Step, x: Tensor, indices: Tensor) -> Tensor:
     """Single elements along one axis."""
-    axis = step.get("axis", 0) % x.dim()
+    axis = step.get("axis") % x.dim()
     return torch.gather(x, axis, _wrapped(indices, x.shape[axis]))
 
 
 @operator("GatherND")
 def gather_nd(step: Step, x: Tensor, indices: Tensor) -> Tensor:
     """The last axis of the indices says where, in as many axes as it is long, behind those of the batch."""
-    batch, depth = step.get("batch_dims", 0), indices.shape[-1]
+    batch, depth = step.get("batch_dims"), indices.shape[-1]
     grid = [
         torch.arange(x.shape[b], device=x.device).reshape([-1 if i == b else 1 for i in range(indices.dim() - 1)])
         for b in range(batch)
@@ -67,7 +67,7 @@ def scatter_nd(step: Step, x: Tensor, indices: Tensor, updates: Tensor) -> Tenso
 @operator("ScatterElements", "Scatter")
 def scatter_elements(step: Step, x: Tensor, indices: Tensor, updates: Tensor) -> Tensor:
     """A copy with single elements put, added, multiplied in, or the larger or smaller of both."""
-    axis = step.get("axis", 0) % x.dim()
+    axis = step.get("axis") % x.dim()
     places, kind = _wrapped(indices, x.shape[axis]), step.get("reduction", "none")
     if kind == "none":
         return torch.scatter(x, axis, places, updates)
@@ -106,7 +106,7 @@ def slice_(
 @operator("OneHot", host=[1])
 def one_hot(step: Step, indices: Tensor, depth: Tensor, values: Tensor) -> Tensor:
     """The second value at the index, the first one elsewhere."""
-    count, axis = ints(depth)[0], step.get("axis", -1)
+    count, axis = ints(depth)[0], step.get("axis")
     axis += indices.dim() + 1 if axis < 0 else 0
     places = indices.to(torch.int64).unsqueeze(axis)
     sizes = [1] * (indices.dim() + 1)
@@ -125,7 +125,7 @@ def non_zero(step: Step, x: Tensor) -> Tensor:
 @operator("ReverseSequence")
 def reverse_sequence(step: Step, x: Tensor, lengths: Tensor) -> Tensor:
     """The first `length` entries of each sequence backwards."""
-    batch, time = step.get("batch_axis", 1), step.get("time_axis", 0)
+    batch, time = step.get("batch_axis"), step.get("time_axis")
     moved = x.movedim((batch, time), (0, 1))
     steps = torch.arange(moved.shape[1], device=x.device)[None]
     ends = lengths.to(torch.int64)[:, None]

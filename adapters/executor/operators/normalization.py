@@ -24,17 +24,17 @@ def batch_norm(step: Step, x: Tensor, scale: Tensor, bias: Tensor, mean: Tensor,
     Running statistics follow the specification: momentum times the old ones, and the variance over all of the batch.
     Data-parallel processes share their sums, so that the batch is the global one.
     """
-    asked = step.get("training_mode", 0) if step.version >= 14 else len(step.outputs) == 5
+    asked = step.get("training_mode") if step.version >= 14 else len(step.outputs) == 5
     if step.training and asked:
         mean_now, variance_now = _moments(x)
-        keep = step.get("momentum", 0.9)
+        keep = step.get("momentum")
         running = mean * keep + mean_now.detach() * (1 - keep), variance * keep + variance_now.detach() * (1 - keep)
-        y = _normalised(x, scale, bias, mean_now, variance_now, step.get("epsilon", 1e-5))
+        y = _normalised(x, scale, bias, mean_now, variance_now, step.get("epsilon"))
         return y, *running, *running
     if mean.requires_grad or variance.requires_grad:  # weights that are standardised: statistics of their own
-        return _normalised(x, scale, bias, mean, variance, step.get("epsilon", 1e-5)), mean, variance, mean, variance
+        return _normalised(x, scale, bias, mean, variance, step.get("epsilon")), mean, variance, mean, variance
     mean, variance, scale, bias = (v.to(_wide(x).dtype) for v in (mean, variance, scale, bias))
-    y = functional.batch_norm(_wide(x), mean, variance, scale, bias, eps=step.get("epsilon", 1e-5))
+    y = functional.batch_norm(_wide(x), mean, variance, scale, bias, eps=step.get("epsilon"))
     return y.to(x.dtype), mean, variance, mean, variance
 
 
@@ -67,7 +67,7 @@ def instance_norm(step: Step, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     """Over the sides of each channel."""
     axes = list(range(2, x.dim()))
     variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
-    normal = (x - mean) * torch.rsqrt(variance + step.get("epsilon", 1e-5))
+    normal = (x - mean) * torch.rsqrt(variance + step.get("epsilon"))
     return normal * _per_channel(x, scale) + _per_channel(x, bias)
 
 
@@ -77,13 +77,13 @@ def group_norm(step: Step, x: Tensor, scale: Tensor, bias: Tensor) -> Tensor:
     groups = step.get("num_groups")
     if step.version < 21:
         scale, bias = (v.repeat_interleave(x.shape[1] // groups) for v in (scale, bias))
-    return functional.group_norm(x, groups, scale, bias, step.get("epsilon", 1e-5))
+    return functional.group_norm(x, groups, scale, bias, step.get("epsilon"))
 
 
 @operator("LayerNormalization")
 def layer_norm(step: Step, x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Any:
     """Over the axes from the given one on; mean and 1 / deviation are outputs too."""
-    axis, epsilon = step.get("axis", -1) % x.dim(), step.get("epsilon", 1e-5)
+    axis, epsilon = step.get("axis") % x.dim(), step.get("epsilon")
     sides = x.shape[axis:]
     if scale.shape == sides and (bias is None or bias.shape == sides):
         y = functional.layer_norm(x, sides, scale, bias, epsilon)
@@ -110,8 +110,8 @@ def rms_norm(step: Step, x: Tensor, scale: Tensor) -> Any:
 @operator("LpNormalization")
 def lp_norm(step: Step, x: Tensor) -> Tensor:
     """Divided by the norm along one axis; 0 where that is 0."""
-    axis = step.get("axis", -1)
-    norm = torch.linalg.vector_norm(x, ord=step.get("p", 2), dim=axis, keepdim=True)
+    axis = step.get("axis")
+    norm = torch.linalg.vector_norm(x, ord=step.get("p"), dim=axis, keepdim=True)
     return torch.where(norm == 0, torch.zeros_like(x), x / torch.where(norm == 0, torch.ones_like(norm), norm))
 
 
@@ -122,12 +122,12 @@ def lrn(step: Step, x: Tensor) -> Tensor:
     before = (count - 1) // 2
     squares = functional.pad(x.square(), [0, 0] * (x.dim() - 2) + [before, count - 1 - before])
     total = squares.unfold(1, count, 1).sum(-1)
-    return x / (step.get("bias", 1.0) + step.get("alpha", 1e-4) / count * total) ** step.get("beta", 0.75)
+    return x / (step.get("bias") + step.get("alpha") / count * total) ** step.get("beta")
 
 
 @operator("MeanVarianceNormalization")
 def mean_variance_norm(step: Step, x: Tensor) -> Tensor:
     """Mean 0 and deviation 1 over the given axes."""
-    axes = list(step.get("axes", [0, 2, 3]))
+    axes = list(step.get("axes"))
     variance, mean = torch.var_mean(x, axes, correction=0, keepdim=True)
     return (x - mean) / (variance.sqrt() + 1e-9)

@@ -139,10 +139,8 @@ def lstm(
             hidden, c = states
             i, o, forget, new = (gates + hidden @ recurrence.T + shift).chunk(4, -1)
             i = f(_clipped(step, i if pi is None else i + pi * c))
-            if step.get("input_forget", 0):
-                forget = 1 - i
-            else:
-                forget = f(_clipped(step, forget if pf is None else forget + pf * c))
+            kept = f(_clipped(step, forget if pf is None else forget + pf * c))
+            forget = 1 - i if step.get("input_forget") else kept
             c = forget * c + i * g(_clipped(step, new))
             o = f(_clipped(step, o if po is None else o + po * c))
             return o * h(c), c
@@ -172,7 +170,7 @@ def gru(
             (hidden,) = states
             both = gates[..., : 2 * size] + hidden @ recurrence[: 2 * size].T + shift[: 2 * size]
             z, reset = (f(_clipped(step, gate)) for gate in both.chunk(2, -1))
-            if step.get("linear_before_reset", 0):
+            if step.get("linear_before_reset"):
                 inner = reset * (hidden @ recurrence[2 * size :].T + shift[2 * size :])
             else:
                 inner = (reset * hidden) @ recurrence[2 * size :].T + shift[2 * size :]

@@ -54,9 +54,9 @@ def _alone(op_type: str, x: Tensor) -> Tensor:
 @operator("ArgMax", "ArgMin")
 def arg(step: Step, x: Tensor) -> Tensor:
     """The first place of the largest or smallest, or the last one."""
-    axis, keep = step.get("axis", 0), bool(step.get("keepdims", 1))
+    axis, keep = step.get("axis"), bool(step.get("keepdims"))
     choose: Any = torch.argmax if step.op_type == "ArgMax" else torch.argmin
-    if step.get("select_last_index", 0):
+    if step.get("select_last_index"):
         return x.shape[axis] - 1 - choose(x.flip(axis), dim=axis, keepdim=keep)
     return choose(x, dim=axis, keepdim=keep)
 
@@ -65,7 +65,7 @@ def arg(step: Step, x: Tensor) -> Tensor:
 def top_k(step: Step, x: Tensor, count: Tensor | None = None) -> Any:
     """Values and places of the k largest or smallest; of equal ones the first come first."""
     k = int(step.get("k")) if count is None else ints(count)[0]
-    axis = step.get("axis", -1)
+    axis = step.get("axis")
     values, places = torch.sort(x, dim=axis, descending=bool(step.get("largest", 1)), stable=True)
     return values.narrow(axis, 0, k), places.narrow(axis, 0, k)
 
@@ -74,11 +74,11 @@ def top_k(step: Step, x: Tensor, count: Tensor | None = None) -> Any:
 def cumsum(step: Step, x: Tensor, axis: Tensor) -> Tensor:
     """Running sums, from either end, with or without the element itself."""
     at = ints(axis)[0]
-    x = x.flip(at) if step.get("reverse", 0) else x
+    x = x.flip(at) if step.get("reverse") else x
     total = x.cumsum(at, dtype=x.dtype)
-    if step.get("exclusive", 0):
+    if step.get("exclusive"):
         total = total - x
-    return total.flip(at) if step.get("reverse", 0) else total
+    return total.flip(at) if step.get("reverse") else total
 
 
 @operator("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")

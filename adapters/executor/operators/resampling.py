@@ -135,5 +135,5 @@ def grid_sample(step: Step, x: Tensor, grid: Tensor) -> Tensor:
     """At places between -1 and 1."""
     mode = step.get("mode", "bilinear")
     return functional.grid_sample(
-        x, grid, _GRID_MODES.get(mode, mode), step.get("padding_mode", "zeros"), bool(step.get("align_corners", 0))
+        x, grid, _GRID_MODES.get(mode, mode), step.get("padding_mode"), bool(step.get("align_corners"))
     )

@@ -21,7 +21,7 @@ __all__: list[str] = []
 def shape(step: Step, x: Tensor) -> Tensor:
     """The shape, or a part of it, as numbers on the processor."""
     sizes = list(x.shape)
-    start, end = step.get("start", 0), step.get("end", len(sizes))
+    start, end = step.get("start"), step.get("end", len(sizes))
     start, end = (min(max(n + len(sizes) if n < 0 else n, 0), len(sizes)) for n in (start, end))
     return torch.tensor(sizes[start:end], dtype=torch.int64)
 
@@ -57,7 +57,7 @@ def constant_of_shape(step: Step, sizes: Tensor) -> Tensor:
 def eye_like(step: Step, x: Tensor) -> Tensor:
     """Ones on a diagonal."""
     dtype = x.dtype if step.get("dtype") is None else torch_type(step.get("dtype"), step.label)
-    k = step.get("k", 0)
+    k = step.get("k")
     rows = torch.arange(x.shape[0], device=x.device)[:, None]
     return (torch.arange(x.shape[1], device=x.device) == rows + k).to(dtype)
 
@@ -75,7 +75,7 @@ def range_(step: Step, start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
 def reshape(step: Step, x: Tensor, sizes: Tensor | None = None) -> Tensor:
     """0 keeps a size (unless allowzero), -1 is what is left."""
     wanted = list(step.get("shape")) if sizes is None else ints(sizes)
-    if not step.get("allowzero", 0):
+    if not step.get("allowzero"):
         wanted = [x.shape[place] if n == 0 else n for place, n in enumerate(wanted)]
     return x.reshape(wanted)
 
@@ -83,7 +83,7 @@ def reshape(step: Step, x: Tensor, sizes: Tensor | None = None) -> Tensor:
 @operator("Flatten")
 def flatten(step: Step, x: Tensor) -> Tensor:
     """To two axes."""
-    axis = step.get("axis", 1)
+    axis = step.get("axis")
     axis += x.dim() if axis < 0 else 0
     return x.reshape(math.prod(x.shape[:axis]), math.prod(x.shape[axis:]))
 
@@ -122,7 +122,7 @@ def concat(step: Step, *x: Tensor) -> Tensor:
 @operator("Split", host=[1])
 def split(step: Step, x: Tensor, given: Tensor | None = None) -> Any:
     """Segments of the given lengths, or as many equal ones as there are outputs (the last may be shorter)."""
-    axis = step.get("axis", 0)
+    axis = step.get("axis")
     lengths = step.get("split") if given is None else ints(given)
     if lengths is None:
         count = step.get("num_outputs", len(step.outputs))
@@ -150,8 +150,8 @@ def pad(
     """Begins and ends of axes; negative pads cut."""
     pads = list(step.get("pads") or step.get("paddings")) if given is None else ints(given)
     axes = list(range(x.dim())) if on is None else [a % x.dim() for a in ints(on)]
-    mode = step.get("mode", "constant")
-    fill = step.get("value", 0.0) if value is None else value.item()
+    mode = step.get("mode")
+    fill = step.get("value") if value is None else value.item()
     half = len(pads) // 2
     for place, axis in enumerate(axes):
         x = _pad_axis(x, axis, pads[place], pads[place + half], mode, fill)
@@ -184,7 +184,7 @@ def _pad_axis(x: Tensor, axis: int, before: int, after: int, mode: str, fill: fl
 def trilu(step: Step, x: Tensor, k: Tensor | None = None) -> Tensor:
     """The upper or lower triangle."""
     at = 0 if k is None else ints(k)[0]
-    return torch.triu(x, at) if step.get("upper", 1) else torch.tril(x, at)
+    return torch.triu(x, at) if step.get("upper") else torch.tril(x, at)
 
 
 @operator("DepthToSpace")
