@@ -12,7 +12,7 @@ from front_onnx.adapters.transfer import Report, Source, transfer
 from front_onnx.check.synthetic import synthetic_inputs
 from front_onnx.errors import FrontError, RequestError
 from front_onnx.read.graph import Graph
-from front_onnx.steps import read_any
+from front_onnx.session import read_any
 from front_onnx.types import MatchOptions
 
 try:

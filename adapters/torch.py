@@ -18,7 +18,7 @@ from front_onnx.check.synthetic import synthetic_inputs
 from front_onnx.errors import FrontError, RequestError
 from front_onnx.gene.file import is_gene
 from front_onnx.read.graph import Graph
-from front_onnx.steps import read_any
+from front_onnx.session import read_any
 from front_onnx.types import MatchOptions
 
 try:

@@ -15,7 +15,7 @@ from front_onnx.errors import FrontError, RequestError
 from front_onnx.gene.file import is_gene, read_gene
 from front_onnx.learngenes import init_into
 from front_onnx.read.graph import Graph
-from front_onnx.steps import read_any
+from front_onnx.session import read_any
 from front_onnx.types import MatchOptions, PathLike
 
 __all__ = ["Neutral", "Report", "Source", "has_statistics", "transfer"]

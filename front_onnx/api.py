@@ -12,30 +12,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from front_onnx.check.validate import Validation, validate_model
+from front_onnx.check.validate import Validation, check_result, validate_model
 from front_onnx.dims.structure import Structure
 from front_onnx.gene.file import is_gene
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.request import Request
-from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import read_model
-from front_onnx.steps import (
-    check_result,
-    plan_for,
-    read_any,
-    refuse_overwriting,
-    refuse_too_large,
-    several,
-    silent,
-    to_graphsurgeon,
-)
+from front_onnx.session import Session, read_any, to_graphsurgeon
 from front_onnx.store.atomic import atomic_write, named_file
 from front_onnx.store.model_writer import ModelWriter, ProtoWriter
+from front_onnx.store.refusals import refuse_overwriting, refuse_too_large
 from front_onnx.transform.weights import fill
-from front_onnx.types import ModelLike, Names, PathLike, Progress, Sizes
-from front_onnx.understand import understand
-from front_onnx.write.rewrite import rewrite
-from front_onnx.write.verify import verify
+from front_onnx.types import ModelLike, Names, PathLike, Progress, Sizes, several, silent
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -78,7 +66,7 @@ def inspect(model: ModelLike, *, residual: Names | None = None, block: Names | N
         FileError: the model cannot be read.
         RequestError: what is named by hand is not there.
     """
-    return understand(Graph(read_any(model)), several(block), several(residual))
+    return Session(model, block=block, residual=residual).structure
 
 
 def resize(
@@ -139,13 +127,13 @@ def resize(
     started = time.perf_counter()
     asked = Request(depth, width, width_mult, heads, head_dim, dims or {}, ratio, scale, several(freeze), round_to)
     request = replace(asked, treat=dict(treat or {}))
-    source = read_any(model)
+    session = Session(model, block=block, residual=residual)
+    source = session.source
     refuse_overwriting(source, None if output is None else named_file(output))
     progress("understand", 0, 1)
-    plan = plan_for(Graph(source), several(block), several(residual), request)
+    plan = session.plan(request)
     graph = plan.structure.graph
-    rewritten = rewrite(plan)
-    verify(plan, rewritten)
+    rewritten = session.rewrite(plan)
     if dry_run:
         return Result(plan, rewritten.proto, None, None, None, time.perf_counter() - started, 0)
     target = named_file(output) if output is not None else default_output(plan) if source.path is not None else None

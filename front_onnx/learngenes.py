@@ -10,8 +10,8 @@ from typing import Unpack
 
 import numpy as np
 
-from front_onnx.api import Result, inspect, resize
-from front_onnx.check.validate import Validation
+from front_onnx.api import Result, resize
+from front_onnx.check.validate import Validation, check_result
 from front_onnx.errors import FrontError, RequestError
 from front_onnx.gene.basis import BANDS
 from front_onnx.gene.expand import GeneModel
@@ -20,26 +20,18 @@ from front_onnx.gene.file import is_gene, read_gene, write_gene
 from front_onnx.gene.gene import Gene
 from front_onnx.gene.spectrum import StackSpectrum, spectra
 from front_onnx.match.describe import by_hand
-from front_onnx.match.into import moved_weights
+from front_onnx.match.into import moved_weights, resize_request
 from front_onnx.match.matching import Match, match
 from front_onnx.match.piece import Piece
 from front_onnx.plan.request import Request
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import ModelFile
-from front_onnx.steps import (
-    check_result,
-    plan_for,
-    read_any,
-    refuse_overwriting,
-    several,
-    silent,
-)
+from front_onnx.session import Session, read_any
 from front_onnx.store.atomic import atomic_write, named_file
-from front_onnx.store.replace import write_with
-from front_onnx.types import ModelLike, Names, PathLike, Progress, ResizeOptions
-from front_onnx.write.rewrite import rewrite
+from front_onnx.store.refusals import refuse_overwriting
+from front_onnx.types import ModelLike, Names, PathLike, Progress, ResizeOptions, several, silent
+from front_onnx.write.replace import write_with
 from front_onnx.write.unshare import unshared
-from front_onnx.write.verify import verify
 
 __all__ = ["DEFAULT_RATIO", "DEFAULT_SPECTRUM", "Extracted", "Moved", "extract", "init", "init_into", "spectrum"]
 
@@ -88,7 +80,8 @@ def extract(
     if band not in BANDS:
         raise RequestError("no such band", got=band, wanted=" or ".join(BANDS))
     request = Request(ratio=ratio, scale=scale, treat=dict(treat or {}))
-    source = read_any(model)
+    session = Session(model, block=block, residual=residual)
+    source = session.source
     if output is None and source.path is None:
         raise RequestError("a model in memory has no place to write beside", hint="name the output")
     if output is None:
@@ -100,9 +93,8 @@ def extract(
     if not is_gene(target):
         raise RequestError("a learngene's file ends in .safetensors", got=str(target))
     progress("understand", 0, 1)
-    plan = plan_for(Graph(source), several(block), several(residual), request)
-    rewritten = rewrite(plan)
-    verify(plan, rewritten)
+    plan = session.plan(request)
+    rewritten = session.rewrite(plan)
     gene = cut_out(plan, rewritten, band, lambda done, total: progress("transform", done, total))
     by_hand = {"block": list(several(block)), "residual": list(several(residual)), "treat": dict(treat or {})}
     gene = Gene(gene.template, gene.stacks, gene.values, gene.arrays, {**gene.about, **by_hand})
@@ -205,15 +197,18 @@ def init_into(
         model = read_any(source)
     goal = read_any(target)
     own, before = unshared(Graph(goal))
-    structure, other = inspect(model), inspect(own)
-    matching = match(structure, other, wanted)
+    session = Session(model)
+    other = Session(own).structure
+    matching = match(session.structure, other, wanted)
     if not any(entry.source is not None for entry in matching.matches):
         reason = matching.matches[0].reason if matching.matches else "it has no weights"
         raise FrontError(f"nothing of the source goes into this target: {reason}")
     if dry_run:
         return Moved(matching.matches, matching.unused, {}, None, None)
     progress("transform", 0, 1)
-    arrays, done = moved_weights(model, structure, matching, other, scale or "auto")
+    request = resize_request(session.structure, matching, scale or "auto")
+    resized = Session(session.resized(request)).structure
+    arrays, done = moved_weights(resized, matching, other)
     place = named_file(output) if output is not None else None
     if place is None and goal.path is not None:
         place = goal.path.with_name(f"{goal.path.stem}-init{goal.path.suffix or '.onnx'}")
@@ -247,4 +242,4 @@ def spectrum(
     """
     if ratio >= 1:
         raise RequestError("all frequencies are no low ones", got=ratio, wanted="a ratio below 1")
-    return spectra(plan_for(Graph(read_any(model)), several(block), several(residual), Request(ratio=ratio)))
+    return spectra(Session(model, block=block, residual=residual).plan(Request(ratio=ratio)))

@@ -10,7 +10,18 @@ import onnx
 
 from front_onnx.read.model_file import ModelFile
 
-__all__ = ["GraphsurgeonGraph", "MatchOptions", "ModelLike", "Names", "PathLike", "Progress", "ResizeOptions", "Sizes"]
+__all__ = [
+    "GraphsurgeonGraph",
+    "MatchOptions",
+    "ModelLike",
+    "Names",
+    "PathLike",
+    "Progress",
+    "ResizeOptions",
+    "Sizes",
+    "several",
+    "silent",
+]
 
 
 class GraphsurgeonGraph(Protocol):
@@ -60,3 +71,12 @@ class MatchOptions(TypedDict, total=False):
 
     scale: str | None
     mapping: PathLike | Mapping[str, str | None] | None
+
+
+def several(given: Names | None) -> tuple[str, ...]:
+    """The names in an argument that takes one or several."""
+    return (given,) if isinstance(given, str) else tuple(given or ())
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """No progress."""

@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner, Result
 from small import DIGIT_INPUTS, DIGITS, mlp, run, weights
 
-from front_onnx import api, steps
+from front_onnx import api, session
+from front_onnx.check import validate
 from front_onnx.commands import main
 from front_onnx.errors import FrontError
 from front_onnx.plan.scale import SCALES
@@ -156,7 +157,7 @@ def test_json_of_a_dry_run(folder: Path) -> None:
 
 
 def test_no_validate_leaves_the_checks_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(steps, "validate_model", lambda *a, **k: pytest.fail("validated"))
+    monkeypatch.setattr(validate, "validate_model", lambda *a, **k: pytest.fail("validated"))
     result = front("resize digits.onnx --depth 3 --no-validate --json")
     assert result.exit_code == 0
     assert json.loads(result.stdout)["validation"] is None
@@ -165,8 +166,8 @@ def test_no_validate_leaves_the_checks_out(folder: Path, monkeypatch: pytest.Mon
 
 def test_seed_changes_the_checks_and_not_the_result(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seeds = []
-    original = steps.validate_model
-    monkeypatch.setattr(steps, "validate_model", lambda *a, **k: seeds.append(k["seed"]) or original(*a, **k))
+    original = validate.validate_model
+    monkeypatch.setattr(validate, "validate_model", lambda *a, **k: seeds.append(k["seed"]) or original(*a, **k))
     for seed in (1, 2):
         assert front(f"resize digits.onnx --depth 3 -o {seed}.onnx --seed {seed}").exit_code == 0
     assert seeds == [1, 2]
@@ -600,7 +601,7 @@ def test_bugs_are_told_in_one_line_unless_debugging(folder: Path, monkeypatch: p
     def crash(*args: object) -> None:
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr(steps, "make_plan", crash)
+    monkeypatch.setattr(session, "make_plan", crash)
     result = front("resize digits.onnx --depth 3")
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: RuntimeError: two lines") and result.stderr.count("\n") == 1

@@ -13,7 +13,7 @@ from front_onnx.axes.holds import Hold, Telling, Why
 from front_onnx.axes.wording import reason
 from front_onnx.errors import FrontError
 from front_onnx.read.graph import Graph
-from front_onnx.steps import read_any
+from front_onnx.session import read_any
 from front_onnx.summary import describe_structure
 from front_onnx.understand import follow_axes
 

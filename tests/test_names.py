@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from front_onnx.blocks.names import common_stem, continued, counts, prefix, renumbered, unused
+from front_onnx.read.names import common_stem, continued, counts, prefix, renumbered, unused
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,7 @@ from front_onnx.axes.algebra import size_of
 from front_onnx.dims.structure import Structure
 from front_onnx.errors import FrontError
 from front_onnx.plan.request import Request
-from front_onnx.read.graph import Graph
-from front_onnx.steps import plan_for, read_any
+from front_onnx.session import Session
 from front_onnx.summary import describe_structure
 
 EXPORTS = Path(__file__).parent / "exports"
@@ -72,7 +71,7 @@ def told(structure: Structure) -> object:
 def planned(model: onnx.ModelProto, request: Request) -> object:
     """The sizes and edits of a plan, or why there is none."""
     try:
-        plan = plan_for(Graph(read_any(model)), (), (), request)
+        plan = Session(model).plan(request)
     except FrontError as refusal:
         return _NUMBER.sub("", str(refusal))
     graph = plan.structure.graph

@@ -19,9 +19,7 @@ from torch import nn
 
 from front_onnx.errors import FrontError
 from front_onnx.plan.request import Request
-from front_onnx.read.graph import Graph
-from front_onnx.read.model_file import read_model
-from front_onnx.steps import plan_for
+from front_onnx.session import Session
 
 
 def direct(x: np.ndarray, gammas: list[float], reduction: str) -> float:
@@ -129,7 +127,7 @@ def test_stacks_are_told_by_names_and_shapes() -> None:
 
 def test_a_graph_and_its_module_have_the_same_stacks() -> None:
     module = OnnxModule(DIGITS)
-    plan = plan_for(Graph(read_model(DIGITS)), (), (), Request(ratio=0.5))
+    plan = Session(DIGITS).plan(Request(ratio=0.5))
     by_graph = {s.names: s for s in stacks_of_plan(plan, module.weights())}
     by_name = {s.names: s for s in stacks_of_module(module)}
     assert by_graph == by_name and len(by_graph) == 4

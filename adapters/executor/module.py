@@ -20,11 +20,12 @@ from torch import Tensor, nn
 from front_onnx.errors import RequestError
 from front_onnx.read.graph import Graph
 from front_onnx.read.tensor_data import numpy_type
-from front_onnx.steps import read_any, refuse_overwriting
+from front_onnx.session import read_any
 from front_onnx.store.atomic import Staged, atomic_write, named_file
-from front_onnx.store.replace import made_with, write_with
+from front_onnx.store.refusals import refuse_overwriting
 from front_onnx.trainable import Learned, find_learned
 from front_onnx.types import ModelLike
+from front_onnx.write.replace import made_with, write_with
 from front_onnx.write.unshare import unshared
 
 __all__ = ["OnnxModule"]

@@ -29,12 +29,15 @@ from front_onnx.adapters.spectral.stacks import stacks_of_plan
 from onnx import TensorProto
 
 from front_onnx.check.synthetic import index_limits
+from front_onnx.check.validate import check_result
 from front_onnx.errors import RequestError
 from front_onnx.learngenes import Extracted, extract
 from front_onnx.pictures import check_picture
 from front_onnx.plan.request import Request
-from front_onnx.steps import check_result, plan_for, refuse_overwriting, several
+from front_onnx.session import Session
 from front_onnx.store.atomic import atomic_write, named_file
+from front_onnx.store.refusals import refuse_overwriting
+from front_onnx.types import several
 
 __all__ = ["LOSSES", "Refined", "Settings", "Task", "refine"]
 
@@ -288,7 +291,7 @@ def _task(
 
 def _regularizer(module: OnnxModule, settings: Settings) -> SpectralRegularizer | None:
     """L_reg on the stacks that `extract` would cut; None where there are none and none are asked for."""
-    plan = plan_for(module.graph, (), (), Request(ratio=_ANY_RATIO))
+    plan = Session(module.graph).plan(Request(ratio=_ANY_RATIO))
     stacks = stacks_of_plan(plan, module.weights())
     if not stacks:
         if settings.lam == 0:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from front_onnx.errors import FrontError, RequestError
 from front_onnx.read.graph import Graph
-from front_onnx.steps import read_any
+from front_onnx.session import read_any
 
 __all__ = ["Teacher", "inputs_of"]
 

@@ -13,7 +13,6 @@ from itertools import accumulate
 
 from front_onnx.axes.algebra import Conflict, size_of
 from front_onnx.blocks.lead import find_lead
-from front_onnx.blocks.names import common_stem
 from front_onnx.blocks.paths import Path, find_paths
 from front_onnx.blocks.runs import Run, single_runs
 from front_onnx.blocks.segments import Flow, Segment
@@ -21,6 +20,7 @@ from front_onnx.blocks.sharing import units_sharing
 from front_onnx.operators import Loop
 from front_onnx.operators.analysis import Analysis
 from front_onnx.read.graph import Edge
+from front_onnx.read.names import common_stem
 
 __all__ = ["Chain", "chain_at", "find_chains"]
 

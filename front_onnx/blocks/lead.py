@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from front_onnx.blocks.names import follows
 from front_onnx.blocks.paths import Path
 from front_onnx.blocks.runs import Run
 from front_onnx.blocks.segments import Flow, Segment
+from front_onnx.read.names import follows
 
 __all__ = ["find_lead"]
 

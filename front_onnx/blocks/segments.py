@@ -21,12 +21,12 @@ from posixpath import commonpath
 from onnx import helper
 
 from front_onnx.axes.numbers import Binding, value_of
-from front_onnx.blocks.names import counts
 from front_onnx.constants.classify import Constants
 from front_onnx.constants.flowing import fed_by_parameters
 from front_onnx.constants.kinds import KEPT
 from front_onnx.operators.analysis import Analysis
 from front_onnx.read.graph import Edge
+from front_onnx.read.names import counts
 from front_onnx.read.tensor_data import is_float
 
 __all__ = ["Flow", "Segment"]

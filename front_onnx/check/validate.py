@@ -15,9 +15,9 @@ import onnxruntime
 from front_onnx.check.synthetic import synthetic_inputs
 from front_onnx.errors import FrontError
 from front_onnx.read.graph import Graph
-from front_onnx.read.model_file import read_model
+from front_onnx.read.model_file import ModelFile, read_model
 
-__all__ = ["Check", "Validation", "validate_model"]
+__all__ = ["Check", "Validation", "check_result", "validate_model"]
 
 _FUSED = {"SimplifiedLayerNormalization", "LayerNormalization", "Gelu"}  # below the opset that has them, or none has
 _UNKNOWN = re.compile(r"No Op registered for (\w+) with")
@@ -180,3 +180,18 @@ def _declared(info: onnx.ValueInfoProto) -> str:
     tensor = info.type.tensor_type
     dims = [str(d.dim_value) if d.HasField("dim_value") else d.dim_param or "?" for d in tensor.shape.dim]
     return f"{onnx.TensorProto.DataType.Name(tensor.elem_type).lower()} [{', '.join(dims)}]"
+
+
+def check_result(source: ModelFile, result: Path | onnx.ModelProto, seed: int) -> Validation:
+    """Validate a result; it is refused if it fails where the source does not.
+
+    Raises:
+        FrontError: a check failed that the source passes.
+    """
+    checked = validate_model(result, seed=seed)
+    if checked.passed:
+        return checked
+    reference = validate_model(source.path or source.proto, seed=seed)
+    if reference.failed is None or checked.failed is None or reference.failed.name != checked.failed.name:
+        raise FrontError(f"the resized model is not valid, so nothing was written: {checked.failure}")
+    return checked

@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
 
-from front_onnx.steps import silent
-from front_onnx.types import Progress
+from front_onnx.types import Progress, silent
 
 __all__ = ["shown"]
 

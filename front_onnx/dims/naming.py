@@ -7,12 +7,12 @@ from collections.abc import Container, Iterable, Iterator
 
 from front_onnx.axes.algebra import Atom, Axis, AxisRole, size_of
 from front_onnx.axes.holds import Hold, Why
-from front_onnx.blocks.names import unused
 from front_onnx.constants.flowing import flowing_atoms
 from front_onnx.dims.structure import KINDS, Dim, Structure
 from front_onnx.operators import Shape
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge
+from front_onnx.read.names import unused
 
 __all__ = ["name_dims"]
 

@@ -2,36 +2,24 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import numpy as np
 
-from front_onnx.api import inspect, resize
 from front_onnx.dims.structure import Structure
 from front_onnx.errors import FrontError
 from front_onnx.match.matching import Match, Matching
 from front_onnx.match.roles import find_pieces
-from front_onnx.read.model_file import ModelFile
-from front_onnx.types import ResizeOptions
+from front_onnx.plan.request import Request
 
-__all__ = ["moved_weights"]
+__all__ = ["moved_weights", "resize_request"]
 
 
-def moved_weights(
-    source: ModelFile, structure: Structure, matching: Matching, target: Structure, scale: str
-) -> tuple[dict[str, np.ndarray], list[Match]]:
-    """The tensors of the target that change, and the matches as they were made.
+def resize_request(structure: Structure, matching: Matching, scale: str) -> Request:
+    """The request that gives the source the sizes of the target.
 
     Args:
-        source: the model that weights come from.
-        structure: what it is.
+        structure: what the source is.
         matching: which of its weights go where.
-        target: the model they go to.
         scale: the scale convention.
-
-    Raises:
-        FrontError: the source cannot have the sizes of the target.
     """
     depth = [chain.depth for chain in structure.chains]
     for number, units in matching.depth.items():
@@ -42,18 +30,23 @@ def moved_weights(
         for dim in structure.dims
         if matching.sizes.get(dim.atom, dim.atom.size) != dim.atom.size and dim.named
     }
-    asked: ResizeOptions = {"dims": dims, "validate": False}
-    if depth != [chain.depth for chain in structure.chains]:
-        asked["depth"] = depth
-    with tempfile.TemporaryDirectory(prefix="front-onnx-") as folder:
-        place = Path(folder) / "resized.onnx"
-        asked["output"] = place
-        resize(source, scale=scale, **asked)
-        resized = inspect(place)
-        return _copied(resized, matching, target)
+    changed = depth != [chain.depth for chain in structure.chains]
+    return Request(depth=depth if changed else None, dims=dims, scale=scale)
 
 
-def _copied(resized: Structure, matching: Matching, target: Structure) -> tuple[dict[str, np.ndarray], list[Match]]:
+def moved_weights(
+    resized: Structure, matching: Matching, target: Structure
+) -> tuple[dict[str, np.ndarray], list[Match]]:
+    """Copy weights by role: the tensors of the target that change, and the matches as they were made.
+
+    Args:
+        resized: the source at the sizes of the target.
+        matching: which of its weights go where.
+        target: the model they go to.
+
+    Raises:
+        FrontError: a weight does not fit.
+    """
     pieces = {piece.key: piece for piece in find_pieces(resized)}
     arrays: dict[str, np.ndarray] = {}
     done = []

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Iterator
 
 from front_onnx.axes.algebra import Atom, AxisRole, size_of
-from front_onnx.blocks.names import sequence
 from front_onnx.constants.kinds import Kind
 from front_onnx.constants.scalars import suspects
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge, Graph, label
+from front_onnx.read.names import sequence
 from front_onnx.transform.contents import Resampled
 
 __all__ = ["doubts"]

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 import onnx
 from onnx import AttributeProto, FunctionProto, GraphProto, NodeProto, helper
 
-from front_onnx.blocks.names import unused
 from front_onnx.errors import DamagedError
+from front_onnx.read.names import unused
 
 __all__ = ["inline_functions"]
 

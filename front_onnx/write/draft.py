@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 import onnx
 from onnx import NodeProto
 
-from front_onnx.blocks.names import unused
 from front_onnx.read.bodies import graphs_of, lay_out
 from front_onnx.read.graph import Edge, Graph
+from front_onnx.read.names import unused
 from front_onnx.write.interface import Interface
 
 __all__ = ["Draft"]

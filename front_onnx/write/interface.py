@@ -8,9 +8,9 @@ from dataclasses import replace
 import onnx
 from onnx import ValueInfoProto
 
-from front_onnx.blocks.names import Count, texts
 from front_onnx.blocks.ports import Port
 from front_onnx.read.graph import Graph
+from front_onnx.read.names import Count, texts
 
 __all__ = ["Group", "Interface"]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
-from front_onnx.blocks.names import sequence
 from front_onnx.plan.plan import Plan
+from front_onnx.read.names import sequence
 
 __all__ = ["moved_names"]
 

@@ -14,11 +14,11 @@ import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from front_onnx.axes.algebra import size_of
-from front_onnx.blocks.names import continued, renumbered
 from front_onnx.constants.formulas import recomputed
 from front_onnx.plan.plan import Plan
 from front_onnx.read.bodies import all_graphs
 from front_onnx.read.graph import Edge
+from front_onnx.read.names import continued, renumbered
 from front_onnx.transform.contents import Computed, Content, Counted, Filled, Numbers, Original, Repeated, Resampled
 from front_onnx.write.draft import Draft
 from front_onnx.write.renumber import moved_names

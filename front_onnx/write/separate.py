@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import onnx
 
-from front_onnx.blocks.names import unused
 from front_onnx.operators.analysis import Analysis
 from front_onnx.plan.numbers import Parting
 from front_onnx.read.graph import Graph
+from front_onnx.read.names import unused
 
 __all__ = ["separate"]
 

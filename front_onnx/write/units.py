@@ -13,11 +13,11 @@ from collections.abc import Iterable
 from onnx import NodeProto
 
 from front_onnx.blocks.chains import Chain
-from front_onnx.blocks.names import continued, prefix, renumbered
 from front_onnx.blocks.ports import find_ports
 from front_onnx.errors import UnsupportedError
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import label
+from front_onnx.read.names import continued, prefix, renumbered
 from front_onnx.write.draft import Draft
 
 __all__ = ["resize_chain"]

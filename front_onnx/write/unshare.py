@@ -12,11 +12,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from front_onnx.blocks.names import unused
 from front_onnx.read.arrays import is_filled
 from front_onnx.read.bodies import all_graphs
 from front_onnx.read.graph import Edge, Graph
 from front_onnx.read.model_file import ModelFile
+from front_onnx.read.names import unused
 from front_onnx.read.tensor_data import array_bytes, is_float
 
 __all__ = ["share_again", "unshared"]

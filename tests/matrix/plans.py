@@ -21,12 +21,9 @@ import onnx
 import front_onnx
 from front_onnx.errors import FrontError
 from front_onnx.read.bodies import all_graphs
-from front_onnx.read.graph import Graph
 from front_onnx.read.tensor_data import has_data, inside_array
-from front_onnx.steps import plan_for, several
+from front_onnx.session import Session
 from front_onnx.summary import describe_plan, describe_structure
-from front_onnx.write.rewrite import rewrite
-from front_onnx.write.verify import verify
 
 __all__ = ["read_record", "record", "write_record"]
 
@@ -57,11 +54,9 @@ def _inspected(path: Path) -> dict[str, Any]:
 
 def _planned(path: Path, request: Mapping[str, Any]) -> dict[str, Any]:
     given = dict(request)
-    block, residual = (several(given.pop(name, None)) for name in ("block", "residual"))
-    graph = Graph(front_onnx.steps.read_any(path))
-    plan = plan_for(graph, block, residual, front_onnx.Request(**given))
-    rewritten = rewrite(plan)
-    verify(plan, rewritten)
+    session = Session(path, block=given.pop("block", None), residual=given.pop("residual", None))
+    plan = session.plan(front_onnx.Request(**given))
+    rewritten = session.rewrite(plan)
     lines: Counter[str] = Counter()
     for part in all_graphs(rewritten.proto.graph):
         for tensor in part.initializer:
