@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from front_onnx.axes.algebra import AxisRole, size_of
+from front_onnx.axes.atom import AxisRole, size_of
 from front_onnx.blocks.chains import Chain
 from front_onnx.check.validate import Validation
 from front_onnx.dims.structure import Dim, Structure

@@ -60,6 +60,7 @@ def understand(
     found = [found_residual(analysis, chain) for chain in chains]
     widths, loose = chosen_residuals(analysis, chains, residuals, found)
     hold_axes(analysis, constants, [axis for axis in (*widths, loose) if axis is not None])
+    analysis.algebra.close()
     structure = Structure(analysis, constants, chains, widths, [], guesses, loose)
     structure.dims = name_dims(structure)
     return structure

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
-from front_onnx.axes.algebra import AxisRole, size_of
+from front_onnx.axes.atom import AxisRole, size_of
 from front_onnx.axes.numbers import value_of
 from front_onnx.operators.analysis import Analysis
 from front_onnx.plan.plan import Plan

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from front_onnx.axes.algebra import Algebra, Atom, Axis, AxisRole, Conflict, size_of
+from front_onnx.axes.algebra import Algebra
+from front_onnx.axes.atom import Atom, Axis, AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
 
 SIZES = st.integers(2, 6)

@@ -16,7 +16,7 @@ from small_graphs import Net
 from small_pieces import gated_mlp, group_norm, grouped_queries, norm, positions, self_attention, shuffled
 
 from front_onnx.api import inspect
-from front_onnx.axes.algebra import size_of
+from front_onnx.axes.atom import size_of
 from front_onnx.dims.structure import Structure
 from front_onnx.errors import FrontError
 from front_onnx.plan.request import Request

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from front_onnx.axes.algebra import Algebra, Atom, Axis, size_of
+from front_onnx.axes.algebra import Algebra
+from front_onnx.axes.atom import Atom, Axis, size_of
 from front_onnx.axes.numbers import Binding, Expression, Extent, Literal, Number, Site, literals
 
 __all__ = ["follow_siblings", "solve"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from front_onnx.axes.algebra import Axis, Conflict, size_of
+from front_onnx.axes.atom import Axis, Conflict, size_of
 from front_onnx.blocks.chains import Chain
 from front_onnx.operators.analysis import Analysis
 

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from front_onnx.axes.algebra import Conflict, size_of
+from front_onnx.axes.atom import Conflict, size_of
 from front_onnx.blocks.lead import find_lead
 from front_onnx.blocks.paths import Path, find_paths
 from front_onnx.blocks.runs import Run, single_runs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from front_onnx.axes.algebra import AxisRole, size_of
+from front_onnx.axes.atom import AxisRole, size_of
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.blocks.chains import Chain
 from front_onnx.blocks.segments import Flow, Segment

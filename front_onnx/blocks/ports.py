@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from front_onnx.axes.algebra import size_of
+from front_onnx.axes.atom import size_of
 from front_onnx.axes.holds import Why
 from front_onnx.axes.numbers import value_of
 from front_onnx.blocks.alike import tie_tensors

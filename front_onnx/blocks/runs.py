@@ -12,7 +12,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from front_onnx.axes.algebra import Axis, size_of
+from front_onnx.axes.atom import Axis, size_of
 from front_onnx.blocks.segments import Flow, Segment
 from front_onnx.operators.analysis import Analysis
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from front_onnx.axes.algebra import Conflict, size_of
+from front_onnx.axes.atom import Conflict, size_of
 from front_onnx.read.arrays import is_filled
 
 if TYPE_CHECKING:

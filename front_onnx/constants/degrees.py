@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from front_onnx.axes.algebra import Axis, size_of
+from front_onnx.axes.atom import Axis, size_of
 from front_onnx.axes.numbers import value_of
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.arrays import is_filled

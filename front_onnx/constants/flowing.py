@@ -9,7 +9,7 @@ from front_onnx.operators.record import Trait, record_of
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from front_onnx.axes.algebra import Atom
+    from front_onnx.axes.atom import Atom
     from front_onnx.operators.analysis import Analysis
     from front_onnx.read.graph import Graph
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from front_onnx.axes.algebra import Axis, AxisRole, size_of
+from front_onnx.axes.atom import Axis, AxisRole, size_of
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.constants.classify import Constants
 from front_onnx.constants.kinds import Kind

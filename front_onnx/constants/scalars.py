@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from front_onnx.axes.algebra import Atom, Axis, AxisRole, size_of
+from front_onnx.axes.atom import Atom, Axis, AxisRole, size_of
 from front_onnx.axes.numbers import Binding, Literal, Number, Site, evaluate, literals, root_power
 from front_onnx.constants.degrees import Degrees
 from front_onnx.constants.ways import Ways

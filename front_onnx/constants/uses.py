@@ -11,7 +11,7 @@ from collections import Counter
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from front_onnx.axes.algebra import Atom, size_of
+from front_onnx.axes.atom import Atom, size_of
 from front_onnx.constants.gradient import WHOLE, fed, reaching
 from front_onnx.operators.record import Operator, Trait, record_of
 from front_onnx.read.graph import Edge

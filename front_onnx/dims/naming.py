@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator
 
-from front_onnx.axes.algebra import Atom, Axis, AxisRole, size_of
+from front_onnx.axes.atom import Atom, Axis, AxisRole, size_of
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.constants.flowing import flowing_atoms
 from front_onnx.dims.structure import KINDS, Dim, Structure

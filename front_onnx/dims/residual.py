@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from front_onnx.axes.algebra import Atom, Axis, AxisRole, size_of
+from front_onnx.axes.atom import Atom, Axis, AxisRole, size_of
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.blocks.chains import Chain
 from front_onnx.errors import RequestError

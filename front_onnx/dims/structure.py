@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from front_onnx.axes.algebra import Atom, Axis, AxisRole
+from front_onnx.axes.atom import Atom, Axis, AxisRole
 from front_onnx.axes.holds import Hold
 from front_onnx.axes.wording import reason
 from front_onnx.blocks.chains import Chain

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from front_onnx.axes.algebra import Atom, Axis, size_of
+from front_onnx.axes.atom import Atom, Axis, size_of
 from front_onnx.dims.structure import Structure
 from front_onnx.match.piece import Piece
 from front_onnx.match.role import Role

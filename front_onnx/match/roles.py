@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from front_onnx.axes.algebra import Axis, size_of
+from front_onnx.axes.atom import Axis, size_of
 from front_onnx.constants.flowing import fed_tensors
 from front_onnx.dims.structure import Structure
 from front_onnx.match.piece import Piece

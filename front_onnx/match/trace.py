@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from front_onnx.axes.algebra import Axis, size_of
+from front_onnx.axes.atom import Axis, size_of
 from front_onnx.operators.analysis import Analysis
 from front_onnx.operators.record import Trait, record_of, values_of
 from front_onnx.read.graph import Edge

@@ -4,7 +4,7 @@
 package of yours adds operators by an entry point of the group `front_onnx.operators`, see docs/operators.md.
 """
 
-from front_onnx.axes.algebra import AxisRole, Conflict, size_of
+from front_onnx.axes.atom import AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Why
 from front_onnx.operators import (
     attention,

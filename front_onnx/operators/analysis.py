@@ -9,7 +9,8 @@ from functools import cached_property
 import numpy as np
 from onnx import TensorProto, helper
 
-from front_onnx.axes.algebra import Algebra, Atom, Axis, AxisRole, Conflict, size_of
+from front_onnx.axes.algebra import Algebra
+from front_onnx.axes.atom import Atom, Axis, AxisRole, Conflict, size_of
 from front_onnx.axes.equations import follow_siblings, solve
 from front_onnx.axes.holds import Hold, Telling, Why
 from front_onnx.axes.numbers import Binding, Number, Site, Varying, as_literals, literals

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from front_onnx.axes.algebra import Algebra, Axis, AxisRole, Conflict, size_of
+from front_onnx.axes.algebra import Algebra
+from front_onnx.axes.atom import Axis, AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import (
     Binding,

@@ -8,7 +8,7 @@ import numpy as np
 from onnx import TensorProto, ValueInfoProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
-from front_onnx.axes.algebra import Axis, Conflict
+from front_onnx.axes.atom import Axis, Conflict
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import Varying, value_of, varies
 from front_onnx.operators.context import Context, Fact, Loop, Shape

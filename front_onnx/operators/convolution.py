@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from front_onnx.axes.algebra import Axis, AxisRole, Conflict, size_of
+from front_onnx.axes.atom import Axis, AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import value_of
 from front_onnx.operators.context import Context

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 
-from front_onnx.axes.algebra import size_of
+from front_onnx.axes.atom import size_of
 from front_onnx.axes.numbers import (
     Expression,
     Literal,

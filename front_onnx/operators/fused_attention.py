@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from front_onnx.axes.algebra import Axis, AxisRole, Conflict, size_of
+from front_onnx.axes.atom import Axis, AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import Extent, value_of
 from front_onnx.operators.attention import group_heads, turn

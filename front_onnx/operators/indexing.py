@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from front_onnx.axes.algebra import Axis, AxisRole, Conflict, size_of
+from front_onnx.axes.atom import Axis, AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import Expression, Extent, Literal, Varying, value_of, varies
 from front_onnx.operators.context import Context

@@ -7,7 +7,7 @@ from operator import add, mul
 
 import numpy as np
 
-from front_onnx.axes.algebra import AxisRole
+from front_onnx.axes.atom import AxisRole
 from front_onnx.axes.holds import Why
 from front_onnx.axes.numbers import computed
 from front_onnx.operators.context import Context

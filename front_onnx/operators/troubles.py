@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from front_onnx.axes.algebra import Algebra, Conflict
+from front_onnx.axes.algebra import Algebra
+from front_onnx.axes.atom import Conflict
 from front_onnx.axes.holds import Why
 
 if TYPE_CHECKING:

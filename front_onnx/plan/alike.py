@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from front_onnx.axes.algebra import Axis, size_of
+from front_onnx.axes.atom import Axis, size_of
 from front_onnx.blocks.alike import tensors_alike
 from front_onnx.blocks.chains import Chain
 from front_onnx.blocks.ports import families

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from front_onnx.axes.algebra import Atom, AxisRole, size_of
+from front_onnx.axes.atom import Atom, AxisRole, size_of
 from front_onnx.constants.kinds import Kind
 from front_onnx.constants.scalars import suspects
 from front_onnx.operators.record import Trait, record_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 
-from front_onnx.axes.algebra import Atom
+from front_onnx.axes.atom import Atom
 from front_onnx.dims.structure import Structure
 from front_onnx.plan.request import Request
 from front_onnx.read.graph import Edge

@@ -10,7 +10,8 @@ import math
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 
-from front_onnx.axes.algebra import Algebra, Atom, Axis, size_of
+from front_onnx.axes.algebra import Algebra
+from front_onnx.axes.atom import Atom, Axis, size_of
 from front_onnx.dims.structure import Dim, Structure
 
 __all__ = ["Rounding"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from front_onnx.axes.algebra import Atom, Axis, AxisRole, size_of
+from front_onnx.axes.atom import Atom, Axis, AxisRole, size_of
 from front_onnx.axes.holds import INDEXING
 from front_onnx.axes.wording import named_node, unfollowed
 from front_onnx.blocks.chains import Chain

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from front_onnx.axes.algebra import Atom, Axis, size_of
+from front_onnx.axes.atom import Atom, Axis, size_of
 from front_onnx.axes.numbers import Site
 from front_onnx.constants.formulas import recomputed
 from front_onnx.constants.kinds import Constant, Kind

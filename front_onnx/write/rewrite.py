@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from front_onnx.axes.algebra import size_of
+from front_onnx.axes.atom import size_of
 from front_onnx.constants.formulas import recomputed
 from front_onnx.plan.plan import Plan
 from front_onnx.read.bodies import all_graphs
