@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import onnx
 from torch import Tensor
 
+from front_onnx.operators import OPERATORS as RECORDS
 from front_onnx.read.attributes import defaults
 
 __all__ = ["OPERATORS", "Operator", "Step", "ints", "operator"]
@@ -46,11 +47,13 @@ OPERATORS: dict[tuple[str, str], Operator] = {}
 def operator(
     *names: str, domain: str = "ai.onnx", host: Sequence[int] = (), updates: Mapping[int, int] | None = None
 ) -> Callable[[RunT], RunT]:
-    """Register a function for one or more operators."""
+    """Register a function for one or more operators; what their records call numbers stays on the processor too."""
 
     def register(run: RunT) -> RunT:
         for name in names:
-            OPERATORS[domain, name] = Operator(run, frozenset(host), updates or {})
+            known = RECORDS.get((domain, name))
+            numbers = known.numbers if known is not None else ()
+            OPERATORS[domain, name] = Operator(run, frozenset((*host, *numbers)), updates or {})
         return run
 
     return register

@@ -214,7 +214,7 @@ def multi_head_attention(
     return join_heads(y), k, v
 
 
-@fused("GroupQueryAttention", host=[5, 6])
+@fused("GroupQueryAttention")
 def group_query_attention(
     step: Step,
     query: Tensor,

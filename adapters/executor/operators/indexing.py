@@ -75,7 +75,7 @@ def scatter_elements(step: Step, x: Tensor, indices: Tensor, updates: Tensor) ->
     return torch.scatter_reduce(x, axis, places, updates, names[kind], include_self=True)
 
 
-@operator("Slice", host=[1, 2, 3, 4])
+@operator("Slice")
 def slice_(
     step: Step,
     x: Tensor,
@@ -103,7 +103,7 @@ def slice_(
     return x
 
 
-@operator("OneHot", host=[1])
+@operator("OneHot")
 def one_hot(step: Step, indices: Tensor, depth: Tensor, values: Tensor) -> Tensor:
     """The second value at the index, the first one elsewhere."""
     count, axis = ints(depth)[0], step.get("axis")

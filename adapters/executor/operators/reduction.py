@@ -33,7 +33,7 @@ _REDUCTIONS: dict[str, Callable[[Tensor, list[int], bool], Tensor]] = {
 }
 
 
-@operator(*_REDUCTIONS, host=[1])
+@operator(*_REDUCTIONS)
 def reduce(step: Step, x: Tensor, given: Tensor | None = None) -> Tensor:
     """Axes are an attribute, or since version 18 (ReduceSum: 13) an input; none are all, or no axis at all."""
     axes = list(step.get("axes") or []) if given is None else ints(given)
@@ -61,7 +61,7 @@ def arg(step: Step, x: Tensor) -> Tensor:
     return choose(x, dim=axis, keepdim=keep)
 
 
-@operator("TopK", host=[1])
+@operator("TopK")
 def top_k(step: Step, x: Tensor, count: Tensor | None = None) -> Any:
     """Values and places of the k largest or smallest; of equal ones the first come first."""
     k = int(step.get("k")) if count is None else ints(count)[0]
@@ -70,7 +70,7 @@ def top_k(step: Step, x: Tensor, count: Tensor | None = None) -> Any:
     return values.narrow(axis, 0, k), places.narrow(axis, 0, k)
 
 
-@operator("CumSum", host=[1])
+@operator("CumSum")
 def cumsum(step: Step, x: Tensor, axis: Tensor) -> Tensor:
     """Running sums, from either end, with or without the element itself."""
     at = ints(axis)[0]

@@ -17,7 +17,7 @@ from torch.nn import functional
 __all__: list[str] = []
 
 
-@operator("Resize", "Upsample", host=[1, 2, 3])
+@operator("Resize", "Upsample")
 def resize(
     step: Step, x: Tensor, roi: Tensor | None = None, scales: Tensor | None = None, sizes: Tensor | None = None
 ) -> Tensor:

@@ -45,7 +45,7 @@ def constant(step: Step) -> Tensor:
     raise UntrainableError("a constant that is no tensor of numbers", node=step.label)
 
 
-@operator("ConstantOfShape", host=[0])
+@operator("ConstantOfShape")
 def constant_of_shape(step: Step, sizes: Tensor) -> Tensor:
     """One value everywhere, 0 unless given."""
     value = step.get("value")
@@ -71,7 +71,7 @@ def range_(step: Step, start: Tensor, limit: Tensor, delta: Tensor) -> Tensor:
     return start + torch.arange(count, dtype=start.dtype) * delta
 
 
-@operator("Reshape", host=[1])
+@operator("Reshape")
 def reshape(step: Step, x: Tensor, sizes: Tensor | None = None) -> Tensor:
     """0 keeps a size (unless allowzero), -1 is what is left."""
     wanted = list(step.get("shape")) if sizes is None else ints(sizes)
@@ -94,7 +94,7 @@ def transpose(step: Step, x: Tensor) -> Tensor:
     return x.permute(step.get("perm") or list(range(x.dim()))[::-1])
 
 
-@operator("Unsqueeze", host=[1])
+@operator("Unsqueeze")
 def unsqueeze(step: Step, x: Tensor, given: Tensor | None = None) -> Tensor:
     """New axes of one entry."""
     axes = list(step.get("axes")) if given is None else ints(given)
@@ -104,7 +104,7 @@ def unsqueeze(step: Step, x: Tensor, given: Tensor | None = None) -> Tensor:
     return x
 
 
-@operator("Squeeze", host=[1])
+@operator("Squeeze")
 def squeeze(step: Step, x: Tensor, given: Tensor | None = None) -> Tensor:
     """Axes of one entry less: the given ones, or all."""
     axes = step.get("axes") if given is None else ints(given)
@@ -119,7 +119,7 @@ def concat(step: Step, *x: Tensor) -> Tensor:
     return torch.cat(x, step.get("axis", 1))
 
 
-@operator("Split", host=[1])
+@operator("Split")
 def split(step: Step, x: Tensor, given: Tensor | None = None) -> Any:
     """Segments of the given lengths, or as many equal ones as there are outputs (the last may be shorter)."""
     axis = step.get("axis")
@@ -131,19 +131,19 @@ def split(step: Step, x: Tensor, given: Tensor | None = None) -> Any:
     return x.split(list(lengths), axis)
 
 
-@operator("Expand", host=[1])
+@operator("Expand")
 def expand(step: Step, x: Tensor, sizes: Tensor) -> Tensor:
     """Broadcast both ways."""
     return x.expand(torch.broadcast_shapes(x.shape, ints(sizes)))
 
 
-@operator("Tile", host=[1])
+@operator("Tile")
 def tile(step: Step, x: Tensor, repeats: Tensor) -> Tensor:
     """Each axis over and over."""
     return x.repeat(ints(repeats))
 
 
-@operator("Pad", host=[1, 3])
+@operator("Pad")
 def pad(
     step: Step, x: Tensor, given: Tensor | None = None, value: Tensor | None = None, on: Tensor | None = None
 ) -> Tensor:
@@ -180,7 +180,7 @@ def _pad_axis(x: Tensor, axis: int, before: int, after: int, mode: str, fill: fl
     return x.index_select(axis, places)
 
 
-@operator("Trilu", host=[1])
+@operator("Trilu")
 def trilu(step: Step, x: Tensor, k: Tensor | None = None) -> Tensor:
     """The upper or lower triangle."""
     at = 0 if k is None else ints(k)[0]
