@@ -7,7 +7,6 @@ to. A fused weight has several roles, one for each of its pieces.
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,13 +14,14 @@ from dataclasses import replace
 import numpy as np
 
 from front_onnx.axes.atom import Axis, size_of
-from front_onnx.constants.flowing import fed_tensors
 from front_onnx.dims.structure import Structure
+from front_onnx.match.norms import is_gained, is_normed, is_root, normed_end
 from front_onnx.match.piece import Piece
 from front_onnx.match.role import Role, Task
+from front_onnx.match.tables import Tables
 from front_onnx.match.trace import Arrival, Contraction, Pick, Trace
 from front_onnx.operators.equation import parse
-from front_onnx.operators.record import Trait, record_of, values_of
+from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge
 from front_onnx.read.tensor_data import is_float
 
@@ -43,7 +43,7 @@ class _Roles:
         self.structure, self.analysis, self.graph = structure, structure.analysis, structure.graph
         self.algebra = self.analysis.algebra
         self.trace = Trace(self.analysis)
-        self.fed = fed_tensors(self.graph)
+        self.tables = Tables(self.analysis)
         self.behind_chains = [self._after(chain.end) for chain in structure.chains]
         self.by_edge: dict[Edge, Contraction] = {c.edge: c for c in self.trace.contractions.values()}
         self.roles: dict[int, dict[Role, list[Arrival]]] = defaultdict(lambda: defaultdict(list))
@@ -205,8 +205,8 @@ class _Roles:
                 yield self._cut(edge, role, arrivals, contraction)
             return
         node = self.graph.nodes[edge.node]
-        if edge in self.analysis.tables or self._is_looked_up(edge):
-            yield self._whole(edge, self._table(edge))
+        if edge in self.analysis.tables or self.tables.is_looked_up(edge):
+            yield self._whole(edge, self.tables.role(edge))
             return
         if record_of(node).has(Trait.NORMALISES) and edge.slot:
             what = record_of(node).parameters.get(edge.slot)
@@ -221,11 +221,11 @@ class _Roles:
             if straight is not None and self._is_bias(edge, straight):
                 yield from self._biases(edge, straight)
                 return
-            if self._is_gained(other):
+            if is_gained(self.graph, other):
                 yield self._whole(edge, self._norm(Task.BIAS, node.output[0]))
                 return
         other = node.input[1 - edge.slot] if len(node.input) == 2 else ""
-        if record_of(node).has(Trait.SCALES) and (self._is_normed(other) or self._is_root(other)):
+        if record_of(node).has(Trait.SCALES) and (is_normed(self.graph, other) or is_root(self.graph, other)):
             yield self._whole(edge, self._norm(Task.GAIN, node.output[0]))
             return
         yield self._whole(edge, self._use(edge))
@@ -313,53 +313,6 @@ class _Roles:
         slot = None if node.op_type in ("Add", "Mul") else edge.slot
         return Role(Task.OPERAND, operator=node.op_type.lower(), slot=slot)
 
-    def _is_looked_up(self, edge: Edge) -> bool:
-        """True for a table whose index does not depend on what is fed: with fixed sizes it is a list in the file."""
-        node = self.graph.nodes[edge.node]
-        if node.op_type != "Gather" or edge.slot != 0 or self.graph.attribute(edge.node, "axis") != 0:
-            return False
-        index = self.graph.constants.get(node.input[1])
-        if index is not None:
-            return bool(math.prod(index.dims) > 1)
-        fact = self.analysis.facts.get(node.input[1])
-        axes = fact.axes if fact is not None and fact.axes is not None else ()
-        return node.input[1] not in self.fed and any(size_of(axis) > 1 for axis in axes)
-
-    def _table(self, edge: Edge) -> Role:
-        """Positions count on; tokens are fed, and what most entries are for; types are one number unless fed."""
-        sizes = [self.graph.constants[self.graph.read_by(e)].dims[0] for e in self.analysis.tables]
-        index = self.graph.nodes[edge.node].input[1]
-        kinds = self._made_of(index)
-        if "counted" in kinds:
-            return Role(Task.POSITIONS)
-        if "fed" not in kinds:
-            return Role(Task.TYPES)
-        largest = self.graph.constants[self.graph.read_by(edge)].dims[0] == max(sizes)
-        return Role(Task.TOKENS if largest else Task.TABLE)
-
-    def _made_of(self, name: str) -> set[str]:
-        """What an index is made of: numbers that are fed, numbers that count on, or one number everywhere."""
-        found: set[str] = set()
-        seen: set[str] = set()
-        waiting = [name]
-        while waiting:
-            tensor = waiting.pop()
-            maker = self.graph.producer.get(tensor)
-            if tensor in seen or not tensor:
-                continue
-            seen.add(tensor)
-            if tensor in self.graph.constants:
-                array = self.graph.array(tensor)
-                varied = array.size > 1 and bool((array != array.flat[0]).any())
-                found.add("counted" if varied else "filled")
-            elif maker is None:
-                found.add("fed")
-            elif (record := record_of(self.graph.nodes[maker])).has(Trait.COUNTS):
-                found.add("counted")
-            elif not record.has(Trait.MEASURES):
-                waiting += values_of(self.graph.nodes[maker])
-        return found
-
     # -- what a weight stands beside ----------------------------------------------------------------------------------
 
     def _chain(self, edge: Edge) -> int | None:
@@ -381,7 +334,7 @@ class _Roles:
 
     def _norm(self, task: Task, name: str) -> Role:
         """The role of a norm's weight, with what the norm leads to, if that is known."""
-        names = [self._normed_end(name)]
+        names = [normed_end(self.trace, name)]
         readers = self.trace.readers(names[0])
         for _ in range(_NORM_STEPS):  # a gain may be multiplied with the deviation before the input is
             if readers:
@@ -418,14 +371,6 @@ class _Roles:
                     waiting += list(self.graph.nodes[edge.node].output)
         return found
 
-    def _normed_end(self, name: str) -> str:
-        """The result of a norm whose gain and bias are nodes of their own."""
-        for edge in self.graph.consumers.get(name, ()):
-            node = self.graph.nodes[edge.node]
-            if record_of(node).has(Trait.SHIFTS) and self.trace.beside_constant(edge):
-                return str(node.output[0])
-        return name
-
     def _straight(self, name: str) -> Arrival | None:
         """The contraction whose output a tensor is, moved about but not changed."""
         tensor = name
@@ -440,34 +385,6 @@ class _Roles:
             picks += [pick] if pick else []
             tensor = node.input[0]
         return None
-
-    def _is_normed(self, name: str) -> bool:
-        """True for what was divided by a root: a decomposed norm before its gain."""
-        maker = self.graph.producer.get(name)
-        if maker is None:
-            return False
-        node = self.graph.nodes[maker]
-        if node.op_type == "Cast":
-            return self._is_normed(node.input[0])
-        if not record_of(node).has(Trait.SCALES):
-            return False
-        return any(self._is_root(other) for other in node.input)
-
-    def _is_root(self, name: str) -> bool:
-        maker = self.graph.producer.get(name)
-        node = self.graph.nodes[maker] if maker is not None else None
-        if node is None or node.op_type not in ("Sqrt", "Reciprocal", "Rsqrt", "Pow", "Div"):
-            return False
-        return node.op_type in ("Sqrt", "Rsqrt") or any(self._is_root(other) for other in node.input)
-
-    def _is_gained(self, name: str) -> bool:
-        maker = self.graph.producer.get(name)
-        node = self.graph.nodes[maker] if maker is not None else None
-        return (
-            node is not None
-            and record_of(node).has(Trait.MULTIPLIES)
-            and any(self._is_normed(other) for other in node.input)
-        )
 
 
 def _query_by_letters(graph, product: int, attention: int, scores: int) -> int | None:  # type: ignore[no-untyped-def]
