@@ -40,7 +40,7 @@ def det(net: Net) -> None:
 def dft(net: Net) -> None:
     """Forwards, real or complex, whole or one half, perhaps of a length of its own."""
     net.opset = net.size(17, 20)
-    shape = [*net.shape(1, 2), net.size(1, 2)]
+    shape = [*net.shape(2, 3), net.size(1, 2)]
     axis = net.rng.randrange(len(shape) - 1)
     halved = net.maybe() and shape[-1] == 1
     length = [net.const(net.rng.choice([shape[axis], 4, 7]), np.int64)] if net.maybe() else [""]

@@ -146,7 +146,16 @@ def is_runnable(domain: str, op_type: str, opset: int) -> bool:
 def _is_beyond(proto: onnx.ModelProto) -> bool:
     """True for a graph that onnxruntime cannot run, so that onnx's reference evaluator does."""
     opset = next(entry.version for entry in proto.opset_import if not entry.domain)
-    return opset > newest_opset() or any(map(is_written_out, proto.graph.node))
+    return opset > newest_opset() or any(_is_unknown(node, opset) for node in proto.graph.node)
+
+
+def _is_unknown(node: onnx.NodeProto, opset: int) -> bool:
+    """True for an operator that onnxruntime has neither a kernel for nor a function to put in its place."""
+    if node.domain or not onnx.defs.has(node.op_type, opset):
+        return is_written_out(node)
+    schema = onnx.defs.get_schema(node.op_type, opset)
+    made_of_others = schema.has_function or schema.has_context_dependent_function
+    return not made_of_others and ("", node.op_type) not in _kernels()
 
 
 def _typed(proto: onnx.ModelProto) -> onnx.ModelProto:
