@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 
 import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+from onnxruntime.capi.onnxruntime_pybind11_state import get_all_opkernel_def
+from written_out import WRITTEN_OUT, is_written_out
 
 from front_onnx.axes.atom import AxisRole, size_of
 from front_onnx.axes.numbers import value_of
+from front_onnx.operators import Fact
 from front_onnx.operators.analysis import Analysis
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Graph
@@ -109,8 +114,58 @@ class Net:
         return _typed(proto)
 
 
+@cache
+def newest_opset() -> int:
+    """The newest opset that onnxruntime reads."""
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "one", [x], [onnx.ValueInfoProto(name="y")])
+    for version in range(onnx.defs.onnx_opset_version(), 0, -1):
+        proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)], ir_version=8)
+        try:
+            _session(proto)
+        except Exception:
+            continue
+        return version
+    raise AssertionError("onnxruntime reads no opset")
+
+
+@cache
+def _kernels() -> frozenset[tuple[str, str]]:
+    own = (kernel for kernel in get_all_opkernel_def() if kernel.provider == "CPUExecutionProvider")
+    return frozenset((kernel.domain, kernel.op_name) for kernel in own)
+
+
+def is_runnable(domain: str, op_type: str, opset: int) -> bool:
+    """True if the installed versions of onnx and onnxruntime specify and compute an operator."""
+    written = any((operator.op_domain, operator.__name__) == (domain, op_type) for operator in WRITTEN_OUT)
+    if domain == "com.microsoft":
+        return written or (domain, op_type) in _kernels()
+    return opset <= onnx.defs.onnx_opset_version()
+
+
+def _is_beyond(proto: onnx.ModelProto) -> bool:
+    """True for a graph that onnxruntime cannot run, so that onnx's reference evaluator does."""
+    opset = next(entry.version for entry in proto.opset_import if not entry.domain)
+    return opset > newest_opset() or any(_is_unknown(node, opset) for node in proto.graph.node)
+
+
+def _is_unknown(node: onnx.NodeProto, opset: int) -> bool:
+    """True for an operator that onnxruntime has neither a kernel for nor a function to put in its place."""
+    if node.domain or not onnx.defs.has(node.op_type, opset):
+        return is_written_out(node)
+    schema = onnx.defs.get_schema(node.op_type, opset)
+    made_of_others = schema.has_function or schema.has_context_dependent_function
+    return not made_of_others and ("", node.op_type) not in _kernels()
+
+
 def _typed(proto: onnx.ModelProto) -> onnx.ModelProto:
     """Declare the outputs as onnxruntime infers them."""
+    if _is_beyond(proto):
+        made = run_all(proto, feeds_for(proto))
+        for info in proto.graph.output:
+            kind = helper.np_dtype_to_tensor_dtype(made[info.name].dtype)
+            info.CopyFrom(helper.make_tensor_value_info(info.name, kind, None))
+        return proto
     session = _session(proto)
     kinds = {"tensor(bool)": TensorProto.BOOL, "tensor(float)": TensorProto.FLOAT, "tensor(double)": TensorProto.DOUBLE}
     for info, found in zip(proto.graph.output, session.get_outputs(), strict=True):
@@ -149,9 +204,20 @@ def run_all(proto: onnx.ModelProto, feeds: Mapping[str, np.ndarray]) -> dict[str
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     names = [name for node in proto.graph.node for name in node.output if name]
+    if _is_beyond(proto):
+        return _run_by_reference(proto, feeds, names)
     del copy.graph.output[:]
     copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     return dict(zip(names, _session(copy).run(names, dict(feeds)), strict=True))
+
+
+def _run_by_reference(
+    proto: onnx.ModelProto, feeds: Mapping[str, np.ndarray], names: list[str]
+) -> dict[str, np.ndarray]:
+    evaluator = ReferenceEvaluator(proto, new_ops=WRITTEN_OUT)
+    with np.errstate(all="ignore"):
+        made = evaluator.run(None, dict(feeds), intermediate=True)
+    return {name: np.asarray(made[name]) for name in names}
 
 
 def analyse(proto: onnx.ModelProto) -> Analysis:
@@ -162,13 +228,22 @@ def analyse(proto: onnx.ModelProto) -> Analysis:
 def _assert_shapes(analysis: Analysis, made: Mapping[str, np.ndarray], size: Callable) -> None:
     for name, array in made.items():
         fact = analysis.facts.get(name)
-        if fact is None:  # a constant, or a tensor that resizing added
+        if fact is None or array is None:  # a constant, or a tensor that resizing added; or an optional
             continue
-        assert fact.axes is not None, f"nothing is known of {name}"
-        assert len(fact.axes) == array.ndim, f"rank of {name}"
-        for place, axis in enumerate(fact.axes):
-            if not any(AxisRole.UNKNOWN in atom.roles for atom in analysis.algebra.free_atoms(axis)):
-                assert size(axis) == array.shape[place], f"axis {place} of {name}"
+        if isinstance(array, list):
+            assert len(fact.members or ()) == len(array), f"members of {name}"
+            for place, (member, each) in enumerate(zip(fact.members or (), array, strict=True)):
+                _assert_shape(analysis, f"member {place} of {name}", member, each, size)
+            continue
+        _assert_shape(analysis, name, fact, array, size)
+
+
+def _assert_shape(analysis: Analysis, name: str, fact: Fact, array: np.ndarray, size: Callable) -> None:
+    assert fact.axes is not None, f"nothing is known of {name}"
+    assert len(fact.axes) == array.ndim, f"rank of {name}"
+    for place, axis in enumerate(fact.axes):
+        if not any(AxisRole.UNKNOWN in atom.roles for atom in analysis.algebra.free_atoms(axis)):
+            assert size(axis) == array.shape[place], f"axis {place} of {name}"
 
 
 def assert_understood(analysis: Analysis, made: Mapping[str, np.ndarray]) -> None:

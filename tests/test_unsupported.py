@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_dynamic, quantize_static
 from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
-from small import feed, mlp, run
+from small import constants, feed, mlp, run
 
 import front_onnx
 
@@ -111,12 +111,12 @@ def test_sparse_weights(tmp_path: Path) -> None:
         front_onnx.resize(model, depth=2)
 
 
-def _with_sequence(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The first layer's result goes through a sequence."""
+def _with_sequence(model: onnx.ModelProto, *parts: str) -> onnx.ModelProto:
+    """The first layer's result goes through a sequence, of its entries or of parts of a size."""
     at = next(i for i, node in enumerate(model.graph.node) if node.op_type == "Relu")
     name = model.graph.node[at].output[0]
     model.graph.node[at].output[0] = "whole"
-    model.graph.node.insert(at + 1, helper.make_node("SplitToSequence", ["whole"], ["parts"], "split", axis=-1))
+    model.graph.node.insert(at + 1, helper.make_node("SplitToSequence", ["whole", *parts], ["parts"], "split", axis=-1))
     model.graph.node.insert(at + 2, helper.make_node("ConcatFromSequence", ["parts"], [name], "join", axis=-1))
     return model
 
@@ -132,11 +132,27 @@ def _with_optional(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def test_sequences_freeze_what_they_hold(tmp_path: Path) -> None:
+def test_a_sequence_keeps_the_number_of_its_members() -> None:
     model = _with_sequence(mlp())
-    front_onnx.inspect(model)
+    (dim,) = [dim for dim in front_onnx.inspect(model).dims if dim.size == 6]
     assert front_onnx.resize(model).validation.passed
-    with pytest.raises(front_onnx.FrontError, match="SplitToSequence split cannot be followed"):
+    with pytest.raises(front_onnx.FrontError, match=r"the number of members \(split\)"):
+        front_onnx.resize(model, dims={dim.name: 12})
+
+
+def test_parts_of_a_sequence_follow_the_width() -> None:
+    model = _with_sequence(mlp(), "half")
+    model.graph.initializer.append(numpy_helper.from_array(np.int64(3), "half"))
+    made = front_onnx.resize(model, width_mult=2)
+    assert made.validation.passed
+    assert int(constants(made.model)["half"]) == 6
+
+
+def test_a_sequence_that_grows_at_run_time_freezes_what_it_holds() -> None:
+    model = _with_sequence(mlp(), "some")
+    model.graph.input.append(helper.make_tensor_value_info("some", TensorProto.INT64, []))
+    front_onnx.inspect(model)
+    with pytest.raises(front_onnx.FrontError, match=r"SplitToSequence split cannot be followed: .*some.* at run time"):
         front_onnx.resize(model, width_mult=2)
 
 

@@ -48,12 +48,13 @@ class Fact:
     """What is known of a tensor.
 
     Attributes:
-        axes: its axes; None if even the rank is unknown.
+        axes: its axes; None if even the rank is unknown, and for a sequence.
         value: its contents, an object array of numbers, if it is shape arithmetic.
         constant: True if weights and constants alone make it.
         strides: for integers that are sums of counters, by how much each axis (counted from the last, -1) steps.
         below: for integers that count through an axis of a table (or a part of it), that axis.
         behind: the unfollowed nodes because of which its rank or its contents are not known.
+        members: of a sequence of tensors, what is known of each of them.
     """
 
     axes: Shape | None
@@ -62,6 +63,7 @@ class Fact:
     strides: dict[int, object] | None = None
     below: Axis | None = None
     behind: frozenset[int] = frozenset()
+    members: tuple[Fact, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -131,13 +133,38 @@ class Context:
         """The axes of an input, expanded.
 
         Raises:
-            Conflict: if its rank is unknown.
+            Conflict: if its rank is unknown, or if it is a sequence.
         """
         fact = self.facts[slot] if slot < len(self.facts) else None
+        if fact is not None and fact.members is not None:
+            raise Conflict(f"{self._input(slot)} is a sequence of tensors")
         if fact is None or fact.axes is None:
             behind = fact.behind if fact is not None else frozenset()
             raise Conflict(f"the shape of {self._input(slot)} is unknown", behind=behind)
         return tuple(map(self.algebra.expand, fact.axes))
+
+    def fact(self, slot: int) -> Fact:
+        """What is known of an input, be it a tensor or a sequence.
+
+        Raises:
+            Conflict: if it is not given, or nothing is known of it.
+        """
+        fact = self.facts[slot] if slot < len(self.facts) else None
+        if fact is None or (fact.axes is None and fact.members is None):
+            behind = fact.behind if fact is not None else frozenset()
+            raise Conflict(f"nothing is known of {self._input(slot)}", behind=behind)
+        return fact
+
+    def members(self, slot: int) -> tuple[Fact, ...]:
+        """What is known of each tensor of a sequence.
+
+        Raises:
+            Conflict: if they are not followed.
+        """
+        members = self.fact(slot).members
+        if members is None:
+            raise Conflict(f"{self._input(slot)} is no sequence of known members")
+        return members
 
     def value(self, slot: int) -> np.ndarray | None:
         """The contents of an input as an object array of numbers, if they are followed."""
@@ -224,6 +251,11 @@ class Context:
             shape = None if axes is None else tuple(map(self.algebra.expand, axes))
             constant = all(fact is None or fact.constant for fact in self.facts) and bool(self.facts)
             self.outputs[slot] = Fact(shape, value, constant, strides, below)
+
+    def out_members(self, members: Iterable[Fact]) -> None:
+        """State the members of the output, which is a sequence."""
+        held = tuple(members)
+        self.outputs[0] = Fact(None, constant=all(member.constant for member in held), members=held)
 
     def unify(self, left: Axis, right: Axis) -> None:
         """Make two axes one."""
@@ -313,6 +345,22 @@ class Context:
         if name not in bodies:
             raise Conflict(f"it has no {name}")
         return bodies[name]
+
+    def at_most(self, axis: Axis, room: Axis) -> None:
+        """Say that an axis is no longer than another; what is known only at run time is taken to be as it has to.
+
+        Raises:
+            Conflict: it is longer.
+        """
+        if not (self.is_sized(axis) and self.is_sized(room)):
+            return
+        if size_of(axis) > size_of(room):
+            raise Conflict(f"{size_of(axis)} entries where there is room for {size_of(room)}", axes=(*axis, *room))
+        self.require_that(lambda count, most: count <= most, Extent(axis), Extent(room))
+
+    def is_sized(self, axis: Axis) -> bool:
+        """True if the size of an axis is known before run time."""
+        return not any(atom.symbols or AxisRole.UNKNOWN in atom.roles for atom in self.algebra.free_atoms(axis))
 
     def is_fixed(self, axis: Axis) -> bool:
         """True if every atom of an axis keeps its size."""

@@ -85,6 +85,8 @@ def _keep_condition(ctx: Context, slot: int) -> None:
 
 
 def _axes(fact: Fact) -> Shape:
+    if fact.members is not None:
+        raise Conflict("a body gives back a sequence")
     if fact.axes is None:
         raise Conflict("a body gives back a tensor of unknown rank", behind=fact.behind)
     return fact.axes

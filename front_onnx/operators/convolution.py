@@ -7,10 +7,10 @@ from functools import partial
 from front_onnx.axes.atom import Axis, AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import value_of
-from front_onnx.operators.context import Context
+from front_onnx.operators.context import Context, Shape
 from front_onnx.operators.record import Trait, operator
 
-__all__ = ["conv"]
+__all__ = ["convolved"]
 
 
 def _side(ctx: Context, axis: Axis, place: int, kernel: int, rank: int) -> Axis:
@@ -67,19 +67,42 @@ def _grouped(ctx: Context, whole: Axis, per_group: Axis, other: Axis) -> None:
 @operator("Conv", traits=Trait.CONTRACTS | Trait.CONVOLVES | Trait.PARAMETERS)
 def conv(ctx: Context) -> None:
     """X [N, C, D...], W [M, C/group, k...], B [M] -> Y [N, M, D'...]."""
-    x, w = ctx.axes(0), ctx.axes(1)
+    ctx.out(convolved(ctx, ctx.axes(0)))
+
+
+def convolved(ctx: Context, x: Shape, bias: int = 2) -> Shape:
+    """X [N, C, D...] after the filters of input 1, with a bias at another input: [N, M, D'...]."""
+    w = ctx.axes(1)
     _grouped(ctx, x[1], w[1], w[0])
     for axis in w[2:]:
         ctx.hold(axis, Why.KERNEL)
         ctx.role(axis, AxisRole.KERNEL)
-    if 2 in ctx:
-        ctx.unify(ctx.axes(2)[0], w[0])
+    if bias in ctx:
+        ctx.unify(ctx.axes(bias)[0], w[0])
     ctx.role(x[1], AxisRole.CONTRACTED)
     ctx.sums(1, *range(1, len(w)))
-    if ctx.attr("group") == 1 or size_of(w[1]) > 1:  # a depthwise filter scales its channel, it does not mix
+    if ctx.attr("group", 1) == 1 or size_of(w[1]) > 1:  # a depthwise filter scales its channel, it does not mix
         ctx.contract(1, 1)
     sides = [_side(ctx, axis, i, size_of(w[2 + i]), len(x) - 2) for i, axis in enumerate(x[2:])]
-    ctx.out((x[0], w[0], *sides))
+    return (x[0], w[0], *sides)
+
+
+@operator("DeformConv", traits=Trait.CONTRACTS | Trait.CONVOLVES | Trait.PARAMETERS)
+def deform_conv(ctx: Context) -> None:
+    """Conv, each tap moved by offsets [N, g*k...*rank, D'...] and scaled by a mask [N, g*k..., D'...]."""
+    x, kernel, count = ctx.axes(0), ctx.axes(1)[2:], ctx.attr("offset_group")
+    out = convolved(ctx, x, bias=3)
+    groups, _ = ctx.algebra.divide(x[1], size_of(x[1]) // count) if count > 1 else ((), x[1])
+    if groups:
+        ctx.tie_attribute("offset_group", groups)
+        ctx.role(groups, AxisRole.GROUPS)
+    coordinates = ctx.algebra.new(len(kernel))
+    ctx.keep(coordinates, Why.COUNT, "coordinates")
+    taps = (*groups, *(atom for axis in kernel for atom in axis))
+    ctx.unify_shapes(ctx.axes(2), (out[0], (*taps, *coordinates), *out[2:]))
+    if 4 in ctx:
+        ctx.unify_shapes(ctx.axes(4), (out[0], taps, *out[2:]))
+    ctx.out(out)
 
 
 @operator("ConvTranspose", traits=Trait.CONTRACTS | Trait.CONVOLVES | Trait.PARAMETERS)
@@ -125,8 +148,10 @@ def pool(ctx: Context) -> None:
     x = ctx.axes(0)
     kernel = ctx.attr("kernel_shape")
     sides = [_side(ctx, axis, i, kernel[i], len(x) - 2) for i, axis in enumerate(x[2:])]
-    for slot in range(len(ctx.node.output)):
-        ctx.out((*x[:2], *sides), slot=slot)
+    ctx.out((*x[:2], *sides))
+    by_row = not ctx.attr("storage_order", 0)
+    whole = tuple(atom for axis in x for atom in axis)  # which the places of the largest count through
+    ctx.out((*x[:2], *sides), slot=1, below=whole if by_row else None)
 
 
 @operator("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")

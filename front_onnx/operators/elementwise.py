@@ -66,7 +66,7 @@ _ACTIVATIONS = (
     "Celu Elu Erf Gelu HardSigmoid HardSwish LeakyRelu Mish Relu Selu Shrink Softplus Softsign Swish Tanh "
     "ThresholdedRelu"
 ).split()
-_STEPS = "Bernoulli BitwiseNot Ceil Floor IsInf IsNaN Not Round Sign".split()
+_STEPS = "Bernoulli BitCast BitwiseNot Ceil Floor IsInf IsNaN Not Round Sign".split()
 _COMPARING = ("BitShift BitwiseAnd BitwiseOr BitwiseXor Equal Greater GreaterOrEqual Less LessOrEqual Or Xor").split()
 
 
@@ -81,6 +81,7 @@ _COMPARING = ("BitShift BitwiseAnd BitwiseOr BitwiseXor Equal Greater GreaterOrE
 @operator("Clip", traits=Trait.MAGNITUDE | Trait.BOUNDS, settings=(1, 2))
 @operator("Dropout", traits=Trait.MAGNITUDE, settings=(1, 2))
 @operator("CumSum", traits=Trait.COUNTS, numbers=(1,))
+@operator("CumProd", numbers=(1,))
 @operator("Trilu", numbers=(1,))
 @operator("EyeLike", traits=Trait.MEASURES)
 @operator(*_STEPS, traits=Trait.NO_GRADIENT)
@@ -93,7 +94,10 @@ def unary(ctx: Context) -> None:
 
 @operator("Identity", traits=Trait.VIEW)
 def identity(ctx: Context) -> None:
-    """The input under another name, contents included."""
+    """The input under another name, contents included; also a sequence."""
+    if ctx.fact(0).members is not None:
+        ctx.outputs[0] = ctx.fact(0)
+        return
     ctx.out(ctx.axes(0), ctx.value(0), strides=ctx.strides(0), below=ctx.below(0))
 
 
@@ -120,6 +124,13 @@ _FLOATS = (
     onnx.TensorProto.DOUBLE,
     onnx.TensorProto.BFLOAT16,
 )
+
+
+@operator("SwiGLU", traits=Trait.BENDS | Trait.MULTIPLIES)
+def swiglu(ctx: Context) -> None:
+    """The activation of a gate times what it gates: of one shape, without broadcasting."""
+    ctx.unify_shapes(ctx.axes(0), ctx.axes(1))
+    ctx.out(ctx.axes(0))
 
 
 @operator("Add", "Sub", traits=Trait.SHIFTS)

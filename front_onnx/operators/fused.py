@@ -8,7 +8,6 @@ from __future__ import annotations
 from front_onnx.axes.atom import Axis, AxisRole, size_of
 from front_onnx.axes.holds import Why
 from front_onnx.operators.context import Context, Shape
-from front_onnx.operators.convolution import conv
 from front_onnx.operators.linear import gemm, note_contraction
 from front_onnx.operators.record import Trait, operator
 
@@ -27,6 +26,39 @@ def activation(ctx: Context) -> None:
 def biased(ctx: Context) -> None:
     """X plus a bias, then an activation."""
     ctx.out(ctx.broadcast(*(ctx.axes(slot) for slot in (0, 1) if slot in ctx)))
+
+
+@operator("ScaledSiLU", domain=MICROSOFT, traits=Trait.BENDS, settings=(1,))
+def scaled_silu(ctx: Context) -> None:
+    """X, which a number may scale before its activation."""
+    ctx.out(ctx.axes(0))
+
+
+@operator("GatedAdd", domain=MICROSOFT, traits=Trait.SHIFTS)
+def gated_add(ctx: Context) -> None:
+    """X [..., C] + Y [..., C] times a gate [..., 1]."""
+    ctx.unify_shapes(ctx.axes(0), ctx.axes(1))
+    ctx.unify_shapes(ctx.axes(2), (*ctx.axes(0)[:-1], ()))
+    ctx.out(ctx.axes(0))
+
+
+@operator("BiasAdd", domain=MICROSOFT, traits=Trait.SHIFTS | Trait.PARAMETERS)
+def bias_add(ctx: Context) -> None:
+    """X [N, S, C] + bias [C] + skip."""
+    x = ctx.axes(0)
+    ctx.unify_shapes(ctx.axes(1), x[-1:])
+    ctx.unify_shapes(ctx.axes(2), x)
+    ctx.out(x)
+
+
+@operator("BiasSplitGelu", domain=MICROSOFT, traits=Trait.BENDS | Trait.PARAMETERS)
+def bias_split_gelu(ctx: Context) -> None:
+    """X [N, S, 2*C] + bias [2*C]: the first half times the activation of the second."""
+    x = ctx.axes(0)
+    ctx.unify_shapes(ctx.axes(1), x[-1:])
+    gated, gate = ctx.algebra.cut(x[-1], size_of(x[-1]) // 2)
+    ctx.unify(gated, gate)
+    ctx.out((*x[:-1], gated))
 
 
 @operator(
@@ -109,12 +141,3 @@ def fused_matmul(ctx: Context) -> None:
 def fused_gemm(ctx: Context) -> None:
     """Gemm, then an activation."""
     gemm(ctx)
-
-
-@operator("FusedConv", domain=MICROSOFT, traits=Trait.CONTRACTS | Trait.CONVOLVES | Trait.PARAMETERS)
-def fused_conv(ctx: Context) -> None:
-    """Conv, plus a tensor Z of the output's shape, then an activation."""
-    conv(ctx)
-    out = ctx.outputs[0]
-    if 3 in ctx and out is not None and out.axes is not None:
-        ctx.unify_shapes(out.axes, ctx.axes(3))

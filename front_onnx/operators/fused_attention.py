@@ -15,10 +15,10 @@ from front_onnx.operators.context import Context
 from front_onnx.operators.fused import MICROSOFT
 from front_onnx.operators.record import Trait, operator
 
-__all__: list[str] = []
+__all__ = ["meet", "note_heads", "projected", "split_heads"]
 
 
-def _meet(ctx: Context, axes: Sequence[Axis], wanted: Sequence[Axis]) -> None:
+def meet(ctx: Context, axes: Sequence[Axis], wanted: Sequence[Axis]) -> None:
     """Axes of a mask or a bias: 1, or one with what they cover."""
     for axis, other in zip(axes, wanted, strict=True):
         if size_of(axis) != 1:
@@ -29,9 +29,9 @@ def _cover(ctx: Context, slot: int, batch: Axis, sequence: Axis, total: Axis) ->
     """A mask: [B, T], [B, S, T], one over positions of any length, or places of ends and starts, 1, 2 or 3 per row."""
     mask = ctx.axes(slot)
     if len(mask) == 2:
-        _meet(ctx, mask, (batch, total))
+        meet(ctx, mask, (batch, total))
     elif len(mask) == 3:
-        _meet(ctx, mask, (batch, sequence, total))
+        meet(ctx, mask, (batch, sequence, total))
     elif len(mask) == 1:
         forms = {0: 1, size_of(batch): 2, 2 * size_of(batch) + 2: 3}
         count = forms.get(size_of(mask[0]) - size_of(batch))
@@ -44,25 +44,23 @@ def _lengthened(ctx: Context, past: Axis, length: Axis) -> Axis:
     return ctx.algebra.total([past, length]) if size_of(past) else length
 
 
-def _heads(ctx: Context, width: Axis, count: int) -> tuple[Axis, Axis]:
+def split_heads(ctx: Context, width: Axis, count: int) -> tuple[Axis, Axis]:
     """(heads, size of each) of an axis."""
     if size_of(width) % count:
         raise Conflict(f"{size_of(width)} channels are no {count} heads")
     return ctx.algebra.divide(width, size_of(width) // count)
 
 
-def _note(ctx: Context, heads: Axis, size: Axis) -> None:
+def note_heads(ctx: Context, heads: Axis, size: Axis) -> None:
+    """Note heads and the size of each, which the scale may be a root of."""
     ctx.role(heads, AxisRole.BATCH)
     ctx.role(size, AxisRole.INNER)
     ctx.tie_root("scale", size)
 
 
-@operator("Attention", domain=MICROSOFT, traits=Trait.CONTRACTS | Trait.PARAMETERS)
-def attention(ctx: Context) -> None:
-    """X [B, S, I] by W [I, q + k + v]; mask, past [2, B, h, P, d], bias [B, h, S, P + S] -> [B, S, v], present."""
-    if ctx.attr("past_present_share_buffer", 0) or ctx.attr("rotary_embedding_dim", 0):
-        raise Conflict("attention with a shared buffer or a part that is turned")
-    (batch, sequence, inner), (rows, columns) = ctx.axes(0), ctx.axes(1)
+def projected(ctx: Context, inner: Axis) -> tuple[Axis, Axis, Axis]:
+    """(heads, size of a query, size of a value) of what W [I, q + k + v] and a bias make of I."""
+    rows, columns = ctx.axes(1)
     ctx.unify(inner, rows)
     ctx.role(inner, AxisRole.CONTRACTED)
     ctx.contract(1, 0)
@@ -77,11 +75,21 @@ def attention(ctx: Context) -> None:
             ctx.tie_attribute("qkv_hidden_sizes", axis, place)
     else:
         ctx.unify(q, v)
-    heads, size = _heads(ctx, q, ctx.attr("num_heads"))
-    v_heads, v_size = _heads(ctx, v, ctx.attr("num_heads"))
+    heads, size = split_heads(ctx, q, ctx.attr("num_heads"))
+    v_heads, v_size = split_heads(ctx, v, ctx.attr("num_heads"))
     ctx.unify(heads, v_heads)
     ctx.tie_attribute("num_heads", heads)
-    _note(ctx, heads, size)
+    note_heads(ctx, heads, size)
+    return heads, size, v_size
+
+
+@operator("Attention", domain=MICROSOFT, traits=Trait.CONTRACTS | Trait.PARAMETERS)
+def attention(ctx: Context) -> None:
+    """X [B, S, I] by W [I, q + k + v]; mask, past [2, B, h, P, d], bias [B, h, S, P + S] -> [B, S, v], present."""
+    if ctx.attr("past_present_share_buffer", 0) or ctx.attr("rotary_embedding_dim", 0):
+        raise Conflict("attention with a shared buffer or a part that is turned")
+    batch, sequence, inner = ctx.axes(0)
+    heads, size, v_size = projected(ctx, inner)
     total = sequence
     if 4 in ctx:
         pair, past_batch, past_heads, past, past_size = ctx.axes(4)
@@ -92,7 +100,7 @@ def attention(ctx: Context) -> None:
     if 3 in ctx:
         _cover(ctx, 3, batch, sequence, total)
     if 5 in ctx:
-        _meet(ctx, ctx.axes(5), (batch, heads, sequence, total))
+        meet(ctx, ctx.axes(5), (batch, heads, sequence, total))
     ctx.out((batch, sequence, (*heads, *v_size)))
     if len(ctx.outputs) > 1:
         pair = ctx.axes(4)[0] if 4 in ctx else ctx.algebra.new(2, Hold(Why.COUNT, detail="keys and values"))
@@ -104,11 +112,38 @@ def multi_head_attention(ctx: Context) -> None:
     """Q [B, S, h*d], K [B, L, h*d], V [B, L, h*v], the last two also [B, h, L, d] -> [B, S, h*v], present K, V."""
     if any(slot in ctx for slot in (8, 9)):
         raise Conflict("attention with a buffer of beams")
+    _attend(ctx, bias=3, mask=4, scores=5, past=6)
+
+
+@operator("DecoderMaskedMultiHeadAttention", domain=MICROSOFT, traits=Trait.PARAMETERS, numbers=(7, 8))
+def decoder_masked_multi_head_attention(ctx: Context) -> None:
+    """As MultiHeadAttention, for one query; the cache may be a buffer that is filled up to a length."""
+    if 9 in ctx:
+        raise Conflict("attention with a buffer of beams")
+    if ctx.is_sized(ctx.axes(0)[1]) and size_of(ctx.axes(0)[1]) > 1:
+        raise Conflict(f"{size_of(ctx.axes(0)[1])} queries instead of one")
+    if 1 not in ctx:
+        raise Conflict("attention with queries, keys and values in one tensor")
+    _attend(ctx, bias=10, mask=3, scores=4, past=5)
+
+
+def _filled(ctx: Context, mask: int, scores: int, past: int) -> Axis:
+    """As many positions as a shared buffer holds now, which masks and biases tell: one more than before."""
+    found = [ctx.axes(slot)[-1] for slot in (mask, scores) if slot in ctx]
+    total = found[0] if found else ctx.records.unknown(Hold(Why.COUNTED))
+    before = ctx.value(past)
+    if found and before is not None:
+        ctx.require(total, lambda length: int(length) + 1, before.reshape(-1)[0])
+    return total
+
+
+def _attend(ctx: Context, *, bias: int, mask: int, scores: int, past: int) -> None:
+    """Q, K and V that are projected before, with what else an operator takes at these inputs."""
     if any(len(ctx.axes(slot)) == 5 for slot in (0, 1, 2) if slot in ctx):
         raise Conflict("attention with queries, keys and values in one tensor")
     count = ctx.attr("num_heads")
     batch, sequence, width = ctx.axes(0)
-    heads, size = _heads(ctx, width, count)
+    heads, size = split_heads(ctx, width, count)
     ctx.tie_attribute("num_heads", heads)
     length, v_size = sequence, size
     for slot in (1, 2):
@@ -120,7 +155,7 @@ def multi_head_attention(ctx: Context) -> None:
             ctx.unify(its_size, size)
         else:
             other, span, width = axes
-            its_heads, its_size = _heads(ctx, width, count)
+            its_heads, its_size = split_heads(ctx, width, count)
         ctx.unify(other, batch)
         ctx.unify(its_heads, heads)
         if slot == 1:
@@ -129,27 +164,32 @@ def multi_head_attention(ctx: Context) -> None:
         else:
             ctx.unify(span, length)
             v_size = its_size
-    if 3 in ctx:
-        (columns,) = ctx.axes(3)
+    if bias in ctx:
+        (columns,) = ctx.axes(bias)
         q, rest = ctx.algebra.cut(columns, size_of(heads) * size_of(size))
         k, v = ctx.algebra.cut(rest, size_of(heads) * size_of(size))
         for axis, its_size in ((q, size), (k, size), (v, v_size)):
             ctx.unify(axis, (*heads, *its_size))
-    _note(ctx, heads, size)
-    total = length
-    if 6 in ctx:
-        past = ctx.axes(6)[2]
+    note_heads(ctx, heads, size)
+    held = total = length
+    if past in ctx:
+        before = ctx.axes(past)[2]
         ctx.unify(size, v_size)  # caches hold heads of one size
-        ctx.unify_shapes(ctx.axes(6), (batch, heads, past, size))
-        ctx.unify_shapes(ctx.axes(7), (batch, heads, past, v_size))
-        total = _lengthened(ctx, past, length)
-    if 4 in ctx:
-        _cover(ctx, 4, batch, sequence, total)
-    if 5 in ctx:
-        _meet(ctx, ctx.axes(5), (batch, heads, sequence, total))
+        ctx.unify_shapes(ctx.axes(past), (batch, heads, before, size))
+        ctx.unify_shapes(ctx.axes(past + 1), (batch, heads, before, v_size))
+        if ctx.attr("past_present_share_buffer", 0):
+            ctx.hold(before, Why.INDEXED)
+            held, total = before, _filled(ctx, mask, scores, past + 2)
+            ctx.at_most(total, held)
+        else:
+            held = total = _lengthened(ctx, before, length)
+    if mask in ctx:
+        _cover(ctx, mask, batch, sequence, total)
+    if scores in ctx:
+        meet(ctx, ctx.axes(scores), (batch, heads, sequence, total))
     ctx.out((batch, sequence, (*heads, *v_size)))
-    ctx.out((batch, heads, total, size), slot=1)
-    ctx.out((batch, heads, total, v_size), slot=2)
+    ctx.out((batch, heads, held, size), slot=1)
+    ctx.out((batch, heads, held, v_size), slot=2)
     ctx.out((batch, heads, sequence, total), slot=3)
 
 
@@ -168,15 +208,15 @@ def group_query_attention(ctx: Context) -> None:
         one = size_of(width) // (count + 2 * kv_count)
         q, rest = ctx.algebra.cut(width, count * one)
         pieces = [q, *ctx.algebra.cut(rest, kv_count * one)]
-    heads, size = _heads(ctx, pieces[0], count)
-    kv_heads, _ = _heads(ctx, pieces[1], kv_count)
+    heads, size = split_heads(ctx, pieces[0], count)
+    kv_heads, _ = split_heads(ctx, pieces[1], kv_count)
     for piece in pieces[1:]:
         ctx.unify(piece, (*kv_heads, *size))
     group_heads(ctx, heads, kv_heads)
     ctx.require_that(lambda now: now % 8 == 0, Extent(size))  # onnxruntime's kernels want whole vectors
     ctx.tie_attribute("num_heads", heads)
     ctx.tie_attribute("kv_num_heads", kv_heads)
-    _note(ctx, heads, size)
+    note_heads(ctx, heads, size)
     total = sequence
     if 3 in ctx:
         past = ctx.axes(3)[2]
@@ -190,9 +230,9 @@ def group_query_attention(ctx: Context) -> None:
     if 7 in ctx:
         turn(ctx, size, (7, 8), interleaved=bool(ctx.attr("rotary_interleaved", 0)))
     if 9 in ctx:
-        _meet(ctx, ctx.axes(9), (batch, sequence))
+        meet(ctx, ctx.axes(9), (batch, sequence))
     if 10 in ctx:
-        _meet(ctx, ctx.axes(10), (batch, heads, sequence, total))
+        meet(ctx, ctx.axes(10), (batch, heads, sequence, total))
     if 11 in ctx:
         ctx.unify_shapes(ctx.axes(11), (heads,))
     for slot in (14, 15):
@@ -213,7 +253,7 @@ def rotary_embedding(ctx: Context) -> None:
     else:
         batch, sequence, width = x
         part = 2 * size_of(ctx.axes(2)[1])
-        heads, size = _heads(ctx, width, ctx.attr("num_heads", 0) or size_of(width) // part)
+        heads, size = split_heads(ctx, width, ctx.attr("num_heads", 0) or size_of(width) // part)
     if ctx.attr("num_heads", 0):
         ctx.tie_attribute("num_heads", heads)
     turned = ctx.attr("rotary_embedding_dim", 0)

@@ -1,4 +1,4 @@
-"""Contractions: MatMul, Gemm, Einsum."""
+"""Linear algebra: MatMul, Gemm, Einsum, Det."""
 
 from __future__ import annotations
 
@@ -124,3 +124,11 @@ def einsum(ctx: Context) -> None:
             if letter in shared and letter not in right:
                 ctx.contract(slot, place)
     ctx.out(tuple(seen[letter] for letter in right))
+
+
+@operator("Det")
+def det(ctx: Context) -> None:
+    """Determinants of square matrices [..., m, m] -> [...]."""
+    *batch, rows, columns = ctx.axes(0)
+    ctx.unify(rows, columns)
+    ctx.out(batch)

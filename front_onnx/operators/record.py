@@ -119,6 +119,9 @@ def operator(
 ) -> Callable[[Rule], Rule]:
     """Register a rule, and what else is true, for operators of one domain. See `Operator`.
 
+    Raises:
+        ValueError: one of them has a record already; which of two is right cannot be told.
+
     Example:
         @operator("Mish", traits=Trait.BENDS)
         def mish(ctx: Context) -> None:
@@ -127,6 +130,8 @@ def operator(
 
     def register(rule: Rule) -> Rule:
         for name in names:
+            if (domain, name) in OPERATORS:
+                raise ValueError(f"{name} of {domain} has a record already")
             OPERATORS[domain, name] = Operator(
                 name, domain, rule, traits, tuple(numbers), tuple(settings), tuple(indices), dict(parameters or {})
             )

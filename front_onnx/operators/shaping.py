@@ -14,7 +14,7 @@ from front_onnx.axes.numbers import Expression, Extent, Literal, Number, value_o
 from front_onnx.operators.context import Context, Shape
 from front_onnx.operators.record import Trait, operator
 
-__all__: list[str] = []
+__all__ = ["segments"]
 
 _FOLLOWED = 256  # the most elements of a tensor whose contents are followed
 
@@ -166,6 +166,18 @@ def concat(ctx: Context) -> None:
     ctx.out((*shapes[0][:at], joined, *shapes[0][at + 1 :]), value)
 
 
+def segments(ctx: Context, axis: Axis, sizes: Sequence[int]) -> list[Axis]:
+    """An axis cut into segments of these sizes."""
+    segment = ctx.algebra.shuffled(axis, len(sizes)) if len(set(sizes)) == 1 else None
+    if segment is not None:
+        return [segment] * len(sizes)
+    parts = []
+    for wanted in sizes[:-1]:
+        part, axis = ctx.algebra.cut(axis, wanted)
+        parts.append(part)
+    return [*parts, axis]
+
+
 @operator("Split", traits=Trait.PICKS, numbers=(1,))
 def split(ctx: Context) -> None:
     """Segments of one axis, of the sizes given by an input or an attribute, or equal ones."""
@@ -179,13 +191,7 @@ def split(ctx: Context) -> None:
     sizes = [int(value_of(n)) for n in numbers] if numbers else attribute or [chunk] * (outputs - 1)
     if sum(sizes) < total:
         sizes = [*sizes, total - sum(sizes)]
-    segment = ctx.algebra.shuffled(axes[at], outputs) if len(set(sizes)) == 1 else None
-    parts: list[Axis] = [segment] * (outputs - 1) if segment is not None else []
-    rest = axes[at] if segment is None else segment
-    for wanted in sizes[:-1] if segment is None else ():
-        part, rest = ctx.algebra.cut(rest, wanted)
-        parts.append(part)
-    parts.append(rest)
+    parts = segments(ctx, axes[at], sizes)
     value = ctx.value(0)
     for i, part in enumerate(parts):
         if numbers:
