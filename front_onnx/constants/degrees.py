@@ -147,7 +147,7 @@ class Degrees:
     def _weighted(self, index: int) -> _Degree:
         """A weight sums, of any scale that training gave it: it grows where it only adds up."""
         node = self.graph.nodes[index]
-        for slot in range(min(2, len(node.input))):
+        for slot in range(len(node.input)):
             name = node.input[slot]
             fact = self.analysis.uses.get(Edge(index, slot)) or self.analysis.facts.get(name)
             axis = self.summed_by(Edge(index, slot))

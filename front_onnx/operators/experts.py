@@ -5,7 +5,7 @@ Source: onnxruntime's docs/ContribOperators.md.
 
 from __future__ import annotations
 
-from front_onnx.axes.algebra import Axis, AxisRole, size_of
+from front_onnx.axes.atom import Axis, AxisRole, size_of
 from front_onnx.axes.holds import Why
 from front_onnx.axes.numbers import Extent
 from front_onnx.operators.context import Context

@@ -5,7 +5,7 @@ Sources: onnxruntime's docs/ContribOperators.md; for how a table lies in memory,
 
 from __future__ import annotations
 
-from front_onnx.axes.algebra import AxisRole, Conflict, size_of
+from front_onnx.axes.atom import AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Why
 from front_onnx.operators.context import Context
 from front_onnx.operators.fused import MICROSOFT

@@ -5,7 +5,7 @@ Source: onnxruntime's docs/ContribOperators.md.
 
 from __future__ import annotations
 
-from front_onnx.axes.algebra import size_of
+from front_onnx.axes.atom import size_of
 from front_onnx.axes.holds import Why
 from front_onnx.operators.context import Context, Shape
 from front_onnx.operators.fused import MICROSOFT

@@ -5,7 +5,7 @@ Source: onnxruntime's docs/ContribOperators.md.
 
 from __future__ import annotations
 
-from front_onnx.axes.algebra import Axis, Conflict, size_of
+from front_onnx.axes.atom import Axis, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.operators.context import Context
 from front_onnx.operators.fused import MICROSOFT

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from front_onnx.axes.algebra import Axis, Conflict, size_of
+from front_onnx.axes.atom import Axis, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import value_of
 from front_onnx.operators.context import Context, Shape

@@ -11,7 +11,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from front_onnx.axes.algebra import Axis, Conflict, size_of
+from front_onnx.axes.atom import Axis, Conflict, size_of
 from front_onnx.axes.holds import Why
 from front_onnx.axes.numbers import Extent, computed, value_of, varies
 from front_onnx.operators.context import Context, Fact, Shape

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from front_onnx.axes.algebra import Axis, Conflict, size_of
+from front_onnx.axes.atom import Axis, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import Extent, Number, cast_number, computed, value_of
 from front_onnx.operators.context import Context

@@ -5,7 +5,7 @@ Sources: the ONNX specifications and, for domain com.microsoft, onnxruntime's do
 
 from __future__ import annotations
 
-from front_onnx.axes.algebra import Axis, AxisRole, Conflict, size_of
+from front_onnx.axes.atom import Axis, AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.operators.attention import group_heads
 from front_onnx.operators.context import Context
