@@ -148,6 +148,17 @@ def test_parts_of_a_sequence_follow_the_width() -> None:
     assert int(constants(made.model)["half"]) == 6
 
 
+def test_declared_members_of_a_sequence_have_the_new_sizes() -> None:
+    model = mlp()
+    names = [node.output[0] for node in model.graph.node if node.op_type == "Relu"]
+    model.graph.node.append(helper.make_node("SequenceConstruct", names[:2], ["features"], "collect"))
+    model.graph.output.append(helper.make_tensor_sequence_value_info("features", TensorProto.FLOAT, ["batch", 6]))
+    made = front_onnx.resize(model, width_mult=2)
+    assert made.validation.passed
+    declared = made.model.graph.output[1].type.sequence_type.elem_type.tensor_type.shape.dim
+    assert [dim.dim_param or dim.dim_value for dim in declared] == ["batch", 12]
+
+
 def test_a_sequence_that_grows_at_run_time_freezes_what_it_holds() -> None:
     model = _with_sequence(mlp(), "some")
     model.graph.input.append(helper.make_tensor_value_info("some", TensorProto.INT64, []))

@@ -6,7 +6,7 @@ Whatever the plan does not name stays as it is: names, metadata, doc strings, op
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -310,17 +310,29 @@ def _set_shapes(draft: Draft, plan: Plan) -> None:
             _set_dims(info, list(constant.dims))
             continue
         fact = facts.get(draft.copies.get(info.name, info.name))
-        if fact is None or fact.axes is None or not info.type.tensor_type.HasField("shape"):
+        held = () if fact is None else (fact,) if fact.members is None else fact.members
+        shapes = [member.axes for member in held]
+        declared = _declared(info.type)
+        if not declared or not shapes or any(axes is None or len(axes) != len(declared) for axes in shapes):
             continue
-        declared = info.type.tensor_type.shape.dim
-        if len(declared) == len(fact.axes):
-            for dim, axis in zip(declared, fact.axes, strict=True):
-                if not dim.HasField("dim_value"):
-                    continue
-                if dim.dim_value == size_of(axis):
-                    dim.dim_value = plan.size(axis)
-                elif plan.size(axis) != size_of(axis):
-                    dim.Clear()  # part of it is known at run time only, and what was declared is no longer true
+        for dim, *axes in zip(declared, *(axes for axes in shapes if axes is not None), strict=True):
+            if not dim.HasField("dim_value"):
+                continue
+            before, after = {size_of(axis) for axis in axes}, {plan.size(axis) for axis in axes}
+            if before == {dim.dim_value} and len(after) == 1:
+                (dim.dim_value,) = after
+            elif before != after:
+                dim.Clear()  # part of it is known at run time only, and what was declared is no longer true
+
+
+def _declared(kind: onnx.TypeProto) -> Sequence[onnx.TensorShapeProto.Dimension]:
+    """The declared sizes of a tensor, or of every member of a sequence or an optional one."""
+    if kind.HasField("sequence_type"):
+        return _declared(kind.sequence_type.elem_type)
+    if kind.HasField("optional_type"):
+        return _declared(kind.optional_type.elem_type)
+    dims: Sequence[onnx.TensorShapeProto.Dimension] = kind.tensor_type.shape.dim
+    return dims
 
 
 def _drop_infos(graph: onnx.GraphProto) -> None:
