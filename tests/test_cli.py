@@ -12,6 +12,7 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 from small import DIGIT_INPUTS, DIGITS, mlp, run, weights
+from tiers import few
 
 from front_onnx import api, steps
 from front_onnx.commands import main
@@ -68,10 +69,10 @@ def test_default_output_lies_beside_the_input(folder: Path) -> None:
     assert out[0].shape == (40, 10) and np.isfinite(out[0]).all()
 
 
-@pytest.mark.parametrize(
-    "options",
-    ["--depth 5", "--width-mult 1/2", "--heads 2", "--head-dim 6", "--set ffn=100", "--ratio 0.5", "--scale ortho", ""],
-)
+OPTIONS = ["", "--depth 5", "--set ffn=100", "--width-mult 1/2", "--heads 2", "--head-dim 6", "--ratio 0.5"]
+
+
+@pytest.mark.parametrize("options", few([*OPTIONS, "--scale ortho"], 3, mark="slow"))
 def test_default_output_never_is_the_input(folder: Path, options: str) -> None:
     before = contents(folder)
     assert front(f"resize digits.onnx {options}").exit_code == 0
@@ -174,7 +175,7 @@ def test_seed_changes_the_checks_and_not_the_result(folder: Path, monkeypatch: p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", few(SCALES, ["auto", "fan-in"]))
 def test_every_scale_writes_another_model(folder: Path, scale: str) -> None:
     about = json.loads(front(f"resize digits.onnx --width 24 --scale {scale} -o scaled.onnx --json").stdout)
     assert about["scale"] == scale

@@ -1,7 +1,9 @@
 """Learngenes: what is cut out, what a file of one holds, and models of any size made of it alone."""
 
+import functools
 import json
 import math
+import tempfile
 from pathlib import Path
 
 import ml_dtypes
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, numpy_helper
 from safetensors.numpy import load_file, save_file
 from small import DIGITS, mlp, weights
+from tiers import by_exporter, few
 from zoo.architectures import ARCHITECTURES
 from zoo.export import export, minilm
 
@@ -32,7 +35,20 @@ def _gene(folder: Path, model: object = DIGITS, **options: object) -> Path:
     return front_onnx.extract(model, output=folder / "gene.safetensors", **options).output
 
 
-@pytest.mark.parametrize("request_", REQUESTS, ids=str)
+def _half(folder: Path) -> Path:
+    """Half the frequencies of the digits, in a file of one's own."""
+    path = folder / "gene.safetensors"
+    path.write_bytes(_half_of_the_digits())
+    return path
+
+
+@functools.cache
+def _half_of_the_digits() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        return _gene(Path(folder), ratio=0.5).read_bytes()
+
+
+@pytest.mark.parametrize("request_", few(REQUESTS, 2, mark="slow"), ids=str)
 def test_all_frequencies_make_what_resize_makes_byte_for_byte(tmp_path: Path, request_: dict) -> None:
     made = front_onnx.init(_gene(tmp_path, ratio=1.0), output=tmp_path / "made.onnx", **request_)
     front_onnx.resize(DIGITS, output=tmp_path / "resized.onnx", **request_)
@@ -40,8 +56,8 @@ def test_all_frequencies_make_what_resize_makes_byte_for_byte(tmp_path: Path, re
     assert (tmp_path / "made.onnx").read_bytes() == (tmp_path / "resized.onnx").read_bytes()
 
 
-@pytest.mark.parametrize("ratio", [0.5, *(pytest.param(ratio, marks=pytest.mark.slow) for ratio in (0.3, 0.8))])
-@pytest.mark.parametrize("request_", REQUESTS, ids=str)
+@pytest.mark.parametrize("ratio", few([0.5, 0.3, 0.8], 1))
+@pytest.mark.parametrize("request_", few(REQUESTS, [{"depth": 3}, {"width": 24}], mark="slow"), ids=str)
 def test_fewer_frequencies_make_what_resize_makes_of_them(tmp_path: Path, ratio: float, request_: dict) -> None:
     front_onnx.init(_gene(tmp_path, ratio=ratio), output=tmp_path / "made.onnx", **request_)
     front_onnx.resize(DIGITS, output=tmp_path / "resized.onnx", ratio=ratio, **request_)
@@ -51,8 +67,10 @@ def test_fewer_frequencies_make_what_resize_makes_of_them(tmp_path: Path, ratio:
         assert np.abs(made[name] - array).max(initial=0) <= 2e-6 * np.abs(array).max(initial=0)
 
 
-@pytest.mark.parametrize("band", ["low", "mid", "high"])
-@pytest.mark.parametrize("ratio", [0.33, 0.5, 0.67, 0.83])
+CORNERS = [(ratio, band) for ratio in (0.33, 0.5, 0.67, 0.83) for band in ("low", "mid", "high")]
+
+
+@pytest.mark.parametrize(("ratio", "band"), few(CORNERS, CORNERS[::4]))
 def test_coefficients_are_the_corner_of_the_transform(tmp_path: Path, band: str, ratio: float) -> None:
     """Eq. 3 and 4 for a stack of matrices: D(W) on three axes, and the mask's arithmetic."""
     gene = read_gene(_gene(tmp_path, ratio=ratio, band=band))
@@ -71,7 +89,7 @@ def test_coefficients_are_the_corner_of_the_transform(tmp_path: Path, band: str,
 
 def test_parameters_are_what_the_mask_leaves(tmp_path: Path) -> None:
     """blocks 48 wide, 6 deep, 192 in the middle, at a half: every axis but pixels, positions and classes is halved."""
-    gene = read_gene(_gene(tmp_path, ratio=0.5))
+    gene = read_gene(_half(tmp_path))
     total = sum(a.size for a in weights(onnx.load(DIGITS)).values() if a.dtype == np.float32 and a.size > 1)
     width, block = 24, 24 * 72 + 72 + 24 * 24 + 24 + 24 * 96 + 96 + 96 * 24 + 24 + 4 * 24
     others = width * 4 + width + width + 17 * width + 2 * width + 10 * width + 10
@@ -90,9 +108,13 @@ def test_a_model_in_memory_is_as_good_as_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "made.onnx").read_bytes() == (tmp_path / "resized.onnx").read_bytes()
 
 
-@pytest.mark.parametrize("ratio", [0.5, 1.0])
-@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
-@pytest.mark.parametrize("name", ["bert", "gpt2", "llama", "swin", "resnet-bottleneck"])
+REAL = [(name, ratio) for name in ("gpt2", "resnet-bottleneck", "llama", "swin", "bert") for ratio in (1.0, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("name", "ratio", "exporter"),
+    by_exporter(REAL, torchscript=[("gpt2", 1.0), ("llama", 0.5)], dynamo=[("swin", 1.0), ("resnet-bottleneck", 0.5)]),
+)
 def test_real_graphs(tmp_path: Path, zoo_cache: Path, name: str, exporter: str, ratio: float) -> None:
     """Tied embeddings, several chains, fused qkv, windows, convolutions and their statistics."""
     architecture = ARCHITECTURES[name]
@@ -100,10 +122,14 @@ def test_real_graphs(tmp_path: Path, zoo_cache: Path, name: str, exporter: str, 
     _assert_as_resized(tmp_path, source, ratio, architecture.request(architecture.targets["shallower"]))
 
 
-@pytest.mark.parametrize("ratio", [0.5, 1.0])
-@pytest.mark.parametrize(
-    "pair", ["torch-bert-torchscript", "torch-gpt2-torchscript", "torch-llama-dynamo", "torch-mixer-torchscript"]
-)
+GOLDEN = [
+    (f"torch-{name}", ratio)
+    for name in ("mixer-torchscript", "bert-torchscript", "llama-dynamo", "gpt2-torchscript")
+    for ratio in (0.5, 1.0)
+]
+
+
+@pytest.mark.parametrize(("pair", "ratio"), few(few(GOLDEN, 6), 3, mark="slow"))
 def test_golden_graphs(tmp_path: Path, pair: str, ratio: float) -> None:
     _assert_as_resized(tmp_path, golden_file(pair, tmp_path), ratio, about(pair)["request"])
 
@@ -122,6 +148,7 @@ def _assert_as_resized(tmp_path: Path, source: Path, ratio: float, request: dict
             assert np.abs(ours[tensor] - array).max(initial=0) <= 1e-5 * max(np.abs(array).max(initial=0), 1e-3)
 
 
+@pytest.mark.more(reason="real weights: test_native.py; learngenes of many sizes: of the digits")
 def test_minilm_in_many_sizes_from_one_learngene(tmp_path: Path, zoo_cache: Path) -> None:
     """Trained weights: one learngene, depths 2 to 12 and widths 192 to 576."""
     source = minilm(cache_dir=zoo_cache)
@@ -270,7 +297,7 @@ def _nothing(arrays: dict, about: dict) -> None:
     [_pop, _extra, _shape, _type, _template, _size, _negative, _huge, _member, _lowest, _version, _ratio, _nothing],
 )
 def test_a_file_that_was_changed_is_refused(tmp_path: Path, change) -> None:
-    path = _change(_gene(tmp_path, ratio=0.5), change)
+    path = _change(_half(tmp_path), change)
     with pytest.raises(FrontError, match=r"damaged|no learngene|another version"):
         front_onnx.init(path, output=tmp_path / "made.onnx")
     assert not (tmp_path / "made.onnx").exists()
@@ -288,7 +315,7 @@ def test_a_template_that_reads_files_is_refused(tmp_path: Path) -> None:
         arrays["template"], about["template"] = np.frombuffer(raw, np.uint8), hashlib.sha256(raw).hexdigest()
 
     with pytest.raises(FrontError, match="reads a file"):
-        front_onnx.init(_change(_gene(tmp_path, ratio=0.5), change))
+        front_onnx.init(_change(_half(tmp_path), change))
 
 
 @pytest.mark.parametrize("name", ["missing.safetensors", "empty.safetensors", "text.safetensors", "other.safetensors"])
@@ -361,7 +388,7 @@ def test_wrong_requests_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.mark.parametrize("words", [("resize", "--depth", 3), ("extract",), ("inspect", "--spectrum")])
 def test_commands_for_models_say_what_a_learngene_is_for(tmp_path: Path, words: tuple) -> None:
-    told = _front(words[0], _gene(tmp_path, ratio=0.5), *words[1:])
+    told = _front(words[0], _half(tmp_path), *words[1:])
     assert told.exit_code == 2 and "front-onnx init" in told.stderr
 
 

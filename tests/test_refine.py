@@ -531,6 +531,7 @@ def test_the_source_is_never_written_over(small: Path, tmp_path: Path) -> None:
     assert result.exit_code == 2 and "the output is the input" in result.output
 
 
+@pytest.mark.slow  # a process of its own, until it has trained
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_ctrl_c_keeps_the_last_checkpoint(small: Path, tmp_path: Path) -> None:
     options = [*_files(tmp_path)[:2], "--epochs", "100000", "--batch-size", "8", "--device", "cpu"]
@@ -567,7 +568,7 @@ def test_settings_and_options_agree() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param("small", marks=pytest.mark.slow), pytest.param("batch norms", marks=pytest.mark.export)]
+    "kind", [pytest.param("batch norms", marks=pytest.mark.export), pytest.param("small", marks=pytest.mark.more)]
 )
 def test_two_processes_are_one_with_the_same_batch(small: Path, tmp_path: Path, kind: str) -> None:
     model, data = (small, samples(39)) if kind == "small" else _normed(tmp_path)

@@ -13,6 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from small import DIGITS, mlp
+from tiers import few
 
 import front_onnx
 from front_onnx import FrontError
@@ -93,7 +94,9 @@ def test_a_name_that_leaves_no_room_for_that_of_a_data_file(tmp_path: Path) -> N
         front_onnx.resize(DIGITS, depth=3, output=tmp_path / ("a" * 256 + ".onnx"))
 
 
-@pytest.mark.parametrize("command", ["resize {model} --depth 3", "extract {model}", "init {model} --into {model}"])
+@pytest.mark.parametrize(
+    "command", few(["resize {model} --depth 3", "extract {model}", "init {model} --into {model}"], 1, mark="slow")
+)
 def test_every_command_refuses_a_device(command: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.safetensors")
     model = str(DIGITS)
