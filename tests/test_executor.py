@@ -473,6 +473,21 @@ def test_batch_norms_in_half_precision_do_not_overflow() -> None:
     torch.testing.assert_close(y.float(), wanted, rtol=1e-2, atol=1e-2)
 
 
+def test_running_statistics_move_as_the_specification_says() -> None:
+    """Momentum times the old ones, the rest of it times those of the batch, its variance over all of the batch."""
+    from front_onnx.adapters.executor.operators.normalization import batch_norm
+    from front_onnx.adapters.executor.table import Step
+
+    attributes = {"training_mode": 1, "momentum": 0.7}
+    step = Step("", "BatchNormalization", "ai.onnx", 17, (), ("y",), attributes, training=True)
+    x = 2 * torch.randn(5, 3, 4, 4, generator=torch.Generator().manual_seed(0)) + 1
+    old = torch.tensor([[4.0, -1.0, 0.5], [3.0, 1.0, 0.2]])
+    _, mean, variance, *_ = batch_norm(step, x, torch.ones(3), torch.zeros(3), *old)
+    channels = x.transpose(0, 1).flatten(1)
+    torch.testing.assert_close(mean, 0.7 * old[0] + 0.3 * channels.mean(1))
+    torch.testing.assert_close(variance, 0.7 * old[1] + 0.3 * channels.var(1, correction=0))
+
+
 # -- training mode --------------------------------------------------------------------------------------------
 
 
