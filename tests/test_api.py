@@ -106,10 +106,10 @@ def test_progress_is_told() -> None:
 
 
 SAME = [
-    ({"depth": [3]}, {"depth": {"blocks": 3}}),
-    ({"depth": "blocks=3"}, {"depth": (3,)}),
+    ({"depth": "blocks=3"}, {"depth": {"blocks": 3}}),
     ({"width": "24"}, {"width_mult": 0.5}),
     ({"head_dim": 6}, {"head_dim": [6]}),
+    ({"depth": [3]}, {"depth": (3,)}),
     ({"depth": 3}, {"depth": "3"}),
     ({"width": 24}, {"width": "24"}),
     ({"width_mult": "1/2"}, {"width_mult": "0.5"}),
@@ -117,7 +117,7 @@ SAME = [
 ]
 
 
-@pytest.mark.parametrize(("a", "b"), few(SAME, 4, mark="slow"))
+@pytest.mark.parametrize(("a", "b"), few(SAME, 3, mark="slow"))
 def test_ways_to_say_the_same(a: dict, b: dict) -> None:
     one, other = (front_onnx.resize(onnx.load(DIGITS), **request, validate=False).model for request in (a, b))
     assert one.SerializeToString() == other.SerializeToString()
@@ -220,11 +220,11 @@ def test_a_named_dim_is_all_that_changes() -> None:
 
 
 HEADS = [
+    ({"width": 24, "heads": 1}, 24, 1, 24),
+    ({"head_dim": 16}, 48, 3, 16),
+    ({"width": 24, "heads": 6, "head_dim": 4}, 24, 6, 4),
     ({"width": 24}, 24, 2, 12),
     ({"heads": 8}, 48, 8, 6),
-    ({"head_dim": 16}, 48, 3, 16),
-    ({"width": 24, "heads": 1}, 24, 1, 24),
-    ({"width": 24, "heads": 6, "head_dim": 4}, 24, 6, 4),
     ({"heads": 2}, 48, 2, 24),
     ({"heads": 6, "head_dim": 8}, 48, 6, 8),
     ({"width": 24, "heads": 4}, 24, 4, 6),
@@ -232,7 +232,7 @@ HEADS = [
 ]
 
 
-@pytest.mark.parametrize(("request_", "hidden", "heads", "head_dim"), few(HEADS, 5, mark="slow"))
+@pytest.mark.parametrize(("request_", "hidden", "heads", "head_dim"), few(HEADS, 3, mark="slow"))
 def test_heads(request_: dict, hidden: int, heads: int, head_dim: int) -> None:
     result = front_onnx.resize(onnx.load(DIGITS), **request_)
     structure = front_onnx.inspect(result.model)

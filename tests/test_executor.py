@@ -53,7 +53,7 @@ def close(made: torch.Tensor, wanted: np.ndarray, rtol: float, atol: float, what
 # -- operators ------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("seeds", few([range(3), range(3, 12)], 1), ids=["few", "more"])
+@pytest.mark.parametrize("seeds", few([range(2), range(2, 12)], 1), ids=["few", "more"])
 @pytest.mark.parametrize("op_type", COVERED)
 def test_operators_compute_what_onnxruntime_computes(op_type: str, seeds: range) -> None:
     for seed, proto in random_models(op_type, seeds):

@@ -75,7 +75,7 @@ def test_up_and_down_again_is_the_source(name: str) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize(
-    "name", few(["torch-mixer-torchscript", "torch-convnext-dynamo", "torch-gpt2-torchscript"], 2, mark="slow")
+    "name", few(["torch-mixer-torchscript", "torch-convnext-dynamo", "torch-gpt2-torchscript"], 1, mark="slow")
 )
 def test_however_weights_are_stored(name: str, variant: str) -> None:
     told, source = about(name), golden(name)

@@ -119,6 +119,7 @@ def test_the_same_request_gives_the_same_bytes(tmp_path: Path, request_: dict) -
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+@pytest.mark.slow
 def test_a_lower_ratio_keeps_the_low_frequencies(tmp_path: Path) -> None:
     """At the same size a ratio filters: less energy in every weight, all of it at ratio 1, once is enough."""
     model = onnx.load(DIGITS)

@@ -424,6 +424,7 @@ def test_the_audit_ends_in_a_sentence(tmp_path: Path) -> None:
     assert {row["axis"] for row in about["axes"]} == {"depth", "0", "1"}
 
 
+@pytest.mark.slow  # imports matplotlib
 def test_the_audit_as_a_picture(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     path = tmp_path / "spectrum.png"
