@@ -1,5 +1,6 @@
 """The Python interface: kinds of models, named dims, heads, and what survives a resize."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -326,9 +327,12 @@ def test_nodes_outside_blocks_survive_as_they_are(zoo: Load, exporter: str) -> N
     assert len(untouched) > 5
 
 
-@both
-@pytest.mark.parametrize("name", ["bert", "gpt2", "llama", "vit", "t5-encoder", "swin", "convnext"])
-@pytest.mark.parametrize("way", ["shallower", "grow"])
+NAMED = list(
+    itertools.product(["bert", "gpt2", "llama", "vit", "t5-encoder", "convnext", "swin"], ["shallower", "grow"])
+)
+
+
+@pytest.mark.parametrize(("name", "way", "exporter"), by_exporter(NAMED, torchscript=NAMED[:12:5], dynamo=NAMED[1::4]))
 def test_names_are_unique_and_renumbered(zoo: Load, exporter: str, name: str, way: str) -> None:
     architecture = ARCHITECTURES[name]
     request = architecture.request(architecture.size(way))
@@ -341,8 +345,7 @@ def test_names_are_unique_and_renumbered(zoo: Load, exporter: str, name: str, wa
     assert {info.name for info in resized.graph.value_info} <= known
 
 
-@both
-@pytest.mark.parametrize("depth", [1, 2, 6, 12])
+@pytest.mark.parametrize(("depth", "exporter"), by_exporter([1, 2, 6, 12], torchscript=[6, 1], dynamo=[12]))
 def test_block_numbers_follow_the_depth(zoo: Load, exporter: str, depth: int) -> None:
     resized = front_onnx.resize(zoo("bert", exporter), depth=depth).model
     names = "\n".join([*weights(resized), *(n.name for n in resized.graph.node)])
