@@ -341,7 +341,7 @@ with raising_signals(), atomic_write(Path(sys.argv[1])) as staged:
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(("number", "code"), few([(signal.SIGTERM, 143), (signal.SIGHUP, 129)], 1, mark="slow"))
 def test_told_to_end_while_writing(tmp_path: Path, number: int, code: int) -> None:
     (tmp_path / "out.onnx").write_bytes(b"old")
     process = subprocess.Popen(
