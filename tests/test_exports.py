@@ -44,7 +44,7 @@ def test_equals_the_native_export(tmp_path: Path, name: str) -> None:
 
 
 UNCHANGED = ["keras-encoder", "jax-convnext", "torch-bert-torchscript", "torch-llama-dynamo", "torch-convnext-dynamo"]
-UNCHANGED_IN_ALL = [*UNCHANGED, *(name for name in PAIRS if "swin" in name or "torchscript" in name)]
+UNCHANGED_IN_ALL = [*UNCHANGED, "keras-cnn", "torch-swin-dynamo", "torch-bert-fresh-torchscript", "torch-mlp-dynamo"]
 
 
 @pytest.mark.parametrize("name", few(few(PAIRS, UNCHANGED_IN_ALL), UNCHANGED, mark="slow"))
