@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from golden import about, golden_file
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file, save_file
 from small import DIGITS, mlp, weights
 from tiers import by_exporter, few
@@ -132,6 +132,24 @@ GOLDEN = [
 @pytest.mark.parametrize(("pair", "ratio"), few(few(GOLDEN, 6), 3, mark="slow"))
 def test_golden_graphs(tmp_path: Path, pair: str, ratio: float) -> None:
     _assert_as_resized(tmp_path, golden_file(pair, tmp_path), ratio, about(pair)["request"])
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.0])
+def test_an_output_layer_that_is_its_table_turned(tmp_path: Path, ratio: float) -> None:
+    """Embeddings whose transpose is stored as the output layer: one entry of the learngene, written both ways."""
+    model = mlp(depth=3, width=24, inputs=40, classes=40)
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    table = numpy_helper.to_array(tensors["embed.weight"])
+    tensors["head.weight"].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(table.T), "head.weight"))
+    lookup = next(node for node in model.graph.node if "embed.weight" in node.input)
+    lookup.op_type = "Gather"
+    lookup.input[:] = ["embed.weight", "x"]
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.INT64, ["batch", 5]))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 5, 40]))
+    onnx.save(model, tmp_path / "tied.onnx")
+    _assert_as_resized(tmp_path, tmp_path / "tied.onnx", ratio, {"depth": 4, "width": 16})
+    made = weights(onnx.load(tmp_path / "made.onnx"))
+    assert np.array_equal(made["head.weight"], made["embed.weight"].T)
 
 
 def _assert_as_resized(tmp_path: Path, source: Path, ratio: float, request: dict) -> None:
