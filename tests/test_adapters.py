@@ -248,6 +248,7 @@ def test_a_missing_framework_says_what_to_install(framework: str) -> None:
     assert "this adapter needs" in told and "pip install" in told
 
 
+@pytest.mark.slow  # test_core.py does the same for what is imported
 def test_the_core_never_imports_torch() -> None:
     code = "import sys, front_onnx, front_onnx.commands; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

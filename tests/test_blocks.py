@@ -10,6 +10,7 @@ import pytest
 from onnx import numpy_helper
 from small import mlp
 from small_graphs import Net, feeds_for, run_all
+from tiers import few
 
 from front_onnx.api import inspect, resize
 from front_onnx.errors import FrontError
@@ -132,7 +133,7 @@ def nameless(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 @pytest.mark.parametrize("pre", [True, False])
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("depth", [1, 2, 5])
+@pytest.mark.parametrize("depth", few([2, 1, 5], 1, mark="slow"))
 def test_depth_of_pre_and_post_norm_encoders(pre, shared, depth):
     source = transformer(3, pre=pre, shared=shared)
     (chain,) = inspect(source).chains

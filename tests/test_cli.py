@@ -635,6 +635,7 @@ def test_launcher_from_a_clone(folder: Path) -> None:
     assert (folder / "digits-d3.onnx").exists()
 
 
+@pytest.mark.slow  # a process
 def test_launcher_fails_without_a_traceback(folder: Path) -> None:
     done = shell("resize", "digits.onnx", "--depth", "none", cwd=folder)
     assert done.returncode == 2 and done.stdout == ""

@@ -27,8 +27,8 @@ from front_onnx.summary import describe_structure
 
 EXPORTS = Path(__file__).parent / "exports"
 ORDERS = 3
-# Real exports take longest: the quick run has two of them, and one order of each model; the others come later.
-LONG = ["digits", "keras-encoder-source", "jax-convnext-source"]
+# Real exports take longest: the quick run has one of them, and one order of each model; the others come later.
+LONG = ["digits", "keras-encoder-source", "jax-convnext-source", "jax-vit-source"]
 _NUMBER = re.compile(r"_\d+\b")  # dims of one name are numbered in the order of the file
 
 

@@ -22,6 +22,7 @@ from front_onnx.adapters.refine.losses import Task, distillation
 from front_onnx.adapters.refine.scratch import forget
 from onnx import TensorProto, helper
 from small import DIGIT_INPUTS, DIGITS, mlp, run, weights
+from tiers import few
 from zoo.architectures import ARCHITECTURES
 from zoo.export import export
 
@@ -436,7 +437,7 @@ class _Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("settings", [{}, {"every": 2, "reduction": "mean"}, {"amp": "bf16"}])
+@pytest.mark.parametrize("settings", few([{"every": 2, "reduction": "mean"}, {}, {"amp": "bf16"}], 1, mark="slow"))
 def test_a_run_goes_on_bit_for_bit(small: Path, tmp_path: Path, settings: dict) -> None:
     options = {**QUICK, "epochs": 5, **settings}
     whole = refine(small, samples(), validation=samples(seed=1), output=tmp_path / "whole.onnx", **options)

@@ -94,9 +94,8 @@ def test_a_name_that_leaves_no_room_for_that_of_a_data_file(tmp_path: Path) -> N
         front_onnx.resize(DIGITS, depth=3, output=tmp_path / ("a" * 256 + ".onnx"))
 
 
-@pytest.mark.parametrize(
-    "command", few(["resize {model} --depth 3", "extract {model}", "init {model} --into {model}"], 1, mark="slow")
-)
+@pytest.mark.slow  # processes
+@pytest.mark.parametrize("command", ["resize {model} --depth 3", "extract {model}", "init {model} --into {model}"])
 def test_every_command_refuses_a_device(command: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.safetensors")
     model = str(DIGITS)
@@ -354,6 +353,7 @@ def test_told_to_end_while_writing(tmp_path: Path, number: int, code: int) -> No
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"out.onnx": b"old"}
 
 
+@pytest.mark.slow  # processes
 def test_a_command_that_is_told_to_end_says_so_and_exits_as_shells_expect(tmp_path: Path) -> None:
     """The signal comes from within the work, so that it comes at a known moment."""
     lines = "import sys, os, signal; sys.argv[1:] = {}; import front_onnx.api as a, front_onnx.commands.resize as r\n"
