@@ -3,7 +3,6 @@
 import functools
 import pickle
 import warnings
-from collections.abc import Sequence
 from copy import deepcopy
 from pathlib import Path
 
@@ -54,12 +53,12 @@ def close(made: torch.Tensor, wanted: np.ndarray, rtol: float, atol: float, what
 # -- operators ------------------------------------------------------------------------------------------------
 
 
-SEEDS = (0, 2, 4)  # among them are graphs of older opsets, such as GroupNormalization before 21
+SEEDS = range(0, 5, 2)  # among them are graphs of older opsets, such as GroupNormalization before 21
 
 
 @pytest.mark.parametrize("seeds", few([SEEDS, range(5, 12)], 1), ids=["few", "more"])
 @pytest.mark.parametrize("op_type", COVERED)
-def test_operators_compute_what_onnxruntime_computes(op_type: str, seeds: Sequence[int]) -> None:
+def test_operators_compute_what_onnxruntime_computes(op_type: str, seeds: range) -> None:
     for seed, proto in random_models(op_type, seeds):
         feeds = feeds_for(proto)
         wanted = run_all(proto, feeds)
