@@ -6,8 +6,9 @@ LOCK := requirements/lock.txt
 JOBS ?= auto
 # Each worker has a core of its own.
 ONE_THREAD := OMP_NUM_THREADS=1
+QUICK := not export and not slow and not more
 
-.PHONY: demo test test-all test-lowest check mutations matrix frameworks benchmark
+.PHONY: demo test test-all test-more test-lowest check mutations matrix frameworks benchmark
 
 demo: $(VENV)/.demo
 	$(BIN)/front-onnx inspect models/digits/digits.onnx
@@ -16,12 +17,17 @@ demo: $(VENV)/.demo
 
 # What one runs while working: nothing that exports a model, nothing that takes long (docs/testing.md).
 test: $(VENV)/.test
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) -m "not export and not slow"
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) -m "$(QUICK)"
 
-# Everything, or those of the ONLY; models are exported before, by all cores, and kept in .zoo.
+# All kinds of tests, or those of the ONLY; models are exported before, by all cores, and kept in .zoo.
 test-all: $(VENV)/.test
 	$(ONE_THREAD) $(BIN)/python tests/zoo/export_all.py
-	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) $(ONLY)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) -m "$(or $(ONLY),not more)"
+
+# What is left: more of the same, other seeds, targets and versions.
+test-more: $(VENV)/.test
+	$(ONE_THREAD) $(BIN)/python tests/zoo/export_all.py --more
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) -m more
 
 # What needs no framework, with the lowest versions that pyproject.toml promises, in an environment of its own.
 LOWEST := .venv-lowest
@@ -29,7 +35,7 @@ WITHOUT_TORCH := $(addprefix tests/test_,$(addsuffix .py,atoms blocks bodies cho
 	light model_file names options ports resizing rules scalars siblings spectral store transform typing))
 
 test-lowest: $(LOWEST)/.test
-	$(ONE_THREAD) $(LOWEST)/bin/python -m pytest -n $(JOBS) -m "not export and not slow" $(WITHOUT_TORCH)
+	$(ONE_THREAD) $(LOWEST)/bin/python -m pytest -n $(JOBS) -m "$(QUICK)" $(WITHOUT_TORCH)
 
 # What the tests notice: one line of the source changed at a time.
 mutations: $(VENV)/.test
@@ -44,7 +50,7 @@ matrix: $(VENV)/.matrix
 	$(BIN)/python tests/matrix/run.py $(MATRIX)
 
 frameworks: $(VENV)/.matrix
-	$(BIN)/python -m pytest tests/test_keras_home.py tests/test_flax_home.py
+	$(BIN)/python -m pytest tests/keras_home.py tests/flax_home.py
 
 benchmark: $(VENV)/.demo
 	$(BIN)/python benchmarks/speed.py

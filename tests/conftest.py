@@ -1,8 +1,9 @@
-"""What all tests share: the cache of zoo exports, and which tests are quick.
+"""What all tests share: the cache of zoo exports, and which tests run when.
 
 A test that exports with torch is marked `export`, by hand or because it takes `zoo_cache`; one that takes long for
 another reason is marked `slow`. The quick run leaves out both. Whoever forgets the mark is told: without it, torch's
-exporter fails.
+exporter fails. A case that is more of the same is marked `more`, and the whole run leaves it out; a test of which all
+cases are has to give the mark a reason.
 """
 
 import signal
@@ -30,11 +31,20 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark whatever takes exported models."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark whatever takes exported models, and see that no kind of test is left to `make test-more` unsaid."""
     for item in items:
         if "zoo_cache" in getattr(item, "fixturenames", ()):
             item.add_marker("export")
+    if any("[" in argument for argument in config.args):  # single cases were asked for
+        return
+    tests: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        tests.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for name, cases in tests.items():
+        later = [mark for item in cases if (mark := item.get_closest_marker("more"))]
+        if len(later) == len(cases) and not all(mark.kwargs.get("reason") for mark in later):
+            raise pytest.UsageError(f"{name}: every case is marked `more`, and no reason says what has its kind")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 from small import run
+from tiers import few
 from zoo.export import minilm
 from zoo.randomise import randomise
 
@@ -147,14 +148,22 @@ def _written(module: nn.Module, inputs: torch.Tensor, path: Path, kind: str) -> 
 VIT = [("vit", "folded", "torchscript"), ("vit", "unfolded", "torchscript"), ("vit", "dynamo", "dynamo")]
 RESNETS = [
     (name, *ways)
-    for name in CASES.keys() - {"vit"}
+    for name in ("resnet", "resnet with biases")
     for ways in itertools.product(("folded", "unfolded", "dynamo"), ("torchscript", "dynamo"))
     if ways != ("unfolded", "dynamo")
+]
+# Every kind of source, every exporter that finds the weights, and one of each found by the other.
+KINDS = [
+    *VIT[:2],
+    ("resnet", "unfolded", "torchscript"),
+    ("resnet", "dynamo", "torchscript"),
+    ("resnet with biases", "folded", "dynamo"),
+    ("resnet with biases", "unfolded", "torchscript"),
 ]
 
 
 @pytest.mark.export
-@pytest.mark.parametrize(("name", "kind", "exporter"), [*VIT, *sorted(RESNETS)])
+@pytest.mark.parametrize(("name", "kind", "exporter"), few([*VIT, *RESNETS], KINDS))
 def test_a_module_computes_what_the_resized_model_does(tmp_path: Path, name: str, kind: str, exporter: str) -> None:
     """Whether the source's exporter folded batch norms or not, whichever exporter finds the weights."""
     make, target, shape, request = CASES[name]
@@ -226,7 +235,7 @@ def test_wrong_requests_say_so(tmp_path: Path, make, exporter: str, message: str
     assert all(torch.equal(a, b) for a, b in zip(before, module.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("framework", ["keras", "flax"])
+@pytest.mark.parametrize("framework", few(["keras", "flax"], 1, mark="slow"))
 def test_a_missing_framework_says_what_to_install(framework: str) -> None:
     code = (
         "import sys\n"
@@ -239,6 +248,7 @@ def test_a_missing_framework_says_what_to_install(framework: str) -> None:
     assert "this adapter needs" in told and "pip install" in told
 
 
+@pytest.mark.slow  # test_core.py does the same for what is imported
 def test_the_core_never_imports_torch() -> None:
     code = "import sys, front_onnx, front_onnx.commands; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -11,6 +11,7 @@ import pytest
 from onnx import numpy_helper
 from small_graphs import Net
 from test_ports import _cached, _called, _declared, _linear
+from tiers import few
 from zoo.oracle import compare
 
 from front_onnx.api import inspect, resize
@@ -61,7 +62,9 @@ def decoder(depth: int, width: int, *, odd: str = "", at: int = 0, letters: bool
     return _declared(net.model(*outputs))
 
 
-@pytest.mark.parametrize("size", [{"width": 8}, {"width": 24}, {"width": 8, "depth": 3}, {"width": 24, "depth": 6}])
+@pytest.mark.parametrize(
+    "size", few([{"width": 8, "depth": 3}, {"width": 24}, {"width": 8}, {"width": 24, "depth": 6}], 2, mark="slow")
+)
 @pytest.mark.parametrize("odd", ["no norm", "no shortcut", "activation", "projection"])
 def test_the_cache_of_a_first_block_that_differs_follows_like_all_others(odd: str, size: dict[str, int]) -> None:
     source = decoder(4, 16, odd=odd)

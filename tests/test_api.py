@@ -1,5 +1,6 @@
 """The Python interface: kinds of models, named dims, heads, and what survives a resize."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import onnx_graphsurgeon as gs
 import pytest
 from onnx import numpy_helper
 from small import DIGIT_INPUTS, DIGITS, constants, feed, mlp, output_shapes, run, weights
+from tiers import by_exporter, few
 from zoo.architectures import ARCHITECTURES
 from zoo.export import export
 from zoo.opsets import EXPORTERS
@@ -104,19 +106,19 @@ def test_progress_is_told() -> None:
     assert steps == sorted(steps) and steps[-1][0] == steps[-1][1]
 
 
-@pytest.mark.parametrize(
-    ("a", "b"),
-    [
-        ({"depth": 3}, {"depth": "3"}),
-        ({"depth": [3]}, {"depth": {"blocks": 3}}),
-        ({"depth": "blocks=3"}, {"depth": (3,)}),
-        ({"width": 24}, {"width": "24"}),
-        ({"width": 24}, {"width_mult": 0.5}),
-        ({"width_mult": "1/2"}, {"width_mult": "0.5"}),
-        ({"heads": 2}, {"heads": "2"}),
-        ({"head_dim": 6}, {"head_dim": [6]}),
-    ],
-)
+SAME = [
+    ({"depth": "blocks=3"}, {"depth": {"blocks": 3}}),
+    ({"width": "24"}, {"width_mult": 0.5}),
+    ({"head_dim": 6}, {"head_dim": [6]}),
+    ({"depth": [3]}, {"depth": (3,)}),
+    ({"depth": 3}, {"depth": "3"}),
+    ({"width": 24}, {"width": "24"}),
+    ({"width_mult": "1/2"}, {"width_mult": "0.5"}),
+    ({"heads": 2}, {"heads": "2"}),
+]
+
+
+@pytest.mark.parametrize(("a", "b"), few(SAME, 3, mark="slow"))
 def test_ways_to_say_the_same(a: dict, b: dict) -> None:
     one, other = (front_onnx.resize(onnx.load(DIGITS), **request, validate=False).model for request in (a, b))
     assert one.SerializeToString() == other.SerializeToString()
@@ -133,8 +135,7 @@ def test_wrong_requests_are_told_as_such(request_: dict) -> None:
 # --- named dims ------------------------------------------------------------------------------------------
 
 
-@both
-@pytest.mark.parametrize("size", [50, 120])
+@pytest.mark.parametrize(("size", "exporter"), by_exporter([50, 120], torchscript=[50], dynamo=[120]))
 def test_the_vocabulary_of_a_tied_model_changes_at_both_ends(zoo: Load, exporter: str, size: int) -> None:
     source = zoo("gpt2", exporter)
     resized = front_onnx.resize(source, dims={"vocabulary": size}).model
@@ -146,7 +147,7 @@ def test_the_vocabulary_of_a_tied_model_changes_at_both_ends(zoo: Load, exporter
     assert len(ends) >= 1 and all(np.allclose(end, ends[0], atol=1e-6) for end in ends)
 
 
-@both
+@pytest.mark.parametrize("exporter", few(EXPORTERS, ["dynamo"]))
 def test_tied_ends_stay_tied_in_every_scale(zoo: Load, exporter: str) -> None:
     for scale in ("auto", "ortho", "amp", "variance", "fan-in"):
         resized = front_onnx.resize(zoo("gpt2", exporter), width=10, scale=scale, validate=False).model
@@ -161,8 +162,10 @@ def test_a_tie_survives_two_resizes(zoo: Load) -> None:
     np.testing.assert_array_equal(first, second)
 
 
-@both
-@pytest.mark.parametrize("name", ["vit", "deit", "swin", "resnet-basic"])
+@pytest.mark.parametrize(
+    ("name", "exporter"),
+    by_exporter(["vit", "deit", "swin", "resnet-basic"], torchscript=["resnet-basic"], dynamo=["vit", "swin"]),
+)
 def test_classes_change_the_logits(zoo: Load, exporter: str, name: str) -> None:
     source = zoo(name, exporter)
     resized = front_onnx.resize(source, dims={"classes": 5}).model
@@ -181,14 +184,10 @@ def test_input_channels(zoo: Load, exporter: str) -> None:
     assert run(resized, arrays)[0].shape == (2, 11)
 
 
-@both
-@pytest.mark.parametrize(
-    ("name", "size"),
-    [
-        *((name, size) for name in ("gpt2", "opt", "bert", "distilbert") for size in (20, 64)),
-        ("roberta", 20),
-    ],
-)
+LONG = [*((name, size) for name in ("gpt2", "opt", "bert", "distilbert") for size in (20, 64)), ("roberta", 20)]
+
+
+@pytest.mark.parametrize(("name", "size", "exporter"), by_exporter(LONG, torchscript=LONG[1:9:3], dynamo=LONG[2:9:3]))
 def test_positions_allow_sequences_of_that_length(zoo: Load, exporter: str, name: str, size: int) -> None:
     resized = front_onnx.resize(zoo(name, exporter), dims={"positions": size}).model
     length = size - (2 if name in ("roberta", "opt") else 0)  # these count positions from 2
@@ -221,20 +220,20 @@ def test_a_named_dim_is_all_that_changes() -> None:
 # --- heads -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("request_", "hidden", "heads", "head_dim"),
-    [
-        ({"width": 24}, 24, 2, 12),
-        ({"heads": 2}, 48, 2, 24),
-        ({"heads": 8}, 48, 8, 6),
-        ({"head_dim": 16}, 48, 3, 16),
-        ({"heads": 6, "head_dim": 8}, 48, 6, 8),
-        ({"width": 24, "heads": 4}, 24, 4, 6),
-        ({"width": 24, "heads": 1}, 24, 1, 24),
-        ({"width": 36, "head_dim": 4}, 36, 9, 4),
-        ({"width": 24, "heads": 6, "head_dim": 4}, 24, 6, 4),
-    ],
-)
+HEADS = [
+    ({"width": 24, "heads": 1}, 24, 1, 24),
+    ({"head_dim": 16}, 48, 3, 16),
+    ({"width": 24, "heads": 6, "head_dim": 4}, 24, 6, 4),
+    ({"width": 24}, 24, 2, 12),
+    ({"heads": 8}, 48, 8, 6),
+    ({"heads": 2}, 48, 2, 24),
+    ({"heads": 6, "head_dim": 8}, 48, 6, 8),
+    ({"width": 24, "heads": 4}, 24, 4, 6),
+    ({"width": 36, "head_dim": 4}, 36, 9, 4),
+]
+
+
+@pytest.mark.parametrize(("request_", "hidden", "heads", "head_dim"), few(HEADS, 3, mark="slow"))
 def test_heads(request_: dict, hidden: int, heads: int, head_dim: int) -> None:
     result = front_onnx.resize(onnx.load(DIGITS), **request_)
     structure = front_onnx.inspect(result.model)
@@ -328,9 +327,12 @@ def test_nodes_outside_blocks_survive_as_they_are(zoo: Load, exporter: str) -> N
     assert len(untouched) > 5
 
 
-@both
-@pytest.mark.parametrize("name", ["bert", "gpt2", "llama", "vit", "t5-encoder", "swin", "convnext"])
-@pytest.mark.parametrize("way", ["shallower", "grow"])
+NAMED = list(
+    itertools.product(["bert", "gpt2", "llama", "vit", "t5-encoder", "convnext", "swin"], ["shallower", "grow"])
+)
+
+
+@pytest.mark.parametrize(("name", "way", "exporter"), by_exporter(NAMED, torchscript=NAMED[:12:5], dynamo=NAMED[1::4]))
 def test_names_are_unique_and_renumbered(zoo: Load, exporter: str, name: str, way: str) -> None:
     architecture = ARCHITECTURES[name]
     request = architecture.request(architecture.size(way))
@@ -343,8 +345,7 @@ def test_names_are_unique_and_renumbered(zoo: Load, exporter: str, name: str, wa
     assert {info.name for info in resized.graph.value_info} <= known
 
 
-@both
-@pytest.mark.parametrize("depth", [1, 2, 6, 12])
+@pytest.mark.parametrize(("depth", "exporter"), by_exporter([1, 2, 6, 12], torchscript=[6, 1], dynamo=[12]))
 def test_block_numbers_follow_the_depth(zoo: Load, exporter: str, depth: int) -> None:
     resized = front_onnx.resize(zoo("bert", exporter), depth=depth).model
     names = "\n".join([*weights(resized), *(n.name for n in resized.graph.node)])

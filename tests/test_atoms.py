@@ -15,7 +15,7 @@ from front_onnx.axes.atom import Atom, Axis, AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
 
 SIZES = st.integers(2, 6)
-QUICK = settings(max_examples=150, deadline=None)
+QUICK = settings(max_examples=80, deadline=None)
 KEPT, STUCK = Hold(Why.INPUT_AXIS, tensor="x", axis=1), Hold(Why.UNFOLLOWED, 3, detail="it has no rule")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from tiers import by_exporter, few
 from zoo.export import write
 from zoo.opsets import EXPORTERS
 from zoo.oracle import compare
@@ -68,9 +69,8 @@ def _differences(folder: Path, exporter: str, depth: int, width: int, **how) -> 
 
 
 @pytest.mark.export
-@pytest.mark.parametrize("exporter", EXPORTERS)
-@pytest.mark.parametrize(("depth", "width"), [(6, 24), (3, 12)])
-def test_learned_scalars_follow_the_depth(tmp_path: Path, exporter: str, depth: int, width: int) -> None:
+@pytest.mark.parametrize(("depth", "width", "exporter"), by_exporter([(6, 24), (3, 12)], dynamo=[(3, 12)]))
+def test_learned_scalars_follow_the_depth(tmp_path: Path, depth: int, width: int, exporter: str) -> None:
     assert _differences(tmp_path, exporter, depth, width, learned=True) == []
 
 
@@ -90,8 +90,7 @@ def test_learned_scalars_are_resampled_and_not_copied(tmp_path: Path) -> None:
 
 
 @pytest.mark.export
-@pytest.mark.parametrize("exporter", EXPORTERS)
-@pytest.mark.parametrize("depth", [2, 6])
+@pytest.mark.parametrize(("depth", "exporter"), by_exporter([2, 6], dynamo=0))
 @pytest.mark.parametrize(
     "scale",
     [lambda i, n, w: 1 / (i + 2), lambda i, n, w: 0.3 * (i + 1) ** 0.5],
@@ -113,13 +112,13 @@ def test_powers_of_the_depth_are_told_and_stay(tmp_path: Path, power: float) -> 
 
 
 @pytest.mark.export
-@pytest.mark.parametrize("exporter", EXPORTERS)
+@pytest.mark.parametrize("exporter", few(EXPORTERS, 1))
 def test_a_tied_head_times_a_root_of_the_width(tmp_path: Path, exporter: str) -> None:
     assert _differences(tmp_path, exporter, 4, 12, tied=True) == []
 
 
 @pytest.mark.export
-@pytest.mark.parametrize("exporter", EXPORTERS)
+@pytest.mark.parametrize("exporter", few(EXPORTERS, 1))
 def test_a_root_of_the_width_in_every_block(tmp_path: Path, exporter: str) -> None:
     """It scales embeddings in the first block, so it means the width in all of them."""
     assert _differences(tmp_path, exporter, 4, 12, scale=lambda i, n, w: w**-0.5) == []

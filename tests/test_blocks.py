@@ -8,7 +8,9 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from small import mlp
 from small_graphs import Net, feeds_for, run_all
+from tiers import few
 
 from front_onnx.api import inspect, resize
 from front_onnx.errors import FrontError
@@ -131,7 +133,7 @@ def nameless(proto: onnx.ModelProto) -> onnx.ModelProto:
 
 @pytest.mark.parametrize("pre", [True, False])
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("depth", [1, 2, 5])
+@pytest.mark.parametrize("depth", few([2, 1, 5], 1, mark="slow"))
 def test_depth_of_pre_and_post_norm_encoders(pre, shared, depth):
     source = transformer(3, pre=pre, shared=shared)
     (chain,) = inspect(source).chains
@@ -381,3 +383,17 @@ def test_grouped_queries_of_a_fused_weight_follow_the_width_once():
         resized = resize(grouped(24, 2, 2, 6), width=width).model
         native = shapes(grouped(width, groups, 2, 6))
         assert {n: s for n, s in shapes(resized).items() if "." in n} == {n: s for n, s in native.items() if "." in n}
+
+
+@pytest.mark.parametrize("request_", [{"depth": 5}, {"depth": 2, "width": 9}, {"width": 9}])
+def test_copies_of_one_weight_become_one_weight(request_):
+    """What all blocks hold alike is not resampled over the depth, and written once where it has changed."""
+    source = mlp(depth=3, width=6)
+    stacked = [t for t in source.graph.initializer if t.name.startswith("layers.") and t.name.endswith(".weight")]
+    for tensor in stacked[1:]:
+        tensor.raw_data = stacked[0].raw_data
+    result = resize(source, **request_, validate=False).model
+    held = {t.name: t for t in result.graph.initializer}
+    read = [name for node in result.graph.node for name in node.input if held.get(name) and len(held[name].dims) == 2]
+    blocks = read[1:-1]
+    assert len(blocks) == request_.get("depth", 3) and len(set(blocks)) == 1

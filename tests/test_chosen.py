@@ -110,6 +110,28 @@ def test_a_stack_that_leads_to_another_output() -> None:
     run(result, feeds_for(result))
 
 
+def test_where_branches_go_on_the_unit_repeats_most_often() -> None:
+    """Behind the trunk, the branch with most work has one unit more, the other has three."""
+    net = Net(random.Random(0))
+
+    def block(x: str, name: str) -> str:
+        return net.add("Relu", net.add("MatMul", x, net.weight(6, 6, name=f"{name}.w")))
+
+    x = net.add("MatMul", net.input([2, 5]), net.weight(5, 6))
+    for i in range(2):
+        x = block(x, f"trunk.{i}")
+    one, three = block(x, "one"), x
+    for _ in range(4):
+        one = net.add("MatMul", net.add("Sigmoid", one), net.weight(6, 6))
+    for i in range(3):
+        three = block(three, f"three.{i}")
+    source = net.model(*(net.add("MatMul", end, net.weight(6, 2)) for end in (one, three)))
+    product = next(node for node in source.graph.node if "trunk.0.w" in node.input)
+    relu = next(node for node in source.graph.node if product.output[0] in node.input)
+    (chain,) = inspect(source, block=f"{product.name}..{relu.name}").chains
+    assert chain.depth == 5
+
+
 # --- refusals --------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 from small import DIGIT_INPUTS, DIGITS, mlp, run, weights
+from tiers import few
 
 from front_onnx import api, session
 from front_onnx.check import validate
@@ -69,10 +70,10 @@ def test_default_output_lies_beside_the_input(folder: Path) -> None:
     assert out[0].shape == (40, 10) and np.isfinite(out[0]).all()
 
 
-@pytest.mark.parametrize(
-    "options",
-    ["--depth 5", "--width-mult 1/2", "--heads 2", "--head-dim 6", "--set ffn=100", "--ratio 0.5", "--scale ortho", ""],
-)
+OPTIONS = ["", "--depth 5", "--set ffn=100", "--width-mult 1/2", "--heads 2", "--head-dim 6", "--ratio 0.5"]
+
+
+@pytest.mark.parametrize("options", few([*OPTIONS, "--scale ortho"], 3, mark="slow"))
 def test_default_output_never_is_the_input(folder: Path, options: str) -> None:
     before = contents(folder)
     assert front(f"resize digits.onnx {options}").exit_code == 0
@@ -175,7 +176,7 @@ def test_seed_changes_the_checks_and_not_the_result(folder: Path, monkeypatch: p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("scale", few(SCALES, ["auto", "fan-in"]))
 def test_every_scale_writes_another_model(folder: Path, scale: str) -> None:
     about = json.loads(front(f"resize digits.onnx --width 24 --scale {scale} -o scaled.onnx --json").stdout)
     assert about["scale"] == scale
@@ -349,81 +350,82 @@ def test_validate_refuses_pickles(folder: Path) -> None:
 # --- wrong requests: exit code 2 -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ("--width 25", ["got 2.083", "24 or 36"]),  # heads of 12
-        ("--width 1", ["heads", "12"]),
-        ("--width 0", ["width", "positive"]),
-        ("--width -48", ["--width", "-48"]),
-        ("--width 2.5", ["--width", "2.5"]),
-        ("--width wide", ["--width", "wide"]),
-        ("--width ,", ["--width"]),
-        ("--width 24,24", ["--width", "24,24"]),
-        ("--width 24 --width-mult 0.5", ["--width", "--width-mult"]),
-        ("--width-mult 0.3", ["1/4"]),
-        ("--width-mult 0", ["--width-mult", "positive"]),
-        ("--width-mult -1", ["--width-mult", "positive"]),
-        ("--width-mult nan", ["--width-mult", "nan"]),
-        ("--width-mult inf", ["--width-mult", "inf"]),
-        ("--width-mult 1/0", ["--width-mult", "1/0"]),
-        ("--width-mult half", ["--width-mult", "half"]),
-        ("--depth 0", ["blocks", "got 0", "wanted 1"]),
-        ("--depth -2", ["--depth", "-2"]),
-        ("--depth 2.0", ["--depth", "2.0"]),
-        ("--depth deep", ["--depth", "deep"]),
-        ("--depth 3,3", ["--depth", "3,3", "blocks"]),
-        ("--depth ,", ["--depth"]),
-        ("--depth decoder=2", ["decoder", "blocks"]),
-        ("--depth blocks=two", ["--depth", "two"]),
-        ("--heads 0", ["--heads"]),
-        ("--heads 5", ["head_dim", "9.6"]),
-        ("--heads many", ["--heads", "many"]),
-        ("--head-dim 7", ["heads"]),
-        ("--head-dim 0", ["--head-dim"]),
-        ("--set width=3", ["width", "hidden", "heads", "classes"]),
-        ("--set classes", ["DIM=SIZE", "classes"]),
-        ("--set classes=", ["DIM=SIZE"]),
-        ("--set classes=-1", ["DIM=SIZE"]),
-        ("--set classes=1.5", ["DIM=SIZE"]),
-        ("--set classes=²", ["DIM=SIZE"]),
-        ("--set =3", ["DIM=SIZE"]),
-        ("--set classes=0", ["classes", "positive"]),
-        ("--set classes=3 --set classes=4", ["classes", "3 and 4"]),
-        ("--freeze width", ["--freeze", "width", "hidden", "heads"]),
-        ("--width 24 --freeze hidden", ["hidden", "got 48", "wanted 24"]),
-        (
-            "--width 24 --freeze heads",
-            ["/blocks.0/attn/Reshape_1", "got 24", "wanted 48"],
-        ),  # heads x head_dim is the width
-        ("--freeze ffn --set ffn=96", ["ffn", "got 96", "wanted 192"]),
-        ("--round-to 0", ["--round-to", "0"]),
-        ("--round-to x", ["--round-to", "x"]),
-        ("--width 24 --residual nowhere", ["--residual", "nowhere"]),
-        ("--width 24 --residual /blocks.0/Add_outptu_0", ["perhaps", "/blocks.0/Add_output_0"]),
-        ("--width 24 --residual /blocks.0/Add_output_0:3", ["no axis 3", "0 to 2"]),
-        ("--width 24 --residual /blocks.0/Add_output_0:x", ["no axis x"]),
-        ("--width 24 --residual logits", ["logits", "0 (known at run time only), 1 (10)"]),
-        ("--width 24 --residual image:0", ["image", "no width", "known at run time only"]),
-        ("--width 24 --residual /blocks.0/mlp/fc1/Add_output_0", ["no chain", "/blocks.5/Add_1_output_0 of blocks"]),
-        ("--block nowhere..else", ["--block", "nowhere"]),
-        ("--block /blocks.0/Add_1", ["--block", "NODE..NODE"]),
-        ("--block /blocks.1/Add../blocks.0/Add", ["--block", "before"]),
-        ("--ratio 0", ["ratio"]),
-        ("--ratio 1.5", ["ratio", "1.5"]),
-        ("--ratio nan", ["ratio"]),
-        ("--ratio much", ["--ratio", "much"]),
-        ("--scale loud", ["--scale", "loud", "ortho"]),
-        ("--seed -1", ["--seed"]),
-        ("--seed x", ["--seed", "x"]),
-        ("--depht 3", ["--depht"]),
-        ("-o .", ["folder"]),
-        ("-o digits.onnx", ["output is the input"]),
-        ("-o ./../{folder}/digits.onnx", ["output is the input"]),
-        ("-o missing/out.onnx", ["missing"]),
-        ("-o plain.onnx/out.onnx", ["plain.onnx"]),
-    ],
-)
+# Half of them run quickly: most options have several ways to be wrong.
+WRONG = [
+    ("--width 25", ["got 2.083", "24 or 36"]),  # heads of 12
+    ("--width 1", ["heads", "12"]),
+    ("--width 0", ["width", "positive"]),
+    ("--width -48", ["--width", "-48"]),
+    ("--width 2.5", ["--width", "2.5"]),
+    ("--width wide", ["--width", "wide"]),
+    ("--width ,", ["--width"]),
+    ("--width 24,24", ["--width", "24,24"]),
+    ("--width 24 --width-mult 0.5", ["--width", "--width-mult"]),
+    ("--width-mult 0.3", ["1/4"]),
+    ("--width-mult 0", ["--width-mult", "positive"]),
+    ("--width-mult -1", ["--width-mult", "positive"]),
+    ("--width-mult nan", ["--width-mult", "nan"]),
+    ("--width-mult inf", ["--width-mult", "inf"]),
+    ("--width-mult 1/0", ["--width-mult", "1/0"]),
+    ("--width-mult half", ["--width-mult", "half"]),
+    ("--depth 0", ["blocks", "got 0", "wanted 1"]),
+    ("--depth -2", ["--depth", "-2"]),
+    ("--depth 2.0", ["--depth", "2.0"]),
+    ("--depth deep", ["--depth", "deep"]),
+    ("--depth 3,3", ["--depth", "3,3", "blocks"]),
+    ("--depth ,", ["--depth"]),
+    ("--depth decoder=2", ["decoder", "blocks"]),
+    ("--depth blocks=two", ["--depth", "two"]),
+    ("--heads 0", ["--heads"]),
+    ("--heads 5", ["head_dim", "9.6"]),
+    ("--heads many", ["--heads", "many"]),
+    ("--head-dim 7", ["heads"]),
+    ("--head-dim 0", ["--head-dim"]),
+    ("--set width=3", ["width", "hidden", "heads", "classes"]),
+    ("--set classes", ["DIM=SIZE", "classes"]),
+    ("--set classes=", ["DIM=SIZE"]),
+    ("--set classes=-1", ["DIM=SIZE"]),
+    ("--set classes=1.5", ["DIM=SIZE"]),
+    ("--set classes=²", ["DIM=SIZE"]),
+    ("--set =3", ["DIM=SIZE"]),
+    ("--set classes=0", ["classes", "positive"]),
+    ("--set classes=3 --set classes=4", ["classes", "3 and 4"]),
+    ("--freeze width", ["--freeze", "width", "hidden", "heads"]),
+    ("--width 24 --freeze hidden", ["hidden", "got 48", "wanted 24"]),
+    (
+        "--width 24 --freeze heads",
+        ["/blocks.0/attn/Reshape_1", "got 24", "wanted 48"],
+    ),  # heads x head_dim is the width
+    ("--freeze ffn --set ffn=96", ["ffn", "got 96", "wanted 192"]),
+    ("--round-to 0", ["--round-to", "0"]),
+    ("--round-to x", ["--round-to", "x"]),
+    ("--width 24 --residual nowhere", ["--residual", "nowhere"]),
+    ("--width 24 --residual /blocks.0/Add_outptu_0", ["perhaps", "/blocks.0/Add_output_0"]),
+    ("--width 24 --residual /blocks.0/Add_output_0:3", ["no axis 3", "0 to 2"]),
+    ("--width 24 --residual /blocks.0/Add_output_0:x", ["no axis x"]),
+    ("--width 24 --residual logits", ["logits", "0 (known at run time only), 1 (10)"]),
+    ("--width 24 --residual image:0", ["image", "no width", "known at run time only"]),
+    ("--width 24 --residual /blocks.0/mlp/fc1/Add_output_0", ["no chain", "/blocks.5/Add_1_output_0 of blocks"]),
+    ("--block nowhere..else", ["--block", "nowhere"]),
+    ("--block /blocks.0/Add_1", ["--block", "NODE..NODE"]),
+    ("--block /blocks.1/Add../blocks.0/Add", ["--block", "before"]),
+    ("--ratio 0", ["ratio"]),
+    ("--ratio 1.5", ["ratio", "1.5"]),
+    ("--ratio nan", ["ratio"]),
+    ("--ratio much", ["--ratio", "much"]),
+    ("--scale loud", ["--scale", "loud", "ortho"]),
+    ("--seed -1", ["--seed"]),
+    ("--seed x", ["--seed", "x"]),
+    ("--depht 3", ["--depht"]),
+    ("-o .", ["folder"]),
+    ("-o digits.onnx", ["output is the input"]),
+    ("-o ./../{folder}/digits.onnx", ["output is the input"]),
+    ("-o missing/out.onnx", ["missing"]),
+    ("-o plain.onnx/out.onnx", ["plain.onnx"]),
+]
+
+
+@pytest.mark.parametrize(("options", "words"), few(WRONG, WRONG[::2], mark="slow"))
 def test_wrong_requests(folder: Path, options: str, words: list[str]) -> None:
     line = refused(folder, f"resize digits.onnx {options.format(folder=folder.name)}")
     assert not [word for word in words if word not in line], line
@@ -627,12 +629,14 @@ def shell(*args: str, cwd: Path) -> subprocess.CompletedProcess:
     return subprocess.run([sys.executable, str(ROOT / "cli.py"), *args], cwd=cwd, capture_output=True, text=True)
 
 
+@pytest.mark.slow  # a process
 def test_launcher_from_a_clone(folder: Path) -> None:
     done = shell("resize", "digits.onnx", "--depth", "3", cwd=folder)
     assert done.returncode == 0 and done.stderr == ""
     assert (folder / "digits-d3.onnx").exists()
 
 
+@pytest.mark.slow  # a process
 def test_launcher_fails_without_a_traceback(folder: Path) -> None:
     done = shell("resize", "digits.onnx", "--depth", "none", cwd=folder)
     assert done.returncode == 2 and done.stdout == ""

@@ -13,6 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from small import constants
+from tiers import few
 
 from front_onnx.api import inspect, resize
 from front_onnx.constants.kinds import Kind
@@ -116,8 +117,12 @@ def local(reach: int, low: float) -> np.ndarray:
     return np.where(away <= reach, 0.0, low).astype(np.float32)
 
 
-@pytest.mark.parametrize("low", [-1e4, -1e9, -np.inf])
-@pytest.mark.parametrize("request_", [{"depth": 6}, {"depth": 2}, {"ratio": 0.67}])
+ALTERNATING = [
+    (low, request_) for low in (-1e4, -1e9, -np.inf) for request_ in ({"depth": 6}, {"depth": 2}, {"ratio": 0.67})
+]
+
+
+@pytest.mark.parametrize(("low", "request_"), few(ALTERNATING, ALTERNATING[::4], mark="slow"))
 def test_masks_that_alternate_stay_what_they_are(low: float, request_: dict[str, Any]) -> None:
     def block(net: Net, x: str, number: int) -> str:
         reach = 1 if number % 2 == 0 else 5

@@ -48,6 +48,7 @@ def test_sizes_computed_in_many_steps(steps: int, step) -> None:
     assert [(d.size, plan.sizes[d.atom]) for d in plan.structure.dims if d.kind == "inner"] == [(6, 12)]
 
 
+@pytest.mark.slow
 def test_a_tower_that_is_deeper_than_the_stack() -> None:
     """For the way through one tower, all of the other is a side expression."""
     net = Net(random.Random(0))

@@ -19,6 +19,7 @@ from rule_cases import random_models
 from small import DIGITS, mlp
 from small_graphs import feeds_for
 from test_executor import COVERED
+from tiers import few
 
 from front_onnx.check.synthetic import synthetic_inputs
 
@@ -65,11 +66,12 @@ def test_what_is_mixed_is_seen() -> None:
                 mixed()
 
 
+@pytest.mark.parametrize("numbers_too", few([True, False], 1, mark="slow"))
 @pytest.mark.parametrize("op_type", COVERED)
-def test_operators_run_on_one_device(op_type: str) -> None:
-    for seed, proto in random_models(op_type, range(2)):
+def test_operators_run_on_one_device(op_type: str, numbers_too: bool) -> None:
+    for _, proto in random_models(op_type, range(1)):
         feeds = feeds_for(proto)
-        made = _results(proto, feeds, there=True, numbers_too=seed % 2 == 1)
+        made = _results(proto, feeds, there=True, numbers_too=numbers_too)
         _same(made, _results(proto, feeds, there=False))
 
 
@@ -92,7 +94,12 @@ def test_numbers_that_were_computed_from_data_are_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    "pair", ["torch-bert-torchscript", "torch-convnext-dynamo", "torch-llama-dynamo", "keras-cnn", "jax-vit"]
+    "pair",
+    few(
+        ["torch-llama-dynamo", "torch-convnext-dynamo", "keras-cnn", "torch-bert-torchscript", "jax-vit"],
+        3,
+        mark="slow",
+    ),
 )
 def test_models_run_on_one_device(pair: str) -> None:
     proto = golden(pair)

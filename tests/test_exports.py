@@ -9,12 +9,20 @@ import numpy as np
 import pytest
 from golden import FOLDER, PAIRS, about, golden, golden_file
 from small import feed, run
+from tiers import few
 from variants import VARIANTS
+from zoo.opsets import EXPORTERS
 from zoo.oracle import compare
+from zoo.pairs import BY_BOTH
 
 import front_onnx
 
-TORCH = [name for name in PAIRS if name.startswith("torch-")]
+TORCH = [f"torch-{name}-{exporter}" for name in BY_BOTH for exporter in EXPORTERS]
+# The quick tests have these architectures by one exporter each; what is largest or much like them comes later.
+QUICK = [name for name in PAIRS if not name.startswith("torch-")] + [
+    *(f"torch-{name}-torchscript" for name in ("bert", "bert-collisions", "vit", "convnext", "t5-encoder")),
+    *(f"torch-{name}-dynamo" for name in ("bert-fresh", "gpt2", "llama", "mixer", "resnet-bottleneck")),
+]
 
 
 def test_no_export_is_left_out() -> None:
@@ -23,7 +31,12 @@ def test_no_export_is_left_out() -> None:
     assert max(path.stat().st_size for path in FOLDER.iterdir()) < 1_000_000
 
 
-@pytest.mark.parametrize("name", PAIRS)
+def test_both_exporters_have_pairs_in_the_quick_run() -> None:
+    assert min(sum(name.endswith(exporter) for name in QUICK) for exporter in EXPORTERS) >= 5
+    assert len({about(name)["model"] for name in QUICK}) == len(QUICK)
+
+
+@pytest.mark.parametrize("name", few(PAIRS, QUICK, mark="slow"))
 def test_equals_the_native_export(tmp_path: Path, name: str) -> None:
     told = about(name)
     result = front_onnx.resize(golden_file(name, tmp_path), **told["request"], output=tmp_path / "out.onnx")
@@ -31,7 +44,11 @@ def test_equals_the_native_export(tmp_path: Path, name: str) -> None:
     assert compare(result.output, golden(name, "target"), **told.get("oracle", {})) == []
 
 
-@pytest.mark.parametrize("name", PAIRS)
+UNCHANGED = ["keras-encoder", "jax-convnext", "torch-bert-torchscript", "torch-llama-dynamo", "torch-convnext-dynamo"]
+UNCHANGED_IN_ALL = [*UNCHANGED, "keras-cnn", "torch-swin-dynamo", "torch-bert-fresh-torchscript", "torch-mlp-dynamo"]
+
+
+@pytest.mark.parametrize("name", few(few(PAIRS, UNCHANGED_IN_ALL), UNCHANGED, mark="slow"))
 def test_nothing_asked_changes_no_weight(name: str) -> None:
     before = golden(name)
     after = front_onnx.resize(before, validate=False).model
@@ -42,9 +59,11 @@ def test_nothing_asked_changes_no_weight(name: str) -> None:
     assert weights <= written <= weights | constants
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.slow] * ("swin" in name or "dynamo" in name)) for name in TORCH]
-)
+RETURNING = ["torch-bert-torchscript", "torch-mixer-torchscript", "torch-convnext-torchscript", "torch-vit-dynamo"]
+RETURNING_IN_ALL = [*RETURNING, "torch-llama-torchscript", "torch-gpt2-dynamo", "torch-swin-dynamo"]
+
+
+@pytest.mark.parametrize("name", few(few(TORCH, RETURNING_IN_ALL), RETURNING, mark="slow"))
 def test_up_and_down_again_is_the_source(name: str) -> None:
     """At twice the width and back, in the paper's scale, nothing is lost."""
     before = golden(name)
@@ -56,7 +75,9 @@ def test_up_and_down_again_is_the_source(name: str) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("name", ["torch-gpt2-torchscript", "torch-convnext-dynamo"])
+@pytest.mark.parametrize(
+    "name", few(["torch-mixer-torchscript", "torch-convnext-dynamo", "torch-gpt2-torchscript"], 1, mark="slow")
+)
 def test_however_weights_are_stored(name: str, variant: str) -> None:
     told, source = about(name), golden(name)
     other = VARIANTS[variant](source)

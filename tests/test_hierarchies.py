@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+from tiers import by_exporter, few
 from zoo.export import write
 from zoo.opsets import EXPORTERS
 from zoo.oracle import compare
@@ -61,7 +62,7 @@ class Pyramid(nn.Module):
         return self.head(torch.cat(features, 1))
 
 
-@pytest.mark.parametrize("exporter", EXPORTERS)
+@pytest.mark.parametrize("exporter", few(EXPORTERS, 1))
 def test_stages_whose_features_meet_in_the_head(tmp_path: Path, exporter: str) -> None:
     source = _export(Pyramid((2, 3, 2), (8, 12, 16)), tmp_path / "source.onnx", exporter, (2, 3, 16, 16))
     native = _export(Pyramid((2, 5, 3), (12, 18, 24)), tmp_path / "native.onnx", exporter, (2, 3, 16, 16))
@@ -85,7 +86,7 @@ class Skipping(nn.Module):
         return self.head(total)
 
 
-@pytest.mark.parametrize("exporter", EXPORTERS)
+@pytest.mark.parametrize("exporter", few(EXPORTERS, 1))
 def test_blocks_that_the_head_reads_too_do_not_change_their_number(tmp_path: Path, exporter: str) -> None:
     source = _export(Skipping(), tmp_path / "source.onnx", exporter, (2, 3, 6, 6))
     with pytest.raises(front_onnx.FrontError, match="no repeated block"):
@@ -143,9 +144,11 @@ class ShuffleStages(nn.Module):
         return self.head(x)
 
 
-@pytest.mark.parametrize("exporter", EXPORTERS)
-@pytest.mark.parametrize(("depths", "width"), [((3, 2), 8), ((3, 4), 6), ((5, 2), 10)])
-def test_shuffled_channels(tmp_path: Path, exporter: str, depths: tuple[int, int], width: int) -> None:
+@pytest.mark.parametrize(
+    ("depths", "width", "exporter"),
+    by_exporter([((5, 2), 10), ((3, 4), 6), ((3, 2), 8)], torchscript=2, dynamo=1),
+)
+def test_shuffled_channels(tmp_path: Path, depths: tuple[int, int], width: int, exporter: str) -> None:
     source = _export(ShuffleStages((3, 3), 8), tmp_path / "source.onnx", exporter, (2, 3, 8, 8))
     native = _export(ShuffleStages(depths, width), tmp_path / "native.onnx", exporter, (2, 3, 8, 8))
     depth = {"depth": ",".join(map(str, depths))}
@@ -183,9 +186,10 @@ class GroupedStages(nn.Module):
         return self.head(self.stages(self.stem(x)))
 
 
-@pytest.mark.parametrize("exporter", EXPORTERS)
-@pytest.mark.parametrize(("depths", "width"), [((3, 3), 16), ((4, 2), 12), ((2, 5), 4)])
-def test_groups_over_joined_channels(tmp_path: Path, exporter: str, depths: tuple[int, int], width: int) -> None:
+@pytest.mark.parametrize(
+    ("depths", "width", "exporter"), by_exporter([((4, 2), 12), ((2, 5), 4), ((3, 3), 16)], torchscript=2, dynamo=0)
+)
+def test_groups_over_joined_channels(tmp_path: Path, depths: tuple[int, int], width: int, exporter: str) -> None:
     source = _export(GroupedStages((3, 3), 8), tmp_path / "source.onnx", exporter, (2, 3, 6, 6))
     native = _export(GroupedStages(depths, width), tmp_path / "native.onnx", exporter, (2, 3, 6, 6))
     _check(source, native, depth=",".join(map(str, depths)), width_mult=width / 8)
@@ -320,8 +324,7 @@ class Normalised(nn.Module):
         return x + self.out(mixed.transpose(1, 2).reshape(batch, length, width))
 
 
-@pytest.mark.parametrize("exporter", EXPORTERS)
-@pytest.mark.parametrize("block", [Scanned, Normalised])
+@pytest.mark.parametrize(("block", "exporter"), by_exporter([Scanned, Normalised], dynamo=[Normalised]))
 def test_a_sequence_block_at_another_size(tmp_path: Path, block: type[nn.Module], exporter: str) -> None:
     def model(depth: int, width: int) -> nn.Module:
         return nn.Sequential(nn.Linear(3, width), *(block(width) for _ in range(depth)), nn.Linear(width, 5))

@@ -7,6 +7,7 @@ import onnx
 import pytest
 import torch
 from small import DIGITS, constants, feed, run, weights
+from tiers import by_exporter, few
 from zoo.architectures import ARCHITECTURES, BATCH_AXIS
 from zoo.export import export, write
 from zoo.opsets import EXPORTERS
@@ -14,8 +15,6 @@ from zoo.oracle import compare
 from zoo.randomise import randomise
 
 import front_onnx
-
-both = pytest.mark.parametrize("exporter", EXPORTERS)
 
 
 def source(cache: Path, name: str, exporter: str) -> onnx.ModelProto:
@@ -29,9 +28,11 @@ def same_size(name: str) -> dict[str, str]:
     return {"depth": ",".join(map(str, size.depth)), **(width or {"width_mult": "1"})}
 
 
-@both
+SAME = ["bert-fresh", "gpt2", "convnext", "llama", "t5-encoder", "vit", "swin", "resnet-bottleneck", "mlp", "bert"]
+
+
 @pytest.mark.parametrize(
-    "name", ["bert", "bert-fresh", "gpt2", "llama", "t5-encoder", "vit", "swin", "convnext", "resnet-bottleneck", "mlp"]
+    ("name", "exporter"), by_exporter(SAME, torchscript=3, dynamo=["llama", "t5-encoder", "vit", "swin"])
 )
 def test_the_same_size_is_the_same_model(zoo_cache: Path, name: str, exporter: str) -> None:
     model = source(zoo_cache, name, exporter)
@@ -64,10 +65,21 @@ def doubled(name: str, what: str) -> tuple[dict, dict]:
     return there, back
 
 
+RETURNING = [
+    (name, what)
+    for name in ("gpt2", "llama", "vit", "convnext", "resnet-basic", "mlp")
+    for what in ("depth", "width", "both")
+]
+
+
 @pytest.mark.parametrize(
-    ("what", "exporter"), [("depth", "torchscript"), ("width", "dynamo"), ("both", "torchscript"), ("both", "dynamo")]
+    ("name", "what", "exporter"),
+    by_exporter(
+        RETURNING,
+        torchscript=[("mlp", "both"), ("resnet-basic", "depth"), ("gpt2", "width")],
+        dynamo=[("vit", "depth"), ("convnext", "width"), ("llama", "both")],
+    ),
 )
-@pytest.mark.parametrize("name", ["gpt2", "llama", "vit", "convnext", "resnet-basic", "mlp"])
 def test_up_and_down_again_is_the_source(zoo_cache: Path, name: str, exporter: str, what: str) -> None:
     model = source(zoo_cache, name, exporter)
     there, back = doubled(name, what)
@@ -85,7 +97,7 @@ def test_up_and_down_again_is_the_source(zoo_cache: Path, name: str, exporter: s
         np.testing.assert_allclose(after[name_], before[name_], atol=1e-5, err_msg=name_)
 
 
-@pytest.mark.parametrize("what", ["depth", "width", "both"])
+@pytest.mark.parametrize("what", few(["both", "depth", "width"], 1, mark="slow"))
 def test_the_shipped_model_comes_back(tmp_path: Path, what: str) -> None:
     there = {"depth": {"depth": 9}, "width": {"width": 72}, "both": {"depth": 9, "width": 72}}[what]
     back = {key: {"depth": 6, "width": 48}[key] for key in there}
@@ -97,7 +109,9 @@ def test_the_shipped_model_comes_back(tmp_path: Path, what: str) -> None:
         np.testing.assert_allclose(after[name], array, atol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("request_", [{"depth": 9, "width": 24}, {"depth": 2, "width": 60, "ratio": 0.7}, {"heads": 2}])
+@pytest.mark.parametrize(
+    "request_", few([{"depth": 2, "width": 60, "ratio": 0.7}, {"depth": 9, "width": 24}, {"heads": 2}], 1)
+)
 def test_the_same_request_gives_the_same_bytes(tmp_path: Path, request_: dict) -> None:
     files = [tmp_path / "a.onnx", tmp_path / "b.onnx"]
     for seed, path in enumerate(files):
@@ -105,6 +119,7 @@ def test_the_same_request_gives_the_same_bytes(tmp_path: Path, request_: dict) -
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+@pytest.mark.slow
 def test_a_lower_ratio_keeps_the_low_frequencies(tmp_path: Path) -> None:
     """At the same size a ratio filters: less energy in every weight, all of it at ratio 1, once is enough."""
     model = onnx.load(DIGITS)
@@ -122,7 +137,7 @@ def test_a_lower_ratio_keeps_the_low_frequencies(tmp_path: Path) -> None:
 
 
 @pytest.mark.export
-@both
+@pytest.mark.parametrize("exporter", few(EXPORTERS, 1))
 def test_resnet_101_to_the_depth_of_resnet_50(tmp_path: Path, exporter: str) -> None:
     import timm  # behind the zoo's imports, which make it importable without torchvision
 

@@ -1,7 +1,9 @@
 """Learngenes: what is cut out, what a file of one holds, and models of any size made of it alone."""
 
+import functools
 import json
 import math
+import tempfile
 from pathlib import Path
 
 import ml_dtypes
@@ -13,9 +15,10 @@ from click.testing import CliRunner
 from golden import about, golden_file
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file, save_file
 from small import DIGITS, mlp, weights
+from tiers import by_exporter, few
 from zoo.architectures import ARCHITECTURES
 from zoo.export import export, minilm
 
@@ -32,7 +35,20 @@ def _gene(folder: Path, model: object = DIGITS, **options: object) -> Path:
     return front_onnx.extract(model, output=folder / "gene.safetensors", **options).output
 
 
-@pytest.mark.parametrize("request_", REQUESTS, ids=str)
+def _half(folder: Path) -> Path:
+    """Half the frequencies of the digits, in a file of one's own."""
+    path = folder / "gene.safetensors"
+    path.write_bytes(_half_of_the_digits())
+    return path
+
+
+@functools.cache
+def _half_of_the_digits() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        return _gene(Path(folder), ratio=0.5).read_bytes()
+
+
+@pytest.mark.parametrize("request_", few(REQUESTS, 2, mark="slow"), ids=str)
 def test_all_frequencies_make_what_resize_makes_byte_for_byte(tmp_path: Path, request_: dict) -> None:
     made = front_onnx.init(_gene(tmp_path, ratio=1.0), output=tmp_path / "made.onnx", **request_)
     front_onnx.resize(DIGITS, output=tmp_path / "resized.onnx", **request_)
@@ -40,8 +56,8 @@ def test_all_frequencies_make_what_resize_makes_byte_for_byte(tmp_path: Path, re
     assert (tmp_path / "made.onnx").read_bytes() == (tmp_path / "resized.onnx").read_bytes()
 
 
-@pytest.mark.parametrize("ratio", [0.5, *(pytest.param(ratio, marks=pytest.mark.slow) for ratio in (0.3, 0.8))])
-@pytest.mark.parametrize("request_", REQUESTS, ids=str)
+@pytest.mark.parametrize("ratio", few([0.5, 0.3, 0.8], 1))
+@pytest.mark.parametrize("request_", few(REQUESTS, [{"depth": 3}], mark="slow"), ids=str)
 def test_fewer_frequencies_make_what_resize_makes_of_them(tmp_path: Path, ratio: float, request_: dict) -> None:
     front_onnx.init(_gene(tmp_path, ratio=ratio), output=tmp_path / "made.onnx", **request_)
     front_onnx.resize(DIGITS, output=tmp_path / "resized.onnx", ratio=ratio, **request_)
@@ -51,8 +67,10 @@ def test_fewer_frequencies_make_what_resize_makes_of_them(tmp_path: Path, ratio:
         assert np.abs(made[name] - array).max(initial=0) <= 2e-6 * np.abs(array).max(initial=0)
 
 
-@pytest.mark.parametrize("band", ["low", "mid", "high"])
-@pytest.mark.parametrize("ratio", [0.33, 0.5, 0.67, 0.83])
+CORNERS = [(ratio, band) for ratio in (0.33, 0.5, 0.67, 0.83) for band in ("low", "mid", "high")]
+
+
+@pytest.mark.parametrize(("ratio", "band"), few(CORNERS, CORNERS[::4]))
 def test_coefficients_are_the_corner_of_the_transform(tmp_path: Path, band: str, ratio: float) -> None:
     """Eq. 3 and 4 for a stack of matrices: D(W) on three axes, and the mask's arithmetic."""
     gene = read_gene(_gene(tmp_path, ratio=ratio, band=band))
@@ -71,7 +89,7 @@ def test_coefficients_are_the_corner_of_the_transform(tmp_path: Path, band: str,
 
 def test_parameters_are_what_the_mask_leaves(tmp_path: Path) -> None:
     """blocks 48 wide, 6 deep, 192 in the middle, at a half: every axis but pixels, positions and classes is halved."""
-    gene = read_gene(_gene(tmp_path, ratio=0.5))
+    gene = read_gene(_half(tmp_path))
     total = sum(a.size for a in weights(onnx.load(DIGITS)).values() if a.dtype == np.float32 and a.size > 1)
     width, block = 24, 24 * 72 + 72 + 24 * 24 + 24 + 24 * 96 + 96 + 96 * 24 + 24 + 4 * 24
     others = width * 4 + width + width + 17 * width + 2 * width + 10 * width + 10
@@ -84,15 +102,20 @@ def test_equal_models_give_equal_bytes(tmp_path: Path) -> None:
     assert _gene(tmp_path, ratio=0.6).read_bytes() != first
 
 
+@pytest.mark.slow
 def test_a_model_in_memory_is_as_good_as_a_file(tmp_path: Path) -> None:
     front_onnx.init(_gene(tmp_path, onnx.load(DIGITS), ratio=1.0), depth=3, output=tmp_path / "made.onnx")
     front_onnx.resize(DIGITS, depth=3, output=tmp_path / "resized.onnx")
     assert (tmp_path / "made.onnx").read_bytes() == (tmp_path / "resized.onnx").read_bytes()
 
 
-@pytest.mark.parametrize("ratio", [0.5, 1.0])
-@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
-@pytest.mark.parametrize("name", ["bert", "gpt2", "llama", "swin", "resnet-bottleneck"])
+REAL = [(name, ratio) for name in ("gpt2", "resnet-bottleneck", "llama", "swin", "bert") for ratio in (1.0, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("name", "ratio", "exporter"),
+    by_exporter(REAL, torchscript=[("gpt2", 1.0), ("llama", 0.5)], dynamo=[("swin", 1.0), ("resnet-bottleneck", 0.5)]),
+)
 def test_real_graphs(tmp_path: Path, zoo_cache: Path, name: str, exporter: str, ratio: float) -> None:
     """Tied embeddings, several chains, fused qkv, windows, convolutions and their statistics."""
     architecture = ARCHITECTURES[name]
@@ -100,12 +123,34 @@ def test_real_graphs(tmp_path: Path, zoo_cache: Path, name: str, exporter: str, 
     _assert_as_resized(tmp_path, source, ratio, architecture.request(architecture.targets["shallower"]))
 
 
-@pytest.mark.parametrize("ratio", [0.5, 1.0])
-@pytest.mark.parametrize(
-    "pair", ["torch-bert-torchscript", "torch-gpt2-torchscript", "torch-llama-dynamo", "torch-mixer-torchscript"]
-)
+GOLDEN = [
+    (f"torch-{name}", ratio)
+    for name in ("mixer-torchscript", "bert-torchscript", "llama-dynamo", "gpt2-torchscript")
+    for ratio in (0.5, 1.0)
+]
+
+
+@pytest.mark.parametrize(("pair", "ratio"), few(few(GOLDEN, 6), 3, mark="slow"))
 def test_golden_graphs(tmp_path: Path, pair: str, ratio: float) -> None:
     _assert_as_resized(tmp_path, golden_file(pair, tmp_path), ratio, about(pair)["request"])
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.0])
+def test_an_output_layer_that_is_its_table_turned(tmp_path: Path, ratio: float) -> None:
+    """Embeddings whose transpose is stored as the output layer: one entry of the learngene, written both ways."""
+    model = mlp(depth=3, width=24, inputs=40, classes=40)
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    table = numpy_helper.to_array(tensors["embed.weight"])
+    tensors["head.weight"].CopyFrom(numpy_helper.from_array(np.ascontiguousarray(table.T), "head.weight"))
+    lookup = next(node for node in model.graph.node if "embed.weight" in node.input)
+    lookup.op_type = "Gather"
+    lookup.input[:] = ["embed.weight", "x"]
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("x", TensorProto.INT64, ["batch", 5]))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 5, 40]))
+    onnx.save(model, tmp_path / "tied.onnx")
+    _assert_as_resized(tmp_path, tmp_path / "tied.onnx", ratio, {"depth": 4, "width": 16})
+    made = weights(onnx.load(tmp_path / "made.onnx"))
+    assert np.array_equal(made["head.weight"], made["embed.weight"].T)
 
 
 def _assert_as_resized(tmp_path: Path, source: Path, ratio: float, request: dict) -> None:
@@ -122,6 +167,7 @@ def _assert_as_resized(tmp_path: Path, source: Path, ratio: float, request: dict
             assert np.abs(ours[tensor] - array).max(initial=0) <= 1e-5 * max(np.abs(array).max(initial=0), 1e-3)
 
 
+@pytest.mark.more(reason="real weights: test_native.py; learngenes of many sizes: of the digits")
 def test_minilm_in_many_sizes_from_one_learngene(tmp_path: Path, zoo_cache: Path) -> None:
     """Trained weights: one learngene, depths 2 to 12 and widths 192 to 576."""
     source = minilm(cache_dir=zoo_cache)
@@ -270,7 +316,7 @@ def _nothing(arrays: dict, about: dict) -> None:
     [_pop, _extra, _shape, _type, _template, _size, _negative, _huge, _member, _lowest, _version, _ratio, _nothing],
 )
 def test_a_file_that_was_changed_is_refused(tmp_path: Path, change) -> None:
-    path = _change(_gene(tmp_path, ratio=0.5), change)
+    path = _change(_half(tmp_path), change)
     with pytest.raises(FrontError, match=r"damaged|no learngene|another version"):
         front_onnx.init(path, output=tmp_path / "made.onnx")
     assert not (tmp_path / "made.onnx").exists()
@@ -288,7 +334,7 @@ def test_a_template_that_reads_files_is_refused(tmp_path: Path) -> None:
         arrays["template"], about["template"] = np.frombuffer(raw, np.uint8), hashlib.sha256(raw).hexdigest()
 
     with pytest.raises(FrontError, match="reads a file"):
-        front_onnx.init(_change(_gene(tmp_path, ratio=0.5), change))
+        front_onnx.init(_change(_half(tmp_path), change))
 
 
 @pytest.mark.parametrize("name", ["missing.safetensors", "empty.safetensors", "text.safetensors", "other.safetensors"])
@@ -361,7 +407,7 @@ def test_wrong_requests_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.mark.parametrize("words", [("resize", "--depth", 3), ("extract",), ("inspect", "--spectrum")])
 def test_commands_for_models_say_what_a_learngene_is_for(tmp_path: Path, words: tuple) -> None:
-    told = _front(words[0], _gene(tmp_path, ratio=0.5), *words[1:])
+    told = _front(words[0], _half(tmp_path), *words[1:])
     assert told.exit_code == 2 and "front-onnx init" in told.stderr
 
 
@@ -397,6 +443,7 @@ def test_the_audit_ends_in_a_sentence(tmp_path: Path) -> None:
     assert {row["axis"] for row in about["axes"]} == {"depth", "0", "1"}
 
 
+@pytest.mark.slow  # imports matplotlib
 def test_the_audit_as_a_picture(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     path = tmp_path / "spectrum.png"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from matrix.run import run
+from matrix.run import run, targets
+from tiers import few
 
 ROWS = {
     ("torch_cache", "GPT-2 cache torchscript"): "keys and values of every block among the inputs and outputs",
@@ -22,7 +23,12 @@ ROWS = {
 
 
 @pytest.mark.export
+@pytest.mark.parametrize("others", few([False, True], 1), ids=["one target", "others"])
 @pytest.mark.parametrize(("suite", "row"), ROWS)
-def test_row_is_right(suite, row):
-    found = run(suite, row)
+def test_row_is_right(suite, row, others):
+    """At no size asked for, and at the last target, where depth and width both change; others are more of the same."""
+    *before, last = targets(suite, row)
+    labels = before if others else [last]
+    found = run(suite, row, labels=labels)
+    assert found["targets"].keys() == {"identity", *labels}
     assert found["outcome"] == "right", found["targets"]

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 from small_graphs import Net
+from tiers import few
 from zoo.oracle import compare
 
 from front_onnx.api import inspect, resize, validate
@@ -89,7 +90,9 @@ def _names(model: onnx.ModelProto) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.parametrize("by", ["block", "kind"])
-@pytest.mark.parametrize("size", [{"depth": 1}, {"depth": 2}, {"depth": 5}, {"width": 12}, {"depth": 4, "width": 4}])
+@pytest.mark.parametrize(
+    "size", few([{"depth": 1}, {"depth": 4, "width": 4}, {"depth": 2}, {"depth": 5}, {"width": 12}], 2, mark="slow")
+)
 def test_a_cache_follows_depth_and_width(by, size):
     """Names, their order, the declared shapes and the outputs are those of a graph built at that size."""
     made = resize(decoder(3, by=by), **size).model
@@ -145,7 +148,9 @@ def hidden(depth: int, width: int = 8, *, last: str) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("last", ["norm", "block"])
-@pytest.mark.parametrize("size", [{"depth": 1}, {"depth": 2}, {"depth": 5}, {"depth": 4, "width": 12}])
+@pytest.mark.parametrize(
+    "size", few([{"depth": 1}, {"depth": 4, "width": 12}, {"depth": 2}, {"depth": 5}], 2, mark="slow")
+)
 def test_hidden_states_follow_depth(last, size):
     made = resize(hidden(3, last=last), **size).model
     assert compare(made, hidden(size["depth"], size.get("width", 8), last=last)) == []

@@ -22,6 +22,7 @@ from front_onnx.adapters.refine.losses import Task, distillation
 from front_onnx.adapters.refine.scratch import forget
 from onnx import TensorProto, helper
 from small import DIGIT_INPUTS, DIGITS, mlp, run, weights
+from tiers import few
 from zoo.architectures import ARCHITECTURES
 from zoo.export import export
 
@@ -436,7 +437,7 @@ class _Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("settings", [{}, {"every": 2, "reduction": "mean"}, {"amp": "bf16"}])
+@pytest.mark.parametrize("settings", few([{"every": 2, "reduction": "mean"}, {}, {"amp": "bf16"}], 1, mark="slow"))
 def test_a_run_goes_on_bit_for_bit(small: Path, tmp_path: Path, settings: dict) -> None:
     options = {**QUICK, "epochs": 5, **settings}
     whole = refine(small, samples(), validation=samples(seed=1), output=tmp_path / "whole.onnx", **options)
@@ -531,6 +532,7 @@ def test_the_source_is_never_written_over(small: Path, tmp_path: Path) -> None:
     assert result.exit_code == 2 and "the output is the input" in result.output
 
 
+@pytest.mark.slow  # a process of its own, until it has trained
 @pytest.mark.skipif(os.name != "posix", reason="signals")
 def test_ctrl_c_keeps_the_last_checkpoint(small: Path, tmp_path: Path) -> None:
     options = [*_files(tmp_path)[:2], "--epochs", "100000", "--batch-size", "8", "--device", "cpu"]
@@ -567,7 +569,7 @@ def test_settings_and_options_agree() -> None:
 
 
 @pytest.mark.parametrize(
-    "kind", [pytest.param("small", marks=pytest.mark.slow), pytest.param("batch norms", marks=pytest.mark.export)]
+    "kind", [pytest.param("batch norms", marks=pytest.mark.export), pytest.param("small", marks=pytest.mark.more)]
 )
 def test_two_processes_are_one_with_the_same_batch(small: Path, tmp_path: Path, kind: str) -> None:
     model, data = (small, samples(39)) if kind == "small" else _normed(tmp_path)

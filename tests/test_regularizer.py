@@ -15,6 +15,7 @@ from front_onnx.adapters.spectral.stacks import Stack, stacks_of_module, stacks_
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import DIGITS
+from tiers import few
 from torch import nn
 
 from front_onnx.errors import FrontError
@@ -242,7 +243,7 @@ class Classifier(nn.Module):
         return logits if labels is None else {"loss": nn.functional.cross_entropy(logits, labels), "logits": logits}
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@pytest.mark.parametrize("name", few(EXAMPLES, lambda name: "Trainer" not in name, mark="slow"))
 def test_the_examples_run_and_regularise(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each example twice, with L_reg and without: with it the penalty ends lower."""
     monkeypatch.chdir(tmp_path)

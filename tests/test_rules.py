@@ -23,14 +23,15 @@ from small_graphs import (
     is_runnable,
     run_all,
 )
+from tiers import few
 
 from front_onnx.api import inspect, resize
 from front_onnx.errors import FrontError
 from front_onnx.operators import OPERATORS as RECORDS
 
-# Graphs of each case: so many, and more until an operator has what is asked of it. The whole run has some of its own.
-FEWEST, MOST = 5, 60
-MORE = range(100, 106)
+# Graphs of each case: so many, and more until an operator has what is asked of it. `make test-more` has its own.
+FEWEST, MOST = 2, 60
+MORE = range(100, 112)
 # A prime is no multiple of a block, more than a cache holds, or other than a constant says.
 REFUSED = {"SpaceToDepth", "RotaryEmbedding", "com.microsoft.GroupQueryAttention", "com.microsoft.Attention"} | {
     "TensorScatter",
@@ -41,15 +42,8 @@ REFUSED = {"SpaceToDepth", "RotaryEmbedding", "com.microsoft.GroupQueryAttention
 
 # So many of each operator's random graphs have to be understood with symbolic sizes, and so many requests to be met: a
 # rule that refuses everything proves nothing.
-UNDERSTOOD = 10
-FEW_UNDERSTOOD = {
-    "Attention": (
-        5,
-        "its inputs share nearly all axes, and one that is free in one of them and written in another is refused",
-    ),
-    "com.microsoft.DecoderMaskedMultiHeadAttention": (5, "as Attention, and onnxruntime wants one query"),
-}
-RESIZED = 10
+UNDERSTOOD = 5
+RESIZED = 5
 FEW_RESIZED = {
     "MatMulInteger": (0, "quantised models are refused: rounded numbers cannot be resampled"),
 }
@@ -58,7 +52,7 @@ OPERATORS = sorted(
 )
 
 
-THOROUGH = pytest.mark.parametrize("thorough", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["few", "more"])
+THOROUGH = pytest.mark.parametrize("thorough", few([False, True], 1), ids=["few", "more"])
 
 
 def enough(op_type: str, least: int, thorough: bool, attempt: Callable[[int, onnx.ModelProto], int]) -> None:
@@ -113,8 +107,7 @@ def test_symbolic_sizes_flow_as_onnxruntime_computes_them(op_type, thorough):
         assert_understood(analysis, made)
         return 1
 
-    least, _ = FEW_UNDERSTOOD.get(op_type, (UNDERSTOOD, ""))
-    enough(op_type, least, thorough, attempt)
+    enough(op_type, UNDERSTOOD, thorough, attempt)
 
 
 def test_every_rule_is_run():

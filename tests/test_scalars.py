@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 import pytest
+from onnx import numpy_helper
 from small_graphs import Net, feeds_for, run_all
 
 from front_onnx.api import resize
@@ -23,3 +24,14 @@ def test_a_mean_that_is_written_out_stays_a_mean(form):
     model = resize(net.model(), width_mult="1/2", validate=False).model
     made = run_all(model, feeds_for(model))
     np.testing.assert_allclose(made[mean], made[x].mean(1, keepdims=True).repeat(4, 1), rtol=1e-4, atol=1e-6)
+
+
+def test_what_scales_an_output_is_no_scale_of_embeddings():
+    """Nothing reads it, so that no product with an embedding tells that the root of the classes is meant."""
+    net = Net(random.Random(0))
+    hidden = net.add("Relu", net.add("MatMul", net.input([2, 5]), net.weight(5, 9)))
+    net.add("Mul", hidden, net.const(3.0, np.float32, name="scale"))
+    result = resize(net.model(), dims={"classes": 18}, validate=False)
+    scales = [tensor for tensor in result.model.graph.initializer if tensor.name == "scale"]
+    assert [numpy_helper.to_array(tensor).item() for tensor in scales] == [3.0]
+    assert any("scales by 3" in warning for warning in result.plan.warnings)

@@ -13,6 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from small import DIGITS, mlp
+from tiers import few
 
 import front_onnx
 from front_onnx import FrontError
@@ -93,6 +94,7 @@ def test_a_name_that_leaves_no_room_for_that_of_a_data_file(tmp_path: Path) -> N
         front_onnx.resize(DIGITS, depth=3, output=tmp_path / ("a" * 256 + ".onnx"))
 
 
+@pytest.mark.slow  # processes
 @pytest.mark.parametrize("command", ["resize {model} --depth 3", "extract {model}", "init {model} --into {model}"])
 def test_every_command_refuses_a_device(command: str, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.safetensors")
@@ -338,7 +340,7 @@ with raising_signals(), atomic_write(Path(sys.argv[1])) as staged:
 """
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(("number", "code"), few([(signal.SIGTERM, 143), (signal.SIGHUP, 129)], 1, mark="slow"))
 def test_told_to_end_while_writing(tmp_path: Path, number: int, code: int) -> None:
     (tmp_path / "out.onnx").write_bytes(b"old")
     process = subprocess.Popen(
@@ -351,6 +353,7 @@ def test_told_to_end_while_writing(tmp_path: Path, number: int, code: int) -> No
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == {"out.onnx": b"old"}
 
 
+@pytest.mark.slow  # processes
 def test_a_command_that_is_told_to_end_says_so_and_exits_as_shells_expect(tmp_path: Path) -> None:
     """The signal comes from within the work, so that it comes at a known moment."""
     lines = "import sys, os, signal; sys.argv[1:] = {}; import front_onnx.api as a, front_onnx.commands.resize as r\n"

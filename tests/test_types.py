@@ -8,6 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, numpy_helper
 from small import constants
+from tiers import few
 from zoo.architectures import ARCHITECTURES
 from zoo.export import export
 
@@ -42,17 +43,17 @@ def rounded(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
     return copy
 
 
-@pytest.mark.parametrize("kind", TYPES)
-@pytest.mark.parametrize(
-    ("name", "exporter", "request_"),
-    [
-        ("bert", "torchscript", {"depth": 2, "width": 40, "head_dim": 10}),
-        ("bert-eager", "dynamo", {"depth": 5, "head_dim": 4, "heads": 5}),
-        ("llama", "torchscript", {"width": 48}),
-        ("t5-encoder", "torchscript", {"width": 40}),
-        ("resnet-basic", "torchscript", {"depth": "1,2,3,2", "width_mult": 2}),
-    ],
-)
+MODELS = [
+    ("bert", "torchscript", {"depth": 2, "width": 40, "head_dim": 10}),
+    ("bert-eager", "dynamo", {"depth": 5, "head_dim": 4, "heads": 5}),
+    ("llama", "torchscript", {"width": 48}),
+    ("t5-encoder", "torchscript", {"width": 40}),
+    ("resnet-basic", "torchscript", {"depth": "1,2,3,2", "width_mult": 2}),
+]
+ROUNDED = [(*model, kind) for model in MODELS for kind in TYPES]
+
+
+@pytest.mark.parametrize(("name", "exporter", "request_", "kind"), few(ROUNDED, ROUNDED[::2]))
 def test_resizing_commutes_with_rounding(zoo_cache: Path, name: str, exporter: str, request_: dict, kind: str) -> None:
     architecture = ARCHITECTURES[name]
     source = onnx.load(export(architecture, architecture.source, exporter, cache_dir=zoo_cache))

@@ -18,6 +18,7 @@ from front_onnx.types import MatchOptions, ResizeOptions
 ROOT = Path(__file__).parent.parent
 
 
+@pytest.mark.slow  # mypy reads all of the package
 def test_a_users_script_is_checked_strictly(tmp_path):
     pytest.importorskip("mypy")
     shutil.copytree(ROOT / "front_onnx", tmp_path / "front_onnx", ignore=shutil.ignore_patterns("__pycache__"))

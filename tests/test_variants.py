@@ -1,5 +1,6 @@
 """Resizing does not depend on how a model is written down: old files, other placements of weights, other types."""
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -7,19 +8,21 @@ import onnx
 import pytest
 import torch
 from small import constants, feed, output_shapes, run
+from tiers import by_exporter, few
 from variants import VARIANTS
 from zoo.architectures import ARCHITECTURES
 from zoo.export import _only_arguments, _quiet, export, unfuse_attention
-from zoo.opsets import EXPORTERS
 from zoo.oracle import compare
 from zoo.sizes import Size
 
 import front_onnx
 
+STORED = list(itertools.product(["mlp", "bert", "gpt2", "convnext", "llama"], VARIANTS))
 
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize("exporter", EXPORTERS)
-@pytest.mark.parametrize("name", ["mlp", "bert", "gpt2", "convnext", "llama"])
+
+@pytest.mark.parametrize(
+    ("name", "variant", "exporter"), by_exporter(STORED, torchscript=STORED[::6], dynamo=STORED[3::6])
+)
 def test_however_weights_are_stored(zoo_cache: Path, name: str, exporter: str, variant: str) -> None:
     architecture = ARCHITECTURES[name]
     source = onnx.load(export(architecture, architecture.source, exporter, cache_dir=zoo_cache))
@@ -58,31 +61,31 @@ def _export(name: str, size: Size, path: Path, opset: int, *, fold: bool, dtype:
     return onnx.load(path)
 
 
+OPTIONS = [
+    ("deit", 9, True, None),
+    ("resnet-basic", 9, True, None),
+    ("bert", 11, True, None),  # Slice and Squeeze: sizes in attributes before opset 13
+    ("gpt2", 11, True, None),  # Split with an attribute
+    ("llama", 12, True, None),
+    ("gpt2", 17, False, None),
+    ("convnext", 17, False, None),
+    ("gpt2", 17, True, torch.float64),
+    ("deit", 17, True, torch.float16),
+    ("mlp", 9, True, None),
+    ("convnext", 12, True, None),
+    ("t5-encoder", 12, True, None),
+    ("bert", 17, False, None),
+    ("deit", 17, False, None),
+    ("llama", 17, False, None),
+    ("mlp", 17, True, torch.float64),
+    ("llama", 17, True, torch.float64),
+    ("resnet-basic", 17, True, torch.float16),
+    ("llama", 17, True, torch.float16),
+]
+
+
 @pytest.mark.export
-@pytest.mark.parametrize(
-    ("name", "opset", "fold", "dtype"),
-    [
-        ("mlp", 9, True, None),
-        ("deit", 9, True, None),
-        ("resnet-basic", 9, True, None),
-        ("bert", 11, True, None),  # Slice and Squeeze: sizes in attributes before opset 13
-        ("gpt2", 11, True, None),  # Split with an attribute
-        ("llama", 12, True, None),
-        ("convnext", 12, True, None),
-        ("t5-encoder", 12, True, None),
-        ("bert", 17, False, None),
-        ("gpt2", 17, False, None),
-        ("deit", 17, False, None),
-        ("convnext", 17, False, None),
-        ("llama", 17, False, None),
-        ("mlp", 17, True, torch.float64),
-        ("gpt2", 17, True, torch.float64),
-        ("llama", 17, True, torch.float64),
-        ("deit", 17, True, torch.float16),
-        ("resnet-basic", 17, True, torch.float16),
-        ("llama", 17, True, torch.float16),
-    ],
-)
+@pytest.mark.parametrize(("name", "opset", "fold", "dtype"), few(OPTIONS, 9))
 def test_old_opsets_unfolded_weights_and_other_types(
     tmp_path: Path, name: str, opset: int, fold: bool, dtype: torch.dtype | None
 ) -> None:
@@ -99,8 +102,13 @@ def test_old_opsets_unfolded_weights_and_other_types(
 
 
 @pytest.mark.export
-@pytest.mark.parametrize("name", ["llama", "gpt2", "vit", "mlp", "bert-classifier"])
-@pytest.mark.parametrize("fold", [True, False])
+@pytest.mark.parametrize(
+    ("name", "fold"),
+    few(
+        itertools.product(["vit", "mlp", "bert-classifier", "llama", "gpt2"], [True, False]),
+        [("vit", True), ("mlp", False), ("bert-classifier", True)],
+    ),
+)
 def test_the_outside_never_follows_the_width(tmp_path: Path, name: str, fold: bool) -> None:
     source = _export(name, ARCHITECTURES[name].source, tmp_path / "a.onnx", 17, fold=fold, dtype=None)
     resized = front_onnx.resize(source, width_mult=2).model

@@ -19,7 +19,7 @@ import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import onnx
@@ -70,8 +70,16 @@ def _entry(suite: str, row: str) -> Entry:
     return next(e for e in entries if f"{e.name} {e.exporter}" == row)
 
 
-def run(suite: str, row: str, keep: str | None = None, alone: bool = False) -> dict:
-    """Resize one row every way; what came out, as plain data. With `alone`, each export has a process of its own."""
+def targets(suite: str, row: str) -> list[str]:
+    """The labels of a row's targets."""
+    return list(_entry(suite, row).targets)
+
+
+def run(
+    suite: str, row: str, keep: str | None = None, alone: bool = False, labels: Collection[str] | None = None
+) -> dict:
+    """Resize one row every way; what came out, as plain data. With `alone`, each export has a process of its own;
+    with `labels`, only these targets are tried."""
     warnings.simplefilter("ignore")
     entry = _entry(suite, row)
     if alone:
@@ -91,7 +99,7 @@ def run(suite: str, row: str, keep: str | None = None, alone: bool = False) -> d
             found["trace"] = traceback.format_exc()
             return found
         found["targets"]["identity"] = _guarded(lambda: _identity(source, folder))
-        for label in entry.targets:
+        for label in entry.targets if labels is None else labels:
             found["targets"][label] = _guarded(lambda label=label: _target(entry, label, source, folder))
     outcomes = {outcome for outcome, *_ in found["targets"].values()}
     found["outcome"] = next(o for o in ("wrong", "no export", "refused", "right") if o in outcomes)

@@ -1,10 +1,10 @@
-"""Write the zoo's golden pairs into tests/exports, so that the quick tests need no exporter.
+"""Write the zoo's golden pairs into tests/exports, so that tests need no exporter.
 
 python tests/zoo/write_golden.py [NAME ...]
 
-Each architecture as both of torch's exporters write it at its own size and at another one, and in a .json file what is
-typed to get from one to the other. `tests/zoo/test_golden.py`, in the whole run, compares them with today's exports:
-where torch writes something else, they are written anew and looked through.
+The architectures of `pairs.py` as torch's exporters write them at their own size and at another one, and in a .json
+file what is typed to get from one to the other. `tests/zoo/test_golden.py` (make test-more) compares them with today's
+exports: where torch writes something else, they are written anew and looked through.
 """
 
 import json
@@ -21,30 +21,8 @@ import onnx
 from zoo.architectures import ARCHITECTURES
 from zoo.cache import FOLDER as CACHE
 from zoo.export import export
-from zoo.opsets import EXPORTERS
+from zoo.pairs import FOLDER, PAIRS
 
-FOLDER = Path(__file__).resolve().parents[1] / "exports"
-NAMES = (
-    "bert",
-    "bert-collisions",
-    "bert-fresh",
-    "gpt2",
-    "llama",
-    "t5-encoder",
-    "vit",
-    "swin",
-    "deit-distilled",
-    "mixer",
-    "convnext",
-    "resnet-bottleneck",
-    "encoder-norm-first",
-)
-# Both dims change in every pair; where one exporter's pair grows in both, the other's grows in depth alone.
-PAIRS = {
-    f"torch-{name}-{exporter}": (name, exporter, ("mixed", "grow")[(i + j) % 2])
-    for i, name in enumerate(NAMES)
-    for j, exporter in enumerate(EXPORTERS)
-}
 _READ = {"pkg.torch.onnx.name_scopes"}  # notes of the dynamo exporter that are kept; others hold paths of this machine
 
 
@@ -54,7 +32,7 @@ def write_pair(pair: str, folder: Path = FOLDER) -> None:
     architecture = ARCHITECTURES[name]
     size = architecture.targets[label]
     for word, wanted in (("source", architecture.source), (label, size)):
-        exported = export(architecture, wanted, exporter, cache_dir=CACHE)
+        exported = export(architecture, wanted, exporter, cache_dir=CACHE, anew=True)
         held = without_notes(exported).SerializeToString(deterministic=True)
         (folder / f"{pair}-{word}.onnx.xz").write_bytes(lzma.compress(held, preset=9 | lzma.PRESET_EXTREME))
     about = {
