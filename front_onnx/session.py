@@ -26,7 +26,7 @@ from front_onnx.transform.weights import fill
 from front_onnx.types import ModelLike, Names, several
 from front_onnx.understand import understand
 from front_onnx.write.rewrite import Rewritten, rewrite
-from front_onnx.write.separate import separate
+from front_onnx.write.split_literals import split_literals
 from front_onnx.write.verify import verify
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Session:
             try:
                 return make_plan(structure, request)
             except Parted as parted:
-                separated = separate(structure.analysis, parted.partings) if attempt < _SEPARATIONS else None
+                separated = split_literals(structure.analysis, parted.partings) if attempt < _SEPARATIONS else None
                 if separated is None:
                     raise
                 graph = separated

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 import onnx
 
-from front_onnx.axes.atom import AxisRole, size_of
+from front_onnx.axes.size import AxisRole, size_of
 from front_onnx.blocks.chains import Chain
 from front_onnx.check.validate import Validation
 from front_onnx.dims.structure import Dim, Structure
 from front_onnx.plan.plan import Plan
-from front_onnx.read.bodies import all_graphs
 from front_onnx.read.graph import label
+from front_onnx.read.subgraphs import all_graphs
 from front_onnx.transform.contents import Original, Resampled
 
 __all__ = ["describe_plan", "describe_structure", "describe_validation", "parameter_count"]
@@ -88,7 +88,7 @@ def _chain(structure: Structure, number: int, chain: Chain) -> dict[str, Any]:
         "depth": chain.depth,
         "units": len(chain.units),
         "layers_per_unit": chain.layers,
-        "first_block_differs": bool(chain.lead),
+        "first_block_differs": bool(chain.entry),
         "parameters_per_unit": sum(int(np.prod(graph.constants[name].dims)) for name in names)
         // (chain.depth if chain.loop is not None else 1),
         "operators": dict(operators.most_common()),
@@ -122,8 +122,8 @@ def relation(structure: Structure, dim: Dim) -> str | None:
         return None
     ratio = Fraction(dim.size, size_of(residual))
     shown = str(ratio.numerator) if ratio.denominator == 1 else f"{ratio.numerator}/{ratio.denominator}"
-    atoms = structure.analysis.algebra.expand(residual)
-    hidden = " x ".join(structure.by_atom[a].name for a in atoms if a in structure.by_atom)
+    variables = structure.analysis.algebra.expand(residual)
+    hidden = " x ".join(structure.by_variable[a].name for a in variables if a in structure.by_variable)
     return f"{shown} x {hidden}" if ratio.denominator <= 16 else None
 
 
@@ -132,7 +132,7 @@ def _head_size(structure: Structure, heads: Dim) -> Dim | None:
     sizes = [dim for dim in structure.dims if dim.kind == "head_dim" and dim.chain == heads.chain]
 
     def apart(dim: Dim) -> tuple[bool, bool]:
-        return set(heads.edges).isdisjoint(dim.edges), AxisRole.INNER not in dim.atom.roles
+        return set(heads.edges).isdisjoint(dim.edges), AxisRole.INNER not in dim.var.roles
 
     return min(sizes, key=apart, default=None)
 
@@ -140,7 +140,7 @@ def _head_size(structure: Structure, heads: Dim) -> Dim | None:
 def describe_plan(plan: Plan, proto: onnx.ModelProto) -> dict[str, Any]:
     """Before and after, and what is done; `proto` is the rewritten skeleton."""
     structure = plan.structure
-    sizes = {dim.name: [dim.size, plan.sizes[dim.atom] * dim.times] for dim in structure.dims}
+    sizes = {dim.name: [dim.size, plan.sizes[dim.var] * dim.times] for dim in structure.dims}
     changed = {name: pair for name, pair in sizes.items() if pair[0] != pair[1]}
     kept = {dim.name: dim.size for dim in structure.dims if dim.name not in changed and dim.kind not in ("fixed",)}
     contents = [*plan.contents.values(), *(c for unit in plan.clones.values() for c in unit.values())]
@@ -151,7 +151,7 @@ def describe_plan(plan: Plan, proto: onnx.ModelProto) -> dict[str, Any]:
         "depth": {c.name: list(d) for c, d in zip(structure.chains, plan.depths, strict=True)},
         "dims": changed,
         "kept": kept,
-        "rounded": {d.name: float(plan.rounded[d.atom]) for d in structure.dims if d.atom in plan.rounded},
+        "rounded": {d.name: float(plan.rounded[d.var]) for d in structure.dims if d.var in plan.rounded},
         "parameters": [parameter_count(structure.graph.proto), parameter_count(proto.graph)],
         "nodes": [len(structure.graph.nodes), len(proto.graph.node)],
         "functions_inlined": list(structure.graph.model.inlined),

@@ -14,9 +14,9 @@ from onnx.reference import ReferenceEvaluator
 from onnxruntime.capi.onnxruntime_pybind11_state import get_all_opkernel_def
 from written_out import WRITTEN_OUT, is_written_out
 
-from front_onnx.axes.atom import AxisRole, size_of
 from front_onnx.axes.numbers import value_of
-from front_onnx.operators import Fact
+from front_onnx.axes.size import AxisRole, size_of
+from front_onnx.operators import AbstractTensor
 from front_onnx.operators.analysis import Analysis
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Graph
@@ -238,11 +238,11 @@ def _assert_shapes(analysis: Analysis, made: Mapping[str, np.ndarray], size: Cal
         _assert_shape(analysis, name, fact, array, size)
 
 
-def _assert_shape(analysis: Analysis, name: str, fact: Fact, array: np.ndarray, size: Callable) -> None:
+def _assert_shape(analysis: Analysis, name: str, fact: AbstractTensor, array: np.ndarray, size: Callable) -> None:
     assert fact.axes is not None, f"nothing is known of {name}"
     assert len(fact.axes) == array.ndim, f"rank of {name}"
     for place, axis in enumerate(fact.axes):
-        if not any(AxisRole.UNKNOWN in atom.roles for atom in analysis.algebra.free_atoms(axis)):
+        if not any(AxisRole.UNKNOWN in var.roles for var in analysis.algebra.free_variables(axis)):
             assert size(axis) == array.shape[place], f"axis {place} of {name}"
 
 

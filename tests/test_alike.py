@@ -68,7 +68,7 @@ def decoder(depth: int, width: int, *, odd: str = "", at: int = 0, letters: bool
 @pytest.mark.parametrize("odd", ["no norm", "no shortcut", "activation", "projection"])
 def test_the_cache_of_a_first_block_that_differs_follows_like_all_others(odd: str, size: dict[str, int]) -> None:
     source = decoder(4, 16, odd=odd)
-    assert [(len(chain.units), bool(chain.lead)) for chain in inspect(source).chains] == [(3, True)]
+    assert [(len(chain.units), bool(chain.entry)) for chain in inspect(source).chains] == [(3, True)]
     assert compare(resize(source, **size).model, decoder(size.get("depth", 4), size["width"], odd=odd)) == []
 
 

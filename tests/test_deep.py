@@ -45,7 +45,7 @@ def reshaped(steps: int, step) -> onnx.ModelProto:
 def test_sizes_computed_in_many_steps(steps: int, step) -> None:
     proto = reshaped(steps, step)
     plan = resize(proto, width_mult=2, dry_run=True).plan
-    assert [(d.size, plan.sizes[d.atom]) for d in plan.structure.dims if d.kind == "inner"] == [(6, 12)]
+    assert [(d.size, plan.sizes[d.var]) for d in plan.structure.dims if d.kind == "inner"] == [(6, 12)]
 
 
 @pytest.mark.slow

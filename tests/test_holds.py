@@ -183,7 +183,7 @@ def test_an_input_that_is_indexed_stays_indexed_when_the_width_is_freed() -> Non
     structure = inspect(held)
     assert structure.residuals == [None]
     (dim,) = (
-        dim for dim in structure.dims if dim.atom.is_held(Why.INPUT_AXIS) and dim.atom.is_held(Why.INDEXED_BY_CONSTANT)
+        dim for dim in structure.dims if dim.var.is_held(Why.INPUT_AXIS) and dim.var.is_held(Why.INDEXED_BY_CONSTANT)
     )
     assert (dim.size, dim.kind) == (8, "fixed")
     assert "indexed by a constant (/Gather)" in refusal(held, width=16)

@@ -75,7 +75,7 @@ def test_real_weights(zoo_cache: Path, tmp_path: Path, exporter: str, request_: 
     result = front_onnx.resize(source, **request_, output=tmp_path / "resized.onnx")
     assert result.validation is not None and result.validation.passed
     assert result.plan.depths == [(6, request_.get("depth", 6))]
-    sizes = {dim.name: result.plan.sizes[dim.atom] for dim in result.plan.structure.dims}
+    sizes = {dim.name: result.plan.sizes[dim.var] for dim in result.plan.structure.dims}
     width = request_.get("width", 384)
     assert (sizes["hidden"], sizes["heads"], sizes["head_dim"], sizes["ffn"]) == (
         width,

@@ -18,7 +18,7 @@ from front_onnx.errors import FrontError
 def planned(model: object, **request: object) -> dict[str, int]:
     """The dims of a plan that do not keep their size by nature."""
     plan = resize(model, dry_run=True, **request).plan
-    return {d.name: plan.sizes[d.atom] * d.times for d in plan.structure.dims if d.kind != "fixed"}
+    return {d.name: plan.sizes[d.var] * d.times for d in plan.structure.dims if d.kind != "fixed"}
 
 
 # --- rounding --------------------------------------------------------------------------------------------

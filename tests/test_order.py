@@ -17,7 +17,7 @@ from small_pieces import gated_mlp, group_norm, grouped_queries, norm, positions
 from tiers import few
 
 from front_onnx.api import inspect
-from front_onnx.axes.atom import size_of
+from front_onnx.axes.size import size_of
 from front_onnx.dims.structure import Structure
 from front_onnx.errors import FrontError
 from front_onnx.plan.request import Request
@@ -78,7 +78,7 @@ def planned(model: onnx.ModelProto, request: Request) -> object:
     except FrontError as refusal:
         return _NUMBER.sub("", str(refusal))
     graph = plan.structure.graph
-    sizes = sorted((_NUMBER.sub("", d.name), d.size, plan.sizes[d.atom] * d.times) for d in plan.structure.dims)
+    sizes = sorted((_NUMBER.sub("", d.name), d.size, plan.sizes[d.var] * d.times) for d in plan.structure.dims)
     contents = sorted((graph.read_by(edge), str(content)) for edge, content in plan.contents.items())
     attributes = sorted((graph.nodes[node].output[0], *map(str, rest)) for node, *rest in plan.attributes)
     return sizes, plan.units, contents, attributes, sorted(_NUMBER.sub("", line) for line in plan.warnings)

@@ -11,7 +11,7 @@ import zoo.shim  # noqa: F401 - before what imports torchvision
 from front_onnx.adapters.executor.module import OnnxModule
 from front_onnx.adapters.spectral.penalty import masked_transform, spectral_penalty
 from front_onnx.adapters.spectral.regularizer import SpectralRegularizer
-from front_onnx.adapters.spectral.stacks import Stack, stacks_of_module, stacks_of_plan
+from front_onnx.adapters.spectral.stacks import ParameterStack, stacks_of_module, stacks_of_plan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import DIGITS
@@ -211,7 +211,7 @@ def test_impossible_settings_are_refused(wrong: dict) -> None:
 
 def test_one_stack_may_be_chosen_by_hand() -> None:
     module = Tower()
-    chosen = Stack(("blocks.1.proj.weight", "blocks.3.proj.weight"), (6, 6), ((), (6,)))
+    chosen = ParameterStack(("blocks.1.proj.weight", "blocks.3.proj.weight"), (6, 6), ((), (6,)))
     regularizer = SpectralRegularizer(module, stacks=[chosen])
     regularizer().backward()
     assert [n for n, p in module.named_parameters() if p.grad is not None] == list(chosen.names)

@@ -136,7 +136,7 @@ def test_heads_on_axes_of_their_own(kind, matmul):
     net.add("MatMul", net.add("Add", x, y), net.weight(12, 3))
     proto = net.model()
     result = resize(proto, width_mult=2, validate=False)
-    changed = {d.size: result.plan.sizes[d.atom] * d.times for d in result.plan.structure.dims}
+    changed = {d.size: result.plan.sizes[d.var] * d.times for d in result.plan.structure.dims}
     assert changed[4] == 8 and changed[6] == 6 and changed[12] == 24 and changed.get(3, 3) == 3
     assert_as_planned(result.plan, run_all(result.model, feeds_for(result.model)))
 
@@ -156,7 +156,7 @@ def test_groups_of_a_statistic_are_kept(channels_last):
     x = net.add("Transpose", x, perm=[0, 3, 1, 2]) if channels_last else net.add("Reshape", x, net.ints(2, 12, 5, 5))
     net.add("Conv", net.add("Relu", x), net.weight(7, 12, 1, 1))
     plan = resize(net.model(), width_mult=2, validate=False).plan
-    assert {d.size: plan.sizes[d.atom] for d in plan.structure.dims if d.size in (3, 4) and d.kind != "fixed"} == {
+    assert {d.size: plan.sizes[d.var] for d in plan.structure.dims if d.size in (3, 4) and d.kind != "fixed"} == {
         3: 6,
         4: 4,
     }

@@ -122,7 +122,7 @@ def test_a_tiled_axis_is_repeated_as_a_whole():
     net = Net(random.Random(0))
     tiled = net.add("Tile", net.data([2, 3]), net.ints(1, 4))
     analysis = analyse(net.model())
-    assert [atom.size for atom in analysis.algebra.expand(analysis.facts[tiled].axes[1])] == [4, 3]
+    assert [var.size for var in analysis.algebra.expand(analysis.facts[tiled].axes[1])] == [4, 3]
 
 
 def _reasons(net: Net) -> list[str]:

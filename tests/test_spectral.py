@@ -8,7 +8,7 @@ import scipy.fft
 from hypothesis import given
 from hypothesis import strategies as st
 
-from front_onnx.transform.maps import AxisMap, Blocks, Chain, Dct, Keep, Kron, Matrix
+from front_onnx.transform.maps import AxisMap, BlockDiagonal, Compose, Dct, Identity, Kron, Matrix
 from front_onnx.transform.spectral import apply_map, dense_matrix, is_identity, multiply, resample_matrix, selection
 
 sizes = st.integers(1, 40)
@@ -58,13 +58,13 @@ def test_up_then_down_returns_the_source(source: int, more: int, seed: int) -> N
 def test_identity_returns_the_array_itself(size: int, dtype: type) -> None:
     x = np.arange(2.0 * size, dtype=dtype).reshape(2, size)
     for same in [
-        Keep(size),
+        Identity(size),
         Dct(size, size, size),
         Dct(size, size, size + 9),
         Matrix(np.eye(size)),
-        Kron((Keep(size), Dct(1, 1, 1))),
-        Blocks((Keep(2), Keep(size - 2))),
-        Chain((Keep(size), Dct(size, size, size))),
+        Kron((Identity(size), Dct(1, 1, 1))),
+        BlockDiagonal((Identity(2), Identity(size - 2))),
+        Compose((Identity(size), Dct(size, size, size))),
     ]:
         assert is_identity(same)
         assert apply_map(x, 1, same) is x
@@ -77,7 +77,7 @@ def test_near_identities_are_not_identities() -> None:
         Matrix(np.eye(6)[::-1]),
         Matrix(2 * np.eye(6)),
         Matrix(np.eye(6)[:5]),
-        Kron((Keep(2), Dct(3, 4, 3))),
+        Kron((Identity(2), Dct(3, 4, 3))),
     ]:
         assert not is_identity(other)
 
@@ -85,16 +85,16 @@ def test_near_identities_are_not_identities() -> None:
 def maps(size: int, rng: np.random.Generator) -> list[AxisMap]:
     half = size // 2
     return [
-        Keep(size),
+        Identity(size),
         Dct(size, size, half),
         Dct(size, half, half, gain=0.7),
         Dct(size, 2 * size + 1, size),
         Matrix(rng.standard_normal((size + 3, size))),
         Matrix(np.eye(size)[rng.integers(0, size, size + 2)] * -1.5),
-        Kron((Dct(half, 2 * half, half), Keep(2))),
-        Kron((Keep(2), Dct(half, 3, half))),
-        Blocks((Dct(half, half + 5, half), Keep(1), Dct(half - 1, 2, half))),
-        Chain((Dct(size, size + 4, size), Matrix(rng.standard_normal((2, size + 4))))),
+        Kron((Dct(half, 2 * half, half), Identity(2))),
+        Kron((Identity(2), Dct(half, 3, half))),
+        BlockDiagonal((Dct(half, half + 5, half), Identity(1), Dct(half - 1, 2, half))),
+        Compose((Dct(size, size + 4, size), Matrix(rng.standard_normal((2, size + 4))))),
     ]
 
 
@@ -117,8 +117,8 @@ def test_every_map_is_its_dense_matrix(size: int, axis: int, dtype: type, tolera
 def test_kron_is_row_major_and_blocks_are_in_order() -> None:
     x = np.arange(6.0)
     swap = Matrix(np.eye(2)[::-1])
-    np.testing.assert_array_equal(apply_map(x, 0, Kron((swap, Keep(3)))), [3, 4, 5, 0, 1, 2])
-    np.testing.assert_array_equal(apply_map(x, 0, Blocks((swap, Keep(4)))), [1, 0, 2, 3, 4, 5])
+    np.testing.assert_array_equal(apply_map(x, 0, Kron((swap, Identity(3)))), [3, 4, 5, 0, 1, 2])
+    np.testing.assert_array_equal(apply_map(x, 0, BlockDiagonal((swap, Identity(4)))), [1, 0, 2, 3, 4, 5])
 
 
 def test_selection_copies_values_bit_for_bit() -> None:

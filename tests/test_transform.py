@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tiers import few
 
 from front_onnx.errors import FrontError
-from front_onnx.transform.maps import AxisMap, Blocks, Dct, Keep, Kron, Matrix
+from front_onnx.transform.maps import AxisMap, BlockDiagonal, Dct, Identity, Kron, Matrix
 from front_onnx.transform.spectral import dense_matrix
 from front_onnx.transform.stack import resize_stack
 
@@ -79,14 +79,14 @@ def test_shrinks_and_grows_each_axis_on_its_own(
 def test_every_kind_of_map_in_every_place() -> None:
     rng = np.random.default_rng(3)
     kinds: list[AxisMap] = [
-        Keep(6),
+        Identity(6),
         dct(6, 3),
         dct(6, 11),
         Matrix(rng.standard_normal((4, 6))),
         Matrix(np.eye(6)[[5, 0, 0, 2]]),
         Matrix(3 * np.eye(6)[:2]),
-        Kron((dct(3, 5), Keep(2))),
-        Blocks((Keep(2), dct(4, 7))),
+        Kron((dct(3, 5), Identity(2))),
+        BlockDiagonal((Identity(2), dct(4, 7))),
     ]
     blocks = random_blocks(6, (6, 6))
     for depth, rows, columns in itertools.product(kinds, repeat=3):
@@ -98,10 +98,10 @@ def test_scalars_vectors_and_kernels() -> None:
     for shape, axes in [
         ((), []),
         ((40,), [dct(40, 20)]),
-        ((8, 6, 3, 3), [dct(8, 16), dct(6, 3), Keep(3), dct(3, 5)]),
+        ((8, 6, 3, 3), [dct(8, 16), dct(6, 3), Identity(3), dct(3, 5)]),
     ]:
         blocks = random_blocks(4, shape)
-        for depth in (dct(4, 2), dct(4, 7), Keep(4)):
+        for depth in (dct(4, 2), dct(4, 7), Identity(4)):
             out = resize_stack(blocks, depth, axes)
             assert_close(out, reference(blocks, depth, list(axes)), 1e-6)
 
@@ -109,19 +109,19 @@ def test_scalars_vectors_and_kernels() -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16, ml_dtypes.bfloat16, np.int64, np.bool_])
 def test_identity_is_equal_byte_for_byte(dtype: type) -> None:
     blocks = [block.astype(dtype) for block in random_blocks(3, (5, 7))]
-    out = resize_stack(blocks, Dct(3, 3, 3), [Keep(5), Dct(7, 7, 7)])
+    out = resize_stack(blocks, Dct(3, 3, 3), [Identity(5), Dct(7, 7, 7)])
     assert out.dtype == dtype
     assert out.tobytes() == np.stack(blocks).tobytes()
 
 
 def test_identity_keeps_nan_payloads_and_negative_zero() -> None:
     block = np.array([0x7FC12345, 0x80000000, 0xFF800000], np.uint32).view(np.float32)
-    assert resize_stack([block], Keep(1), [Keep(3)]).tobytes() == block.tobytes()
+    assert resize_stack([block], Identity(1), [Identity(3)]).tobytes() == block.tobytes()
 
 
 def test_choosing_blocks_copies_them() -> None:
     blocks = random_blocks(6, (4, 5))
-    out = resize_stack(blocks, Matrix(np.eye(6)[[0, 2, 5, 5]]), [Keep(4), Keep(5)])
+    out = resize_stack(blocks, Matrix(np.eye(6)[[0, 2, 5, 5]]), [Identity(4), Identity(5)])
     assert out.tobytes() == np.stack([blocks[index] for index in (0, 2, 5, 5)]).tobytes()
 
 
@@ -149,16 +149,16 @@ def test_float64_is_computed_in_float64() -> None:
 def test_only_real_floats_are_resized(dtype: type) -> None:
     blocks = [np.zeros((4,), dtype)] * 2
     with pytest.raises(FrontError):
-        resize_stack(blocks, Keep(2), [dct(4, 2)])
+        resize_stack(blocks, Identity(2), [dct(4, 2)])
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="fit"):
-        resize_stack(random_blocks(2, (4,)), Keep(3), [Keep(4)])
+        resize_stack(random_blocks(2, (4,)), Identity(3), [Identity(4)])
     with pytest.raises(ValueError, match="fit"):
-        resize_stack(random_blocks(2, (4,)), Keep(2), [Keep(5)])
+        resize_stack(random_blocks(2, (4,)), Identity(2), [Identity(5)])
     with pytest.raises(ValueError, match="one shape"):
-        resize_stack([np.zeros(3), np.zeros(4)], Keep(2), [Keep(3)])
+        resize_stack([np.zeros(3), np.zeros(4)], Identity(2), [Identity(3)])
 
 
 def test_source_is_left_alone_and_may_be_read_only() -> None:
@@ -195,7 +195,7 @@ def test_private_pages_are_not_given_back(tmp_path: Path) -> None:
     for mode in ("c", "r+"):
         block = np.memmap(tmp_path / "weights", np.float32, mode, shape=(64, 128))
         block[:] = 1
-        resize_stack([block], Keep(1), [Keep(64), dct(128, 64)])
+        resize_stack([block], Identity(1), [Identity(64), dct(128, 64)])
         np.testing.assert_array_equal(block, 1)
 
 
@@ -226,4 +226,4 @@ def test_an_error_in_a_thread_reaches_the_caller(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr("front_onnx.transform.stack.apply_map", broken)
     with pytest.raises(MemoryError):
-        resize_stack(random_blocks(4, (600, 900)), Keep(4), [dct(600, 300), dct(900, 450)])
+        resize_stack(random_blocks(4, (600, 900)), Identity(4), [dct(600, 300), dct(900, 450)])

@@ -12,8 +12,8 @@ from front_onnx.adapters.executor import operators  # noqa: F401 - fills the tab
 from front_onnx.adapters.executor.table import OPERATORS, Operator, Step, attributes_of
 
 from front_onnx.errors import FrontError, UntrainableError
-from front_onnx.read.bodies import Body
 from front_onnx.read.graph import Graph, label
+from front_onnx.read.subgraphs import Subgraph
 
 _LARGE = 64  # elements: shorter tensors are numbers, which stay on the processor
 
@@ -64,7 +64,7 @@ def compile_graph(graph: Graph, held: Iterable[str]) -> Program:
         raise UntrainableError(f"operators that cannot be trained through: {listed}", node=first, hint=hint)
     known = set(held)
 
-    def body(found: Body, inputs: Sequence[str], outputs: Sequence[str]) -> Program:
+    def body(found: Subgraph, inputs: Sequence[str], outputs: Sequence[str]) -> Program:
         read = Counter(outputs)
         steps = []
         inner = {index: _names_read(graph, index) for index in found.nodes}
@@ -79,7 +79,7 @@ def compile_graph(graph: Graph, held: Iterable[str]) -> Program:
             domain = _domain(node.domain)
             entry = OPERATORS[domain, node.op_type]
             bodies = {
-                key: body(part, part.inputs, part.outputs) for key, part in graph.layout.bodies.get(index, {}).items()
+                key: body(part, part.inputs, part.outputs) for key, part in graph.order.subgraphs.get(index, {}).items()
             }
             step = Step(
                 label(node, index),
@@ -101,14 +101,14 @@ def compile_graph(graph: Graph, held: Iterable[str]) -> Program:
             steps.append((step, entry, tuple(freed)))
         return Program(list(inputs), list(outputs), steps)
 
-    main = graph.layout.main
+    main = graph.order.main
     return body(main, [v.name for v in graph.inputs], graph.outputs)
 
 
 def _names_read(graph: Graph, index: int) -> set[str]:
     """What a node reads, its bodies included."""
     names = {name for name in graph.nodes[index].input if name}
-    for part in graph.layout.bodies.get(index, {}).values():
+    for part in graph.order.subgraphs.get(index, {}).values():
         names.update(part.outputs)
         for inner in part.nodes:
             names |= _names_read(graph, inner)
@@ -141,7 +141,7 @@ def run_program(
         return run_program(body, inner, training, update, watch)
 
     for step, entry, freed in program.steps:
-        step.training, step.walk = training, walk if step.bodies else None
+        step.training, step.walk = training, walk if step.subgraphs else None
         given = [values[name] if name else None for name in step.inputs]
         moved = _together(given, entry.host)
         for name, before, after in zip(step.inputs, given, moved, strict=True):

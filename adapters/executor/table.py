@@ -69,7 +69,7 @@ class Step:
         version: the version of the operator set it is written in.
         inputs, outputs: names of tensors, empty where left out.
         attributes: by name, strings decoded, tensors as TensorProto.
-        bodies: compiled graphs by attribute name (If, Loop, Scan).
+        subgraphs: compiled graphs by attribute name (If, Loop, Scan).
         training: true while the module is in training mode.
         walk: runs a body on given inputs: `walk(body, tensors)` -> its outputs.
     """
@@ -81,7 +81,7 @@ class Step:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: dict[str, Any]
-    bodies: dict[str, Any] = field(default_factory=dict)
+    subgraphs: dict[str, Any] = field(default_factory=dict)
     training: bool = False
     walk: Callable[[Any, Sequence[Any]], list[Any]] | None = None
 

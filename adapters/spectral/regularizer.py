@@ -9,7 +9,7 @@ import numpy as np
 import scipy.fft
 import torch
 from front_onnx.adapters.spectral.penalty import attenuation, masked_transform, spectral_penalty
-from front_onnx.adapters.spectral.stacks import Stack, stacks_of_module
+from front_onnx.adapters.spectral.stacks import ParameterStack, stacks_of_module
 from torch import Tensor, nn
 
 from front_onnx.errors import RequestError
@@ -50,7 +50,7 @@ class SpectralRegularizer(nn.Module):
         gamma: float = DEFAULT_GAMMA,
         gamma_depth: float | None = None,
         reduction: str = DEFAULT_REDUCTION,
-        stacks: Sequence[Stack] | None = None,
+        stacks: Sequence[ParameterStack] | None = None,
         every: int = 1,
         **options: Any,
     ) -> None:
@@ -76,15 +76,15 @@ class SpectralRegularizer(nn.Module):
                     self.register_buffer(name, matrix.to(torch.get_default_dtype()), persistent=False)
                     self._matrices[size, decay] = name
 
-    def _depth_gamma(self, stack: Stack) -> float:
+    def _depth_gamma(self, stack: ParameterStack) -> float:
         return 2 / len(stack.names) if self.gamma_depth is None else self.gamma_depth
 
-    def _wanted(self, stack: Stack) -> list[tuple[int, float]]:
+    def _wanted(self, stack: ParameterStack) -> list[tuple[int, float]]:
         """(size, gamma) of every transform that a stack needs."""
         depth = [(len(stack.names), self._depth_gamma(stack))] if len(stack.names) > 1 else []
         return depth + [(size, self.gamma) for segments in stack.axes for size in segments]
 
-    def _counted(self, stack: Stack) -> int:
+    def _counted(self, stack: ParameterStack) -> int:
         """Entries of the mask that are not 0."""
         count = len(stack.names) - 1 if len(stack.names) > 1 else 1
         for size, segments in zip(stack.shape, stack.axes, strict=True):
@@ -100,7 +100,7 @@ class SpectralRegularizer(nn.Module):
         assert total is not None
         return total
 
-    def penalty_of(self, stack: Stack) -> Tensor:
+    def penalty_of(self, stack: ParameterStack) -> Tensor:
         """The term of one stack."""
         x = self._stacked(stack)
         axes = []
@@ -113,7 +113,7 @@ class SpectralRegularizer(nn.Module):
                 axes.append((place + first, [self._matrix(n, self.gamma, x) for n in segments]))
         return spectral_penalty(x, axes, self._counted(stack), self.reduction)
 
-    def _stacked(self, stack: Stack) -> Tensor:
+    def _stacked(self, stack: ParameterStack) -> Tensor:
         parameters: list[Tensor] = [self._module[0].get_parameter(name) for name in stack.names]
         x = torch.stack(parameters) if len(parameters) > 1 else parameters[0]
         return x if x.dtype == torch.float64 else x.float()  # half precision has too few digits for the sum
@@ -176,7 +176,7 @@ class SpectralRegularizer(nn.Module):
         return {stack.label: _share(self._stacked(stack), stack, ratio, band) for stack in self.stacks}
 
 
-def _share(x: Tensor, stack: Stack, ratio: float, band: str) -> float:
+def _share(x: Tensor, stack: ParameterStack, ratio: float, band: str) -> float:
     y = x.double()
     total = float(y.square().sum())
     segmented = [(len(stack.names),), *stack.axes] if len(stack.names) > 1 else stack.axes

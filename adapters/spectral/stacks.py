@@ -16,14 +16,14 @@ from front_onnx.gene.basis import Basis, Segments, Whole, basis_of
 from front_onnx.plan.plan import Plan
 from front_onnx.transform.contents import Resampled
 
-__all__ = ["FUSED", "Stack", "stacks_of_module", "stacks_of_plan"]
+__all__ = ["FUSED", "ParameterStack", "stacks_of_module", "stacks_of_plan"]
 
 # Parameters that hold queries, keys and values in one axis: each has frequencies of its own.
 FUSED: Mapping[str, int] = {"*qkv*weight": 3, "*in_proj_weight": 3, "*c_attn.weight": 3}
 
 
 @dataclass(frozen=True)
-class Stack:
+class ParameterStack:
     """One stack.
 
     Attributes:
@@ -44,7 +44,7 @@ class Stack:
 
 def stacks_of_module(
     module: nn.Module, *, kernels: bool = False, singles: bool | None = None, segments: Mapping[str, int] | None = None
-) -> list[Stack]:
+) -> list[ParameterStack]:
     """The stacks of a module: parameters whose names differ in one number only and whose shapes are equal.
 
     Args:
@@ -64,7 +64,7 @@ def stacks_of_module(
     alone = sorted(shapes.keys() - {name for group in groups for name in group})
     if singles or (singles is None and not groups):
         groups += [(name,) for name in alone]
-    return [Stack(g, shapes[g[0]], _axes(g[0], shapes[g[0]], g[0] in tables, kernels, fused)) for g in groups]
+    return [ParameterStack(g, shapes[g[0]], _axes(g[0], shapes[g[0]], g[0] in tables, kernels, fused)) for g in groups]
 
 
 def _repeated(shapes: Mapping[str, tuple[int, ...]]) -> list[tuple[str, ...]]:
@@ -101,7 +101,7 @@ def _axes(
     return tuple(found)
 
 
-def stacks_of_plan(plan: Plan, names: Iterable[str], *, singles: bool | None = None) -> list[Stack]:
+def stacks_of_plan(plan: Plan, names: Iterable[str], *, singles: bool | None = None) -> list[ParameterStack]:
     """The stacks that a learngene would cut, of a plan that changes no size, at a ratio below 1.
 
     Args:
@@ -116,7 +116,7 @@ def stacks_of_plan(plan: Plan, names: Iterable[str], *, singles: bool | None = N
             axes = tuple(_lengths(basis_of(axis)) for axis in content.axes)
             shape = tuple(axis.source for axis in content.axes)
             if sum(n > 1 for n in shape) > 1 and any(axes):
-                found[content.names] = Stack(content.names, shape, axes)
+                found[content.names] = ParameterStack(content.names, shape, axes)
     stacks = sorted(found.values(), key=lambda stack: stack.names)
     repeated = [stack for stack in stacks if len(stack.names) > 1]
     return stacks if singles or (singles is None and not repeated) else repeated

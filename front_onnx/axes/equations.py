@@ -1,7 +1,7 @@
 """Literals inside run-time arithmetic: what does the 4 in `batch * 4` stand for?
 
 Where a computed number was met as the size of an axis, and one literal in it has no meaning yet, the literal stands
-for the atoms that the other operands leave over.
+for the size variables that the other operands leave over.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from front_onnx.axes.algebra import Algebra
-from front_onnx.axes.atom import Atom, Axis, size_of
 from front_onnx.axes.numbers import Binding, Expression, Extent, Literal, Number, Site, literals
+from front_onnx.axes.size import Axis, SizeVar, size_of
 
 __all__ = ["follow_siblings", "solve"]
 
@@ -65,7 +65,7 @@ class _Solver:
             unknown = [f for f in factors if self.axis(f) is None and not _is_one(f)]
             # A literal may have a meaning elsewhere and another one here: every reader says what it takes it for.
             for factor in unknown if unknown else factors:
-                given = [atom for f in factors if f is not factor for atom in self.axis(f) or ()]
+                given = [var for f in factors if f is not factor for var in self.axis(f) or ()]
                 left = _without(self.algebra, axis, given)
                 if len(unknown) <= 1 and left is not None and isinstance(factor, Literal | Expression):
                     self.solve(factor, left)
@@ -132,11 +132,11 @@ def _is_one(number: Number) -> bool:
     return isinstance(number, Literal) and number.value == 1
 
 
-def _without(algebra: Algebra, axis: Iterable[Atom], gone: Iterable[Atom]) -> Axis | None:
-    """What is left of a product without some of its atoms; None if they are not all in it."""
+def _without(algebra: Algebra, axis: Iterable[SizeVar], gone: Iterable[SizeVar]) -> Axis | None:
+    """What is left of a product without some of its size variables; None if they are not all in it."""
     left = list(algebra.expand(axis))
-    for atom in algebra.expand(gone):
-        if atom not in left:
+    for var in algebra.expand(gone):
+        if var not in left:
             return None
-        left.remove(atom)
+        left.remove(var)
     return tuple(left)

@@ -1,4 +1,4 @@
-"""Why a size stays as it is: every reason is a value, an atom has a set of them, and none hides another.
+"""Why a size stays as it is: every reason is a value, a size variable has a set of them, and none hides another.
 
 A hold **fixes** (the size stays unless it is set by name) or **freezes** (it cannot change at all). Code asks for the
 kind of a hold; the sentence about it is made in `wording.py` alone.
@@ -37,7 +37,7 @@ class Why(Enum):
     SEGMENTS = auto()
     COUNT = auto()  # as many as the operator wants
     STEP = auto()
-    IMAGE_SIDE = auto()
+    SPATIAL = auto()
     PADDED = auto()
     PART = auto()
     FIXED_PARTS = auto()
@@ -140,13 +140,13 @@ class Telling:
         graph, heights = self._graph, dict[int, int]()
         starts: dict[int, int] = {}
         for index in range(len(graph.nodes)):
-            home = graph.layout.home(index)
+            home = graph.order.home(index)
             if home not in starts:
-                outer = (*graph.nodes[home].input, *graph.captured.get(home, ()))
+                outer = (*graph.nodes[home].input, *graph.outer_scope.get(home, ()))
                 makers = (graph.producer[name] for name in outer if name in graph.producer)
                 starts[home] = max((heights[maker] + 1 for maker in makers if maker in heights), default=0)
             makers = (graph.producer[name] for name in graph.nodes[index].input if name in graph.producer)
             heights[index] = max((heights[maker] + 1 for maker in makers if maker in heights), default=starts[home])
-            inner = max((heights[node] + 1 for node in graph.layout.inside(index)), default=0)
+            inner = max((heights[node] + 1 for node in graph.order.inside(index)), default=0)
             heights[index] = max(heights[index], starts[home], inner)
         return heights

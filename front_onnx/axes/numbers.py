@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from front_onnx.axes.atom import Axis, Conflict, size_of
+from front_onnx.axes.size import Axis, Conflict, size_of
 from front_onnx.read.tensor_data import is_float, machine_epsilon
 
 __all__ = [

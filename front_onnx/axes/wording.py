@@ -48,7 +48,7 @@ _WORDS = {
     Why.COUNT: "the number of {detail}",
     Why.STEP: "the step of a slice",
     Why.INTEGER_TABLE: "an integer table",
-    Why.IMAGE_SIDE: "an image side",
+    Why.SPATIAL: "a spatial size",
     Why.PADDED: "padded",
     Why.PART: "a part of a fixed axis",
     Why.FIXED_PARTS: "made of fixed parts",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from front_onnx.axes.atom import Axis, Conflict, size_of
+from front_onnx.axes.size import Axis, Conflict, size_of
 from front_onnx.blocks.chains import Chain
 from front_onnx.operators.analysis import Analysis
 
@@ -56,6 +56,6 @@ def _pairs(analysis: Analysis, first: str, other: str) -> Iterator[tuple[Axis, A
     if len(axes) < 2 or axes[0] is None or axes[1] is None or len(axes[0]) != len(axes[1]):
         return
     for x, y in zip(*axes, strict=True):
-        named = any(atom.symbols for axis in (x, y) for atom in algebra.free_atoms(axis))
+        named = any(var.symbols for axis in (x, y) for var in algebra.free_variables(axis))
         if not named and size_of(x) == size_of(y) and not algebra.same(x, y):
             yield x, y

@@ -1,8 +1,8 @@
 """Blocks: the repeated unit of a graph, how often it repeats, and which tensors stand in the same place of each.
 
 A chain is a run (`runs.py`) on one of the graph's paths (`paths.py`). Its unit may hold several layers (windowed and
-shifted attention alternate). The first block of a stage may differ (stride, more channels): then it is the **lead**
-(`lead.py`), counted in the depth as architectures count it and never repeated.
+shifted attention alternate). The first block of a stage may differ (stride, more channels): then it is the **entry**
+(`entry.py`), counted in the depth as architectures count it and never repeated.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import accumulate
 
-from front_onnx.axes.atom import Conflict, size_of
-from front_onnx.blocks.lead import find_lead
+from front_onnx.axes.size import Conflict, size_of
+from front_onnx.blocks.entry import find_entry
 from front_onnx.blocks.paths import Path, find_paths
 from front_onnx.blocks.runs import Run, single_runs
 from front_onnx.blocks.segments import Flow, Segment
@@ -32,7 +32,7 @@ class Chain:
     Attributes:
         name: the stem of its parameter names, or chain1, chain2, ...
         units: the segments of each unit, in order.
-        lead: the segments of a first block that differs, counted in the depth.
+        entry: the segments of a first block that differs, counted in the depth.
         layers: how many layers a unit holds.
         places: for each reading of a constant in the first unit, that in the same place of every unit.
         nodes: for each node of the first unit, the node in the same place of every unit.
@@ -41,7 +41,7 @@ class Chain:
 
     name: str
     units: tuple[tuple[Segment, ...], ...]
-    lead: tuple[Segment, ...]
+    entry: tuple[Segment, ...]
     layers: int
     places: dict[Edge, tuple[Edge, ...]] = field(repr=False)
     nodes: dict[int, tuple[int, ...]] = field(repr=False)
@@ -50,7 +50,7 @@ class Chain:
     @property
     def depth(self) -> int:
         """Number of layers, as the architecture counts them."""
-        return len(self.units) * self.layers + bool(self.lead)
+        return len(self.units) * self.layers + bool(self.entry)
 
     @property
     def start(self) -> str:
@@ -122,7 +122,7 @@ def _chain(flow: Flow, path: Path, run: Run, number: int) -> Chain | None:
     return Chain(
         name=_name(flow, units, number),
         units=units,
-        lead=find_lead(flow, path, run, layers),
+        entry=find_entry(flow, path, run, layers),
         layers=layers,
         places=aligned,
         nodes={node: tuple(there) for node, there in nodes.items() if len(there) == run.count},
@@ -148,13 +148,13 @@ def _layers(flow: Flow, unit: tuple[Segment, ...], places: dict[Edge, tuple[Edge
     mixing tokens is not mixing channels, whatever the numbers.
     """
     algebra = flow.analysis.algebra
-    frontier = {atom for axis in flow.analysis.facts[unit[-1].end].axes or () for atom in algebra.expand(axis)}
+    frontier = {var for axis in flow.analysis.facts[unit[-1].end].axes or () for var in algebra.expand(axis)}
     inside = {node: i for i, segment in enumerate(unit) for node in flow.behind_segment(segment)}
     per_segment: list[list[str]] = [[] for _ in unit]
     for edge in places:
         if edge in flow.analysis.contractions and edge.node in inside:
             axes = flow.analysis.uses[edge].axes or ()
-            known = [[id(atom) for atom in algebra.expand(axis) if atom in frontier] for axis in axes]
+            known = [[id(var) for var in algebra.expand(axis) if var in frontier] for axis in axes]
             per_segment[inside[edge.node]].append(str([*map(size_of, axes), known]))
     weights = [weight for segment in per_segment for weight in sorted(segment)]
     ends = set(accumulate(len(segment) for segment in per_segment))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from itertools import islice, pairwise
 
-from front_onnx.axes.atom import size_of
+from front_onnx.axes.size import size_of
 from front_onnx.blocks.chains import Chain, chain_at
 from front_onnx.blocks.segments import Flow, Segment
 from front_onnx.errors import RequestError

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from front_onnx.axes.atom import AxisRole, size_of
 from front_onnx.axes.holds import Hold, Why
+from front_onnx.axes.size import AxisRole, size_of
 from front_onnx.blocks.chains import Chain
 from front_onnx.blocks.segments import Flow, Segment
 from front_onnx.operators import Loop
@@ -26,10 +26,10 @@ def _looped(flow: Flow, loop: Loop, number: int) -> Chain | None:
     if len(axis) != 1 or axis[0].parts is not None or axis[0].fixed or not carried or not flow.weighted[loop.node]:
         return None
     start, end = carried[0]
-    given_back = (atom for a in analysis.facts[end].axes or () for atom in algebra.free_atoms(a))
+    given_back = (var for a in analysis.facts[end].axes or () for var in algebra.free_variables(a))
     if AxisRole.CONTRACTED in axis[0].roles or axis[0] in given_back:
         return None  # it runs once for each feature or token, not for each layer
-    unit = (Segment(start, end, (*sorted(flow.graph.layout.inside(loop.node)), loop.node), 0, 0),)
+    unit = (Segment(start, end, (*sorted(flow.graph.order.inside(loop.node)), loop.node), 0, 0),)
     count = size_of(axis)
     if any(_is_stack(analysis, edge, count) for edge in analysis.tables if edge.node in unit[0].nodes):
         algebra.hold(axis, Hold(Why.PICKED_LAYER))
@@ -41,7 +41,7 @@ def _looped(flow: Flow, loop: Loop, number: int) -> Chain | None:
     return Chain(
         name=flow.common_path([unit]) or f"loop{number}",
         units=(unit,) * count,
-        lead=(),
+        entry=(),
         layers=1,
         places=places,
         nodes={},
@@ -57,5 +57,5 @@ def _is_stack(analysis: Analysis, edge: Edge, count: int) -> bool:
 
 def _has_channels(analysis: Analysis, name: str) -> bool:
     """True if a tensor has an axis that weights sum over."""
-    atoms = {atom for axis in analysis.facts[name].axes or () for atom in analysis.algebra.free_atoms(axis)}
-    return any(AxisRole.CONTRACTED in atom.roles for atom in atoms)
+    variables = {var for axis in analysis.facts[name].axes or () for var in analysis.algebra.free_variables(axis)}
+    return any(AxisRole.CONTRACTED in var.roles for var in variables)

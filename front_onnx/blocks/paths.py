@@ -91,7 +91,7 @@ def _closed(flow: Flow, path: Path, run: Run, needed: set[int]) -> bool:
                 if name == unit[-1].end and last:
                     continue
                 allowed = on_path if name == unit[-1].end else inside
-                readers = {flow.graph.layout.home(edge.node) for edge in flow.graph.consumers.get(name, ())}
+                readers = {flow.graph.order.home(edge.node) for edge in flow.graph.consumers.get(name, ())}
                 if any(reader in needed and flow.makes_data(reader) for reader in readers - allowed):
                     return False
     return True

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from front_onnx.axes.atom import size_of
 from front_onnx.axes.holds import Why
 from front_onnx.axes.numbers import value_of
+from front_onnx.axes.size import size_of
 from front_onnx.blocks.alike import tie_tensors
 from front_onnx.blocks.chains import Chain
 from front_onnx.blocks.segments import Flow
@@ -105,9 +105,9 @@ def _of_the_lead(
     flow: Flow, chain: Chain, names: tuple[str, ...], blocks: Sequence[tuple[str, ...]], others: Sequence[str]
 ) -> list[str]:
     """The input of the lead in this place, where names do not count: the first of its inputs of these sizes, ..."""
-    if not chain.lead or Count.of(names, chain.layers) is not None:
+    if not chain.entry or Count.of(names, chain.layers) is not None:
         return []
-    lead, sizes = flow.private(chain.lead), _sizes(flow, names[0])
+    lead, sizes = flow.private(chain.entry), _sizes(flow, names[0])
     own = [name for name in others if _sizes(flow, name) == sizes and _only(flow, name, lead)]
     places = [there for there in blocks if _sizes(flow, there[0]) == sizes]
     return [own[places.index(names)]] if len(own) == len(places) else []
@@ -130,11 +130,11 @@ def free_inputs(flow: Flow, chains: Sequence[Chain]) -> None:
         for first, *others in inputs:
             for other in others:
                 tie_tensors(flow.analysis, first, other)
-        inside = {a for edge in chain.places for axis in uses[edge].axes or () for a in algebra.free_atoms(axis)}
+        inside = {a for edge in chain.places for axis in uses[edge].axes or () for a in algebra.free_variables(axis)}
         for name in (name for names in inputs for name in names):
-            for atom in (atom for axis in facts[name].axes or () for atom in algebra.free_atoms(axis)):
-                if atom in inside and not atom.symbols:
-                    algebra.release((atom,), Why.INPUT_AXIS)
+            for var in (var for axis in facts[name].axes or () for var in algebra.free_variables(axis)):
+                if var in inside and not var.symbols:
+                    algebra.release((var,), Why.INPUT_AXIS)
 
 
 def find_ports(flow: Flow, chain: Chain) -> Ports:

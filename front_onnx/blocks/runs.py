@@ -12,7 +12,7 @@ from itertools import accumulate
 
 import numpy as np
 
-from front_onnx.axes.atom import Axis, size_of
+from front_onnx.axes.size import Axis, size_of
 from front_onnx.blocks.segments import Flow, Segment
 from front_onnx.operators.analysis import Analysis
 
@@ -64,7 +64,7 @@ def find_runs(flow: Flow, segments: Sequence[Segment]) -> list[Run]:
 def _learns(flow: Flow, segments: Sequence[Segment], run: Run) -> bool:
     """True if a unit sums over a weight or has weights of its own; a mask that is added twice makes no block."""
     units = [segments[i : i + run.period] for i in range(run.start, run.stop, run.period)]
-    nodes = {i for segment in units[0] for node in segment.nodes for i in (node, *flow.graph.layout.inside(node))}
+    nodes = {i for segment in units[0] for node in segment.nodes for i in (node, *flow.graph.order.inside(node))}
     return not flow.analysis.summing.isdisjoint(nodes) or bool(flow.counted_names(units))
 
 
@@ -110,7 +110,7 @@ def _same_axes(analysis: Analysis, left: str, right: str) -> bool:
 
 def _same(analysis: Analysis, left: Axis, right: Axis) -> bool:
     """True for one axis, and for axes that differ only in factors that stay (the groups of a shuffle)."""
-    kept = [tuple(atom for atom in analysis.algebra.expand(axis) if not atom.fixed) for axis in (left, right)]
+    kept = [tuple(var for var in analysis.algebra.expand(axis) if not var.fixed) for axis in (left, right)]
     return analysis.algebra.same(left, right) or (
         bool(kept[0]) and size_of(left) == size_of(right) and analysis.algebra.same(*kept)
     )

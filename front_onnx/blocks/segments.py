@@ -82,7 +82,7 @@ class Flow:
         nodes = self.graph.nodes
         self._states = fed_by_parameters(analysis)
         self.inputs: list[list[str]] = [[name for name in n.input if self._is_data(name)] for n in nodes]
-        for index, names in self.graph.captured.items():
+        for index, names in self.graph.outer_scope.items():
             self.inputs[index] += [name for name in names if self._is_data(name)]
         self.outputs = [list(node.output) for node in nodes]
         self.weighted = [self._has_weight(index) for index in range(len(nodes))]
@@ -103,7 +103,7 @@ class Flow:
 
     def _has_weight(self, index: int) -> bool:
         node = self.graph.nodes[index]
-        if any(map(self._has_weight, self.graph.layout.inside(index))):
+        if any(map(self._has_weight, self.graph.order.inside(index))):
             return True
         for slot, name in enumerate(node.input):
             fact = self.analysis.uses.get(Edge(index, slot)) or self.analysis.facts.get(name)
@@ -231,7 +231,7 @@ class Flow:
 
     @cached_property
     def _meetings(self) -> _Meetings:
-        captured = set().union(*self.graph.captured.values())
+        captured = set().union(*self.graph.outer_scope.values())
         root = {v.name: v.name for v in self.graph.inputs if self._is_data(v.name) and v.name not in captured}
         at, before = defaultdict[str, set[int]](set), defaultdict[str, list[int]](list)
         for index, names in enumerate(self.inputs):
@@ -374,7 +374,7 @@ class Flow:
         own: set[int] = set()
         for index in sorted(inside, reverse=True):
             edges = [e for name in self.graph.nodes[index].output for e in self.graph.consumers.get(name, ())]
-            readers = {self.graph.layout.home(edge.node) for edge in edges if not self._counts(edge.node)}
+            readers = {self.graph.order.home(edge.node) for edge in edges if not self._counts(edge.node)}
             outputs = not set(self.graph.outputs).isdisjoint(self.graph.nodes[index].output)
             if index in on_path or (readers <= own and not outputs):
                 own.add(index)

@@ -9,13 +9,13 @@ from front_onnx.commands.init import init_command
 from front_onnx.commands.inspect import inspect_command
 from front_onnx.commands.refine import refine_command
 from front_onnx.commands.resize import resize_command
-from front_onnx.commands.run import Group
+from front_onnx.commands.run import CommandGroup
 from front_onnx.commands.validate import validate_command
 
 __all__ = ["main"]
 
 
-@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="front-onnx")
 def main() -> None:
     """Resize trained ONNX models: deeper or shallower, wider or narrower, weights carried over.

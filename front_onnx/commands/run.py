@@ -11,10 +11,10 @@ import click
 from front_onnx.commands.signals import Ended, raising_signals
 from front_onnx.errors import FrontError
 
-__all__ = ["Group"]
+__all__ = ["CommandGroup"]
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     """Turns errors into one line on stderr: exit code 2 for wrong requests, 1 for failures."""
 
     def main(self, *args: Any, **kwargs: Any) -> Any:

@@ -30,7 +30,7 @@ from front_onnx.constants.patterns import (
 from front_onnx.constants.readers import feeds_root, feeds_waves
 from front_onnx.constants.uses import Uses
 from front_onnx.errors import RequestError
-from front_onnx.read.arrays import is_filled
+from front_onnx.read.arrays import is_uniform
 from front_onnx.read.graph import Edge
 from front_onnx.read.tensor_data import is_float, numpy_type
 
@@ -139,7 +139,7 @@ class Constants:
 
     def _by_contents(self, name: str, array: np.ndarray, strong: bool) -> _Verdict | None:
         """Contents that are not learned, whatever reads them; None if there are none."""
-        if is_filled(array):
+        if is_uniform(array):
             return None
         parted = triangle(array)
         if parted is not None:
@@ -174,7 +174,7 @@ class Constants:
         return any(feeds_waves(self.graph, edge) for edge in edges) and not self.uses.is_bias_or_gain(name)
 
     def _by_use(self, name: str, array: np.ndarray, strong: bool) -> _Verdict:
-        filled = is_filled(array)
+        filled = is_uniform(array)
         if strong:
             written = name not in self.graph.initializers and filled
             return _Verdict(self._role(name), "an operator reads it as a weight", learned=not written)
@@ -203,7 +203,7 @@ class Constants:
         """What is no weight as far as its use shows, and whose contents prove nothing."""
         if not np.isfinite(array).all() or _is_mask(array, multiplied=self.uses.is_multiplied(name)):
             return _Verdict(Kind.MASK, "it holds two values only, or what is infinitely far")
-        if not is_filled(array) and self._follows(name):
+        if not is_uniform(array) and self._follows(name):
             return _Verdict(Kind.FORMULA, "it follows a formula", "known")
         return _Verdict(Kind.UNKNOWN, why)
 

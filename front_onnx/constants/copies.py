@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from front_onnx.axes.atom import Conflict, size_of
-from front_onnx.read.arrays import is_filled
+from front_onnx.axes.size import Conflict, size_of
+from front_onnx.read.arrays import is_uniform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +71,7 @@ def tie_measured(analysis: Analysis) -> None:
     for edge in measured:
         name = analysis.graph.read_by(edge)
         alike = (e for e in weights if e not in measured and _is_copy(analysis, name, analysis.graph.read_by(e)))
-        other = next(alike, None) if not is_filled(analysis.graph.array(name)) else None
+        other = next(alike, None) if not is_uniform(analysis.graph.array(name)) else None
         if other is not None:
             wholes = (tuple(a for axis in analysis.uses[e].axes or () for a in axis) for e in (edge, other))
             with suppress(Conflict), analysis.algebra.attempt():

@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from front_onnx.axes.atom import Axis, size_of
 from front_onnx.axes.numbers import value_of
+from front_onnx.axes.size import Axis, size_of
 from front_onnx.operators.record import Trait, record_of
-from front_onnx.read.arrays import is_filled
+from front_onnx.read.arrays import is_uniform
 from front_onnx.read.graph import Edge
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Growth:
         return replace(self, powers=frozenset(factor * power for power in self.powers))
 
 
-_Degree = dict[tuple[int, ...], Growth]  # by the atoms of the axis
+_Degree = dict[tuple[int, ...], Growth]  # by the size variables of the axis
 
 
 class Degrees:
@@ -72,7 +72,7 @@ class Degrees:
         places = self.analysis.summed.get(edge)
         if places is None or fact is None or not fact.axes:
             return None
-        return tuple(atom for place in places for atom in self.algebra.expand(fact.axes[place]))
+        return tuple(var for place in places for var in self.algebra.expand(fact.axes[place]))
 
     # -- backwards ------------------------------------------------------------------------------------------------
 
@@ -153,7 +153,7 @@ class Degrees:
             axis = self.summed_by(Edge(index, slot))
             if fact is None or not fact.constant or not axis:
                 continue
-            ones = name in self.graph.constants and is_filled(array := self.graph.array(name)) and array.flat[0] == 1
+            ones = name in self.graph.constants and is_uniform(array := self.graph.array(name)) and array.flat[0] == 1
             if ones:
                 return self._keyed([Growth(axis, frozenset((1.0,)))])
         return {}
@@ -193,7 +193,7 @@ class Degrees:
         reduced = self._reduced_axes(index, len(axes))
         if not axes or reduced is None:
             return {}
-        summed = tuple(atom for place in reduced for atom in self.algebra.expand(axes[place]))
+        summed = tuple(var for place in reduced for var in self.algebra.expand(axes[place]))
         return self._add(self._keyed([Growth(summed, frozenset((power,)))]), self._times(before, raised))
 
     def _reduced_axes(self, index: int, rank: int) -> list[int] | None:

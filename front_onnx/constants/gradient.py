@@ -33,7 +33,7 @@ def reaching(graph: Graph, *, gradient: bool = True) -> set[Edge]:
                 found.add(Edge(index, slot))
                 found.update(graph.within(Edge(index, slot)))
                 names.append(name)
-        for body in graph.layout.bodies.get(index, {}).values():
+        for body in graph.order.subgraphs.get(index, {}).values():
             names += body.outputs
         for name in names:
             if name not in seen:
@@ -45,12 +45,12 @@ def reaching(graph: Graph, *, gradient: bool = True) -> set[Edge]:
 def fed(graph: Graph) -> set[str]:
     """Tensors that values of the graph's inputs flow into."""
     found = {v.name for v in graph.inputs}
-    for body in graph.layout.all_bodies():
+    for body in graph.order.all_subgraphs():
         found.update(body.inputs)
     for index, node in enumerate(graph.nodes):
         if record_of(node).has(Trait.MEASURES):
             continue
-        if any(name in found for name in (*node.input, *graph.captured.get(index, ()))):
+        if any(name in found for name in (*node.input, *graph.outer_scope.get(index, ()))):
             found.update(node.output)
     return found
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from front_onnx.axes.atom import Axis, AxisRole, size_of
 from front_onnx.axes.holds import Hold, Why
+from front_onnx.axes.size import Axis, AxisRole, size_of
 from front_onnx.constants.classify import Constants
 from front_onnx.constants.kinds import Kind
 from front_onnx.read.arrays import repeats
@@ -24,13 +24,13 @@ def hold_axes(analysis: Analysis, constants: Constants, widths: Iterable[Axis]) 
 
     What the model is resized along stays free: heads, and the widths. There a plan refuses the constant by name.
     """
-    free = {atom for axis in widths for atom in analysis.algebra.free_atoms(axis)}
+    free = {var for axis in widths for var in analysis.algebra.free_variables(axis)}
     for edge, fact in analysis.uses.items():
         if fact.value is not None or constants[edge].kind not in (Kind.FIXED, Kind.MASK):
             continue
         name = analysis.graph.read_by(edge)
         for place, axis in enumerate(fact.axes or ()):
-            atoms = [a for a in analysis.algebra.free_atoms(axis) if a not in free and not a.roles & _ATTENTION]
-            if size_of(axis) == 1 or not atoms or repeats(analysis.graph.array(name), place):
+            variables = [a for a in analysis.algebra.free_variables(axis) if a not in free and not a.roles & _ATTENTION]
+            if size_of(axis) == 1 or not variables or repeats(analysis.graph.array(name), place):
                 continue
-            analysis.algebra.hold(atoms, Hold(Why.ENTRIES, detail=name))
+            analysis.algebra.hold(variables, Hold(Why.ENTRIES, detail=name))

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from front_onnx.axes.atom import Axis
+    from front_onnx.axes.size import Axis
 
 __all__ = ["KEPT", "RESAMPLED", "Constant", "Kind"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from front_onnx.read.arrays import all_near, is_filled, repeats
+from front_onnx.read.arrays import all_near, is_uniform, repeats
 from front_onnx.read.tensor_data import machine_epsilon
 
 __all__ = [
@@ -63,7 +63,7 @@ def triangle(array: np.ndarray) -> tuple[str, int, float, float] | None:
     places = np.subtract.outer(np.arange(size), np.arange(size))
     for shape, inside in (("eye", places == 0), *((f"tril{k:+d}", places >= -k) for k in (0, -1, 1))):
         values, others = square[inside], square[~inside]
-        if is_filled(values) and is_filled(others) and values[0] != others[0]:
+        if is_uniform(values) and is_uniform(others) and values[0] != others[0]:
             name, first = ("eye", 0) if shape == "eye" else ("tril", int(shape[4:]))
             return name, first, float(values[0]), float(others[0])
     return None
@@ -77,7 +77,7 @@ def is_toeplitz(array: np.ndarray) -> bool:
     corner = square[:_CORNER, :_CORNER]
     if not bool((corner[1:, 1:] == corner[:-1, :-1]).all()):
         return False
-    return not is_filled(square) and bool((square[1:, 1:] == square[:-1, :-1]).all())
+    return not is_uniform(square) and bool((square[1:, 1:] == square[:-1, :-1]).all())
 
 
 def is_orthogonal(array: np.ndarray) -> bool:

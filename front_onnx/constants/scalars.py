@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from front_onnx.axes.atom import Atom, Axis, AxisRole, size_of
 from front_onnx.axes.numbers import Binding, Literal, Number, Site, evaluate, literals, root_power
+from front_onnx.axes.size import Axis, AxisRole, SizeVar, size_of
 from front_onnx.constants.degrees import Degrees
 from front_onnx.constants.ways import Ways
 from front_onnx.operators.record import Trait, record_of
@@ -179,10 +179,10 @@ class _Tying:
             yield _Reading(growth.axis, powers, not entering, _TIMES if scores else ())
             if scores and grows:  # some divide by the root of the whole width
                 heads = [
-                    atom
+                    var
                     for axis in self.analysis.facts[tensor].axes or ()
-                    for atom in self.algebra.expand(axis)
-                    if AxisRole.BATCH in atom.roles and not atom.fixed
+                    for var in self.algebra.expand(axis)
+                    if AxisRole.BATCH in var.roles and not var.fixed
                 ]
                 if heads:
                     yield _Reading((*heads, *growth.axis), (-0.5,))
@@ -308,7 +308,7 @@ def share_meanings(analysis: Analysis, places: Iterable[tuple[Edge, ...]]) -> No
                 site.bindings.extend(replace(binding, reader=None) for binding in bound.bindings)
 
 
-def suspects(analysis: Analysis, changed: set[Atom]) -> Iterator[tuple[int, float, Axis]]:
+def suspects(analysis: Analysis, changed: set[SizeVar]) -> Iterator[tuple[int, float, Axis]]:
     """(node, scalar, axis): unbound scalars that are a size that changes or its square root, on a tensor with it."""
     for index, number, tensor in _scaled(analysis):
         if not isinstance(number, Literal) or number.site.bindings:
@@ -316,10 +316,10 @@ def suspects(analysis: Analysis, changed: set[Atom]) -> Iterator[tuple[int, floa
         own = list(analysis.facts[tensor].axes or ()) if tensor in analysis.facts else []
         scores = _maker(analysis, tensor) in analysis.products
         # Scores may be scaled by a width that is no longer among their axes.
-        for axis in [*own, *((atom,) for atom in changed if scores)]:
+        for axis in [*own, *((var,) for var in changed if scores)]:
             size = size_of(axis)
             power = root_power(number.site.value, size, number.site.error)
-            moves = not changed.isdisjoint(analysis.algebra.free_atoms(axis))
+            moves = not changed.isdisjoint(analysis.algebra.free_variables(axis))
             whole = axis in own and any(math.isclose(number.site.value, n, rel_tol=1e-6) for n in (size, 1 / size))
             if moves and size > 4 and (whole or (power is not None and abs(power) == 0.5)):
                 yield index, float(number.site.value), axis

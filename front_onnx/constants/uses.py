@@ -11,7 +11,7 @@ from collections import Counter
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from front_onnx.axes.atom import Atom, size_of
+from front_onnx.axes.size import SizeVar, size_of
 from front_onnx.constants.gradient import WHOLE, fed, reaching
 from front_onnx.operators.record import Operator, Trait, record_of
 from front_onnx.read.graph import Edge
@@ -64,9 +64,9 @@ class Uses:
         return found
 
     @cached_property
-    def _counted(self) -> Counter[Atom | int]:
-        """How many weights have each atom (or size, where axes could not be followed)."""
-        found: Counter[Atom | int] = Counter()
+    def _counted(self) -> Counter[SizeVar | int]:
+        """How many weights have each size variable (or size, where axes could not be followed)."""
+        found: Counter[SizeVar | int] = Counter()
         for name in self.weights:
             found.update(size for size in self.graph.constants[name].dims if size > 1)
             for edge in self.edges.get(name, ()):
@@ -146,8 +146,8 @@ class Uses:
         record = record_of(self.graph.nodes[index])
         return (slot == 0 or record.has(Trait.JOINS)) and record.has(_HANDS_ON)
 
-    def _features(self, edge: Edge) -> set[Atom | int]:
-        """The atoms of a reading that are more than 1 large; its sizes where the axes could not be followed."""
+    def _features(self, edge: Edge) -> set[SizeVar | int]:
+        """The size variables of a reading, but those of size 1; its sizes where axes could not be followed."""
         fact = self.analysis.uses.get(edge)
         if self.analysis.troubles or fact is None or fact.axes is None:
             name = self.graph.nodes[edge.node].input[edge.slot]
@@ -156,17 +156,17 @@ class Uses:
                 if name in self.graph.constants
                 else set()
             )
-        return {atom for axis in fact.axes for atom in self.analysis.algebra.free_atoms(axis) if size_of((atom,)) > 1}
+        return {var for axis in fact.axes for var in self.analysis.algebra.free_variables(axis) if size_of((var,)) > 1}
 
     def shares_an_axis(self, name: str) -> bool:
         """True if a weight has an axis of a constant, beside those that sum over it: coordinates have none."""
-        edges, own = self.edges.get(name, []), Counter[Atom | int]()
+        edges, own = self.edges.get(name, []), Counter[SizeVar | int]()
         for edge in edges:
             if self._record(edge).has(Trait.PRODUCT):
                 for other in (Edge(edge.node, slot) for slot in range(2) if slot != edge.slot):
                     if other in self.analysis.uses:
                         own.update(self._features(other))
-        return any(self._counted[atom] > own[atom] for edge in edges for atom in self._features(edge))
+        return any(self._counted[var] > own[var] for edge in edges for var in self._features(edge))
 
     def meets_raw_input(self, name: str) -> bool:
         """True if a constant only meets inputs of the graph as they are fed: it normalises them."""
@@ -187,11 +187,11 @@ class Uses:
             node, mine = self.graph.nodes[edge.node], self.analysis.uses.get(edge)
             if not record_of(node).has(Trait.ARITHMETIC) or mine is None:
                 continue
-            held = {atom for axis in mine.axes or () for atom in self.analysis.algebra.free_atoms(axis)}
+            held = {var for axis in mine.axes or () for var in self.analysis.algebra.free_variables(axis)}
             for other in (o for slot, o in enumerate(node.input) if slot != edge.slot):
                 fact = self.analysis.facts.get(other)
                 if fact is None or fact.constant or fact.value is not None or other not in self.fed:
                     continue
-                if held & {atom for axis in fact.axes or () for atom in self.analysis.algebra.free_atoms(axis)}:
+                if held & {var for axis in fact.axes or () for var in self.analysis.algebra.free_variables(axis)}:
                     return True
         return False

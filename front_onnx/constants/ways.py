@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from front_onnx.axes.atom import size_of
+from front_onnx.axes.size import size_of
 from front_onnx.constants.degrees import STRAIGHT
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator
 
-from front_onnx.axes.atom import Atom, Axis, AxisRole, size_of
 from front_onnx.axes.holds import Hold, Why
-from front_onnx.constants.flowing import flowing_atoms
+from front_onnx.axes.size import Axis, AxisRole, SizeVar, size_of
+from front_onnx.constants.flowing import flowing_variables
 from front_onnx.dims.structure import KINDS, Dim, Structure
 from front_onnx.operators import Shape
 from front_onnx.operators.record import Trait, record_of
@@ -30,25 +30,25 @@ class _Naming:
         self.structure = structure
         self.analysis = structure.analysis
         self.algebra = structure.analysis.algebra
-        self.edges: dict[Atom, list[Edge]] = defaultdict(list)
-        self.partners: dict[Atom, set[Atom]] = defaultdict(set)
-        self.outer: dict[Atom, set[Atom]] = defaultdict(set)  # the partners before an atom in a product
-        self.uneven: set[Atom] = set()  # segments beside others of another size
-        self.wholes: dict[Atom, set[int]] = defaultdict(set)  # sizes of the axes that an atom is a part of
-        self.times: dict[Atom, int] = {}
+        self.edges: dict[SizeVar, list[Edge]] = defaultdict(list)
+        self.partners: dict[SizeVar, set[SizeVar]] = defaultdict(set)
+        self.outer: dict[SizeVar, set[SizeVar]] = defaultdict(set)  # the partners before a size variable in a product
+        self.uneven: set[SizeVar] = set()  # segments beside others of another size
+        self.wholes: dict[SizeVar, set[int]] = defaultdict(set)  # sizes of the axes that a size variable is a part of
+        self.times: dict[SizeVar, int] = {}
         for edge, fact in self.analysis.uses.items():
             for axis in fact.axes or () if fact.value is None else ():
                 self._note(axis, edge)
         for edge, axes in self._filled():
             for axis in axes:
                 self._note(axis, edge)
-        self.flowing = flowing_atoms(self.analysis)
+        self.flowing = flowing_variables(self.analysis)
         self.outside = {
-            atom
+            var
             for name in self.analysis.graph.outputs
             if name in self.analysis.facts
             for axis in self.analysis.facts[name].axes or ()
-            for atom in self.algebra.free_atoms(axis)
+            for var in self.algebra.free_variables(axis)
         }
 
     def _filled(self) -> Iterator[tuple[Edge, Shape]]:
@@ -58,125 +58,125 @@ class _Naming:
             if fact is not None and fact.constant and Edge(index, 0) in self.analysis.uses:
                 yield Edge(index, 0), fact.axes or ()
 
-    def _note(self, axis: Axis, edge: Edge, outer: tuple[Atom, ...] = (), whole: int | None = None) -> None:
-        atoms = self.algebra.expand(axis)
+    def _note(self, axis: Axis, edge: Edge, outer: tuple[SizeVar, ...] = (), whole: int | None = None) -> None:
+        variables = self.algebra.expand(axis)
         whole = size_of(axis) if whole is None else whole
-        for place, atom in enumerate(atoms):
-            others = (*outer, *(a for a in atoms if a is not atom))
-            if atom.parts is not None:
-                for part in atom.parts:
+        for place, var in enumerate(variables):
+            others = (*outer, *(a for a in variables if a is not var))
+            if var.parts is not None:
+                for part in var.parts:
                     self._note(part, edge, others, whole)
-                segments = list(self.algebra.segments(atom))
+                segments = list(self.algebra.segments(var))
                 if len(set(map(size_of, segments))) > 1:
                     self.uneven.update(a for segment in segments for a in segment)
-                self._note_halves(atom)
+                self._note_halves(var)
             else:
-                self.edges[atom].append(edge)
-                self.wholes[atom].add(whole)
-                self.partners[atom].update(others)
-                self.outer[atom].update((*outer, *atoms[:place]))
+                self.edges[var].append(edge)
+                self.wholes[var].add(whole)
+                self.partners[var].update(others)
+                self.outer[var].update((*outer, *variables[:place]))
 
-    def _note_halves(self, atom: Atom) -> None:
-        parts = [self.algebra.expand(part) for part in atom.parts or ()]
+    def _note_halves(self, var: SizeVar) -> None:
+        parts = [self.algebra.expand(part) for part in var.parts or ()]
         if len(set(parts)) == 1 and len(parts[0]) == 1:
             self.times[parts[0][0]] = len(parts)
 
     def dims(self) -> list[Dim]:
         """All dims: residual widths first, then what follows them, then what is fixed."""
-        residual: dict[Atom, int | None] = dict.fromkeys(self.algebra.free_atoms(self.structure.loose or ()))
+        residual: dict[SizeVar, int | None] = dict.fromkeys(self.algebra.free_variables(self.structure.loose or ()))
         for number, axis in reversed(list(enumerate(self.structure.residuals))):
-            residual |= dict.fromkeys(self.algebra.free_atoms(axis or ()), number)
-        residual = {atom: number for atom, number in residual.items() if not atom.fixed}  # a norm's groups stay
+            residual |= dict.fromkeys(self.algebra.free_variables(axis or ()), number)
+        residual = {var: number for var, number in residual.items() if not var.fixed}  # a norm's groups stay
         found = []
-        for atom in self.edges:
-            kind, hold = self._kind(atom, residual)
-            chain = residual.get(atom, self._chain(atom))
-            times = self.times.get(atom, 1) if kind == "head_dim" else 1
-            found.append(Dim("", kind, atom, chain, hold, self._told(atom, True), self.edges[atom], times))
+        for var in self.edges:
+            kind, hold = self._kind(var, residual)
+            chain = residual.get(var, self._chain(var))
+            times = self.times.get(var, 1) if kind == "head_dim" else 1
+            found.append(Dim("", kind, var, chain, hold, self._told(var, True), self.edges[var], times))
         found.sort(key=lambda d: (KINDS.index(d.kind), d.chain or 0, min(d.edges)))
         self._name(found)
         return found
 
-    def _told(self, atom: Atom, freezes: bool) -> Hold | None:
-        """Of what freezes an atom, or of what fixes it, the hold that is told."""
-        holds = (hold for hold in atom.holds if (hold.why.freezes if freezes else hold.why.fixes))
+    def _told(self, var: SizeVar, freezes: bool) -> Hold | None:
+        """Of what freezes a size variable, or of what fixes it, the hold that is told."""
+        holds = (hold for hold in var.holds if (hold.why.freezes if freezes else hold.why.fixes))
         return self.analysis.telling.first(holds)
 
-    def _kind(self, atom: Atom, residual: Container[Atom]) -> tuple[str, Hold | None]:
-        roles = atom.roles
-        if atom in self.structure.depths:
+    def _kind(self, var: SizeVar, residual: Container[SizeVar]) -> tuple[str, Hold | None]:
+        roles = var.roles
+        if var in self.structure.depths:
             return "depth", Hold(Why.DEPTH)
         if AxisRole.KERNEL in roles:
-            return "fixed", self._told(atom, False)
-        if atom.frozen and not atom.fixed:
-            return "inner", self._told(atom, True)
-        if atom.fixed and atom not in residual:
-            return "fixed", self._told(atom, False)
-        beside_heads = any(AxisRole.BATCH in p.roles for p in self.partners[atom])
+            return "fixed", self._told(var, False)
+        if var.frozen and not var.fixed:
+            return "inner", self._told(var, True)
+        if var.fixed and var not in residual:
+            return "fixed", self._told(var, False)
+        beside_heads = any(AxisRole.BATCH in p.roles for p in self.partners[var])
         if AxisRole.REPEAT in roles and beside_heads:
             return "repeat", Hold(Why.QUERY_GROUP)
-        if AxisRole.BATCH in roles and self._counts_heads_of_a_group(atom):
+        if AxisRole.BATCH in roles and self._counts_heads_of_a_group(var):
             return "repeat", Hold(Why.QUERY_GROUP)
         if AxisRole.BATCH in roles:
-            repeated = any(AxisRole.REPEAT in p.roles for p in self.partners[atom])
+            repeated = any(AxisRole.REPEAT in p.roles for p in self.partners[var])
             return ("kv_heads" if repeated else "heads"), None
-        if beside_heads or (AxisRole.HEAD in roles and atom not in residual):
+        if beside_heads or (AxisRole.HEAD in roles and var not in residual):
             return "head_dim", Hold(Why.HEAD_SIZE)
         if AxisRole.GROUPS in roles:
             return "groups", Hold(Why.CONV_GROUPS)
-        if atom in residual:
+        if var in residual:
             return "residual", None
-        why = self._why_unscaled(atom)
+        why = self._why_unscaled(var)
         return ("inner", None) if why is None else ("fixed", Hold(why))
 
-    def _why_unscaled(self, atom: Atom) -> Why | None:
+    def _why_unscaled(self, var: SizeVar) -> Why | None:
         """Why a size that is neither held nor special does not follow the width; None if it does."""
-        if atom not in self.flowing and not self._makes_up_the_width(atom):
+        if var not in self.flowing and not self._makes_up_the_width(var):
             return Why.NO_FLOW
-        contracted = AxisRole.CONTRACTED in atom.roles
-        if not contracted and AxisRole.INNER not in atom.roles:
-            if atom not in self.outside:
+        contracted = AxisRole.CONTRACTED in var.roles
+        if not contracted and AxisRole.INNER not in var.roles:
+            if var not in self.outside:
                 return Why.NO_CONTRACTION
-            if self._ends_linearly(atom) or not self._as_wide_as_its_chain(atom):
+            if self._ends_linearly(var) or not self._as_wide_as_its_chain(var):
                 return Why.OUTPUT
-        elif not contracted and self.analysis.contractions.keys().isdisjoint(self.edges[atom]):
+        elif not contracted and self.analysis.contractions.keys().isdisjoint(self.edges[var]):
             return Why.NO_CONTRACTION  # learned tokens: only attention sums over them
-        elif not contracted and self._scaled_beside_another(atom):
+        elif not contracted and self._scaled_beside_another(var):
             return Why.NO_CONTRACTION  # the state of a scan
         return None
 
-    def _scaled_beside_another(self, atom: Atom) -> bool:
+    def _scaled_beside_another(self, var: SizeVar) -> bool:
         """True if a weight that nothing sums over has this size on one of several axes."""
-        for edge in set(self.edges[atom]) - self.analysis.contractions.keys():
+        for edge in set(self.edges[var]) - self.analysis.contractions.keys():
             wide = [axis for axis in self.analysis.uses[edge].axes or () if size_of(axis) > 1]
             if len(wide) > 1:
                 return True
         return False
 
-    def _counts_heads_of_a_group(self, atom: Atom) -> bool:
-        """True if heads are a product of this atom and another, and the other one is what grows with the width.
+    def _counts_heads_of_a_group(self, var: SizeVar) -> bool:
+        """True if heads are a product of this size variable and another, which is what grows with the width.
 
         That is the one which weights have without this one (keys), or in a fused weight the one before it, if this one
         is a segment beside others: a group's queries beside its key and its value.
         """
-        edges = set(self.edges[atom])
+        edges = set(self.edges[var])
         return any(
             AxisRole.BATCH in other.roles
             and not (other.fixed or other.frozen)
             and (
                 not edges.issuperset(self.edges[other])
-                or (other in self.outer[atom] and atom in self.uneven and edges == set(self.edges[other]))
+                or (other in self.outer[var] and var in self.uneven and edges == set(self.edges[other]))
             )
-            for other in self.partners[atom]
+            for other in self.partners[var]
         )
 
-    def _ends_linearly(self, atom: Atom) -> bool:
+    def _ends_linearly(self, var: SizeVar) -> bool:
         """True if nothing but a last linear operator makes an output with this size: classes, or a vocabulary.
 
         A size behind a nonlinearity (a pooler's tanh) is a feature and follows the width.
         """
         graph, facts = self.analysis.graph, self.analysis.facts
-        waiting = [n for n in graph.outputs if n in facts and self._has(n, atom)]
+        waiting = [n for n in graph.outputs if n in facts and self._has(n, var)]
         while waiting:
             index = graph.producer.get(waiting.pop())
             if index is None:
@@ -184,33 +184,33 @@ class _Naming:
             node = graph.nodes[index]
             if graph.attribute(index, "activation"):  # fused into the operator that makes the size
                 return False
-            inputs = [n for n in node.input if n in facts and not facts[n].constant and self._has(n, atom)]
+            inputs = [n for n in node.input if n in facts and not facts[n].constant and self._has(n, var)]
             if inputs and not record_of(node).has(_ENDS):
                 return False
             waiting += inputs
         return True
 
-    def _as_wide_as_its_chain(self, atom: Atom) -> bool:
+    def _as_wide_as_its_chain(self, var: SizeVar) -> bool:
         """A feature behind a nonlinearity is as wide as the residual; squashed logits are not."""
-        residual = self.structure.residual_of(self._chain(atom))
-        return residual is not None and size_of(residual) == atom.size
+        residual = self.structure.residual_of(self._chain(var))
+        return residual is not None and size_of(residual) == var.size
 
-    def _makes_up_the_width(self, atom: Atom) -> bool:
+    def _makes_up_the_width(self, var: SizeVar) -> bool:
         """True if this is, alone or with others (sines beside cosines), an axis as wide as the residual."""
-        residual = self.structure.residual_of(self._chain(atom))
-        return residual is not None and size_of(residual) in self.wholes[atom]
+        residual = self.structure.residual_of(self._chain(var))
+        return residual is not None and size_of(residual) in self.wholes[var]
 
-    def _has(self, name: str, atom: Atom) -> bool:
+    def _has(self, name: str, var: SizeVar) -> bool:
         axes = self.analysis.facts[name].axes or ()
-        return any(atom in self.algebra.free_atoms(axis) for axis in axes)
+        return any(var in self.algebra.free_variables(axis) for axis in axes)
 
-    def _chain(self, atom: Atom) -> int | None:
+    def _chain(self, var: SizeVar) -> int | None:
         """The chain a dim belongs to: that of its weights, else the next in the graph, else the last."""
         chains = self.structure.chains
-        inside = [self.structure.chain_of[e.node] for e in self.edges[atom] if e.node in self.structure.chain_of]
+        inside = [self.structure.chain_of[e.node] for e in self.edges[var] if e.node in self.structure.chain_of]
         if inside:
             return min(inside)
-        first = min(self.edges[atom]).node
+        first = min(self.edges[var]).node
         for number, chain in enumerate(chains):
             if chain.units[0][0].nodes[0] > first:
                 return number
@@ -223,7 +223,7 @@ class _Naming:
         for dim in dims:
             inside = any(edge.node in self.structure.chain_of for edge in dim.edges)
             stem = plain.get(dim.kind, dim.kind)
-            if dim.kind == "head_dim" and AxisRole.INNER not in dim.atom.roles:
+            if dim.kind == "head_dim" and AxisRole.INNER not in dim.var.roles:
                 stem = "v_head_dim"
             if dim.kind == "depth":
                 stem = "depth"
@@ -238,15 +238,15 @@ class _Naming:
 
     def _outside_name(self, dim: Dim) -> str:
         why = dim.hold.why if dim.hold is not None else None
-        if dim.atom.symbol is not None:
-            return dim.atom.symbol
+        if dim.var.symbol is not None:
+            return dim.var.symbol
         if dim.hold is not None and why is Why.INPUT_AXIS:
             return f"{dim.hold.tensor}.{dim.hold.axis}"
-        if AxisRole.KERNEL in dim.atom.roles:
+        if AxisRole.KERNEL in dim.var.roles:
             return "kernel"
-        if dim.atom in self.outside and dim.kind == "fixed" and AxisRole.VOCABULARY not in dim.atom.roles:
+        if dim.var in self.outside and dim.kind == "fixed" and AxisRole.VOCABULARY not in dim.var.roles:
             return "classes" if why is Why.OUTPUT else "output"
-        if AxisRole.VOCABULARY in dim.atom.roles:
+        if AxisRole.VOCABULARY in dim.var.roles:
             return self._table_name(dim)
         return self._parameter_name(self._first(dim.edges)) or ("buffer" if dim.kind == "fixed" else dim.kind)
 
@@ -266,7 +266,7 @@ class _Naming:
     def _table_name(self, dim: Dim) -> str:
         """The largest table indexed by inputs is the vocabulary; the others go by their weights' names."""
         tables = [d for d in self.edges if AxisRole.VOCABULARY in d.roles]
-        if dim.atom.size == max(t.size for t in tables):
+        if dim.var.size == max(t.size for t in tables):
             return "vocabulary"
         name = (
             self._parameter_name(self._first([e for e in dim.edges if e in self.analysis.tables] or dim.edges))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from difflib import get_close_matches
 
-from front_onnx.axes.atom import Atom, Axis, AxisRole, size_of
 from front_onnx.axes.holds import Hold, Why
+from front_onnx.axes.size import Axis, AxisRole, SizeVar, size_of
 from front_onnx.blocks.chains import Chain
 from front_onnx.errors import RequestError
 from front_onnx.operators.analysis import Analysis
@@ -19,7 +19,7 @@ _SET_BY_NAME = frozenset(why for why in Why if not why.freezes) - _STAY
 
 
 def found_residual(analysis: Analysis, chain: Chain) -> Axis | None:
-    """The axis of the tensor between blocks that weights contract: the channels, not batch, tokens or image sides."""
+    """The axis of the tensor between blocks that weights contract: the channels, not batch, tokens or spatial sizes."""
     found = _candidates(analysis, analysis.facts[chain.end].axes or ())
     if len(found) != 1:
         return None
@@ -50,9 +50,9 @@ def chosen_residuals(
                 got=name,
                 wanted=ends,
             )
-        for atom in analysis.algebra.free_atoms(axis):
-            if not atom.is_held(*_STAY):
-                analysis.algebra.release((atom,), *_SET_BY_NAME)
+        for var in analysis.algebra.free_variables(axis):
+            if not var.is_held(*_STAY):
+                analysis.algebra.release((var,), *_SET_BY_NAME)
         for number in mine:
             residuals[number] = axis
         loose = axis if not chains else None
@@ -82,45 +82,47 @@ def _named(analysis: Analysis, name: str) -> tuple[str, Axis]:
             got=name,
             wanted=f"{tensor}:AXIS, with AXIS one of {sizes}" if axes else "a tensor whose shape is known",
         )
-    atoms = list(analysis.algebra.free_atoms(found[0]))
-    if not atoms or any(atom.symbols for atom in atoms):
+    variables = list(analysis.algebra.free_variables(found[0]))
+    if not variables or any(var.symbols for var in variables):
         raise RequestError(f"--residual: this axis of {tensor} is no width", got=_size(analysis, found[0]))
     return tensor, found[0]
 
 
 def _size(analysis: Analysis, axis: Axis) -> str:
-    atoms = list(analysis.algebra.free_atoms(axis))
-    return "known at run time only" if any(atom.symbols for atom in atoms) else str(size_of(axis))
+    variables = list(analysis.algebra.free_variables(axis))
+    return "known at run time only" if any(var.symbols for var in variables) else str(size_of(axis))
 
 
 def _candidates(analysis: Analysis, axes: Sequence[Axis]) -> list[Axis]:
     candidates = []
     for axis in axes:
-        atoms = list(analysis.algebra.free_atoms(axis))
-        if atoms and all(_contracted(analysis, a) for a in analysis.algebra.expand(axis)):
-            grouped = [a for a in atoms if a.is_held(*_STAY)]
-            kept = [hold for atom in atoms for hold in _keeping(atom)]
-            if not kept and len(grouped) < len(atoms) and not any(a.symbols for a in atoms):
-                outside = any(a.is_held(Why.INPUT_AXIS) for a in atoms)
+        variables = list(analysis.algebra.free_variables(axis))
+        if variables and all(_contracted(analysis, a) for a in analysis.algebra.expand(axis)):
+            grouped = [a for a in variables if a.is_held(*_STAY)]
+            kept = [hold for var in variables for hold in _keeping(var)]
+            if not kept and len(grouped) < len(variables) and not any(a.symbols for a in variables):
+                outside = any(a.is_held(Why.INPUT_AXIS) for a in variables)
                 candidates.append((outside, axis))
     free = [axis for kept, axis in candidates if not kept]
     return free or [axis for _, axis in candidates]
 
 
 def keeping(analysis: Analysis, axis: Axis) -> list[Hold]:
-    """Why an axis that weights contract is no width; nothing for one that is, for batch, tokens and image sides."""
-    atoms = list(analysis.algebra.free_atoms(axis))
-    if any(atom.symbols for atom in atoms) or not all(_contracted(analysis, a) for a in analysis.algebra.expand(axis)):
+    """Why an axis that weights contract is no width; nothing for one that is, for batch, tokens and spatial sizes."""
+    variables = list(analysis.algebra.free_variables(axis))
+    if any(var.symbols for var in variables) or not all(
+        _contracted(analysis, a) for a in analysis.algebra.expand(axis)
+    ):
         return []
-    return [hold for atom in atoms for hold in _keeping(atom)]
+    return [hold for var in variables for hold in _keeping(var)]
 
 
-def _keeping(atom: Atom) -> list[Hold]:
+def _keeping(var: SizeVar) -> list[Hold]:
     """What keeps a size besides that it is an input's or a factor of the width that stays."""
-    return [h for h in atom.holds if h.why.fixes and h.why not in _STAY and h.why is not Why.INPUT_AXIS]
+    return [h for h in var.holds if h.why.fixes and h.why not in _STAY and h.why is not Why.INPUT_AXIS]
 
 
-def _contracted(analysis: Analysis, atom: Atom) -> bool:
-    return AxisRole.CONTRACTED in atom.roles or (
-        atom.parts is not None and all(AxisRole.CONTRACTED in a.roles for a in analysis.algebra.free_atoms((atom,)))
+def _contracted(analysis: Analysis, var: SizeVar) -> bool:
+    return AxisRole.CONTRACTED in var.roles or (
+        var.parts is not None and all(AxisRole.CONTRACTED in a.roles for a in analysis.algebra.free_variables((var,)))
     )

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from front_onnx.axes.atom import Atom, Axis, AxisRole
 from front_onnx.axes.holds import Hold
+from front_onnx.axes.size import Axis, AxisRole, SizeVar
 from front_onnx.axes.wording import reason
 from front_onnx.blocks.chains import Chain
 from front_onnx.blocks.segments import Flow
@@ -29,17 +29,17 @@ class Dim:
         name: how users say it.
         kind: residual, heads, kv_heads, repeat (query heads per key/value head), head_dim, inner, groups, depth or
             fixed.
-        atom: the size in the algebra.
+        size variable: the size in the algebra.
         chain: the chain whose width it follows.
         hold: why it stays as it is unless it is set by name; the one that is told.
         frozen: why it cannot change at all; the one that is told.
         edges: the node inputs that read a weight with this dim.
-        times: how many equal atoms it is made of (the two halves of a rotary head).
+        times: how many equal size variables it is made of (the two halves of a rotary head).
     """
 
     name: str
     kind: str
-    atom: Atom
+    var: SizeVar
     chain: int | None = None
     hold: Hold | None = None
     frozen: Hold | None = None
@@ -49,14 +49,14 @@ class Dim:
     @property
     def size(self) -> int:
         """Size in the source model."""
-        return self.atom.size * self.times
+        return self.var.size * self.times
 
     @property
     def named(self) -> bool:
-        """False for what an architecture computes and nobody chooses: kernels, parts of image sides."""
+        """False for what an architecture computes and nobody chooses: kernels, parts of spatial sizes."""
         return self.frozen is not None or not (
             self.kind == "depth"
-            or AxisRole.KERNEL in self.atom.roles
+            or AxisRole.KERNEL in self.var.roles
             or (self.kind == "fixed" and self.hold is not None and self.hold.why.computed)
         )
 
@@ -90,12 +90,12 @@ class Structure:
         return self.loose if chain is None else self.residuals[chain]
 
     @cached_property
-    def by_atom(self) -> dict[Atom, Dim]:
-        """The dim of an atom."""
-        return {dim.atom: dim for dim in self.dims}
+    def by_variable(self) -> dict[SizeVar, Dim]:
+        """The dim of a size variable."""
+        return {dim.var: dim for dim in self.dims}
 
     @cached_property
-    def depths(self) -> dict[Atom, int]:
+    def depths(self) -> dict[SizeVar, int]:
         """The sizes that are depths: those of the axes along which the layers of a chain are stacked."""
         chains = enumerate(self.chains)
         return {self.analysis.algebra.expand(c.loop.axis)[0]: number for number, c in chains if c.loop is not None}
@@ -110,7 +110,7 @@ class Structure:
         """The chain that each node of a unit or a lead belongs to."""
         found: dict[int, int] = {}
         for number, chain in enumerate(self.chains):
-            for unit in (*chain.units, chain.lead):
+            for unit in (*chain.units, chain.entry):
                 for node in self.flow.private(unit) if unit else ():
                     found[node] = number
         return found
@@ -132,13 +132,13 @@ class Structure:
         """The dims as they are gone through for refusals: by kind, then in the order of data."""
         return sorted(self.dims, key=lambda dim: (KINDS.index(dim.kind), dim.chain or 0, self.place(dim)))
 
-    def describe(self, axis: Iterable[Atom]) -> str:
+    def describe(self, axis: Iterable[SizeVar]) -> str:
         """An axis in words: `heads 12 x head_dim 64`."""
         words = []
-        for atom in self.analysis.algebra.expand(axis):
-            if atom.parts is None:
-                dim = self.by_atom.get(atom)
-                words.append(f"{dim.name} {atom.size}" if dim else str(atom.size))
+        for var in self.analysis.algebra.expand(axis):
+            if var.parts is None:
+                dim = self.by_variable.get(var)
+                words.append(f"{dim.name} {var.size}" if dim else str(var.size))
             else:
-                words.append("(" + " + ".join(self.describe(part) for part in atom.parts) + ")")
+                words.append("(" + " + ".join(self.describe(part) for part in var.parts) + ")")
         return " x ".join(words) or "1"

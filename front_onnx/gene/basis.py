@@ -13,7 +13,7 @@ import numpy as np
 import scipy.fft
 
 from front_onnx.errors import DamagedError
-from front_onnx.transform.maps import AxisMap, Blocks, Chain, Dct, Keep
+from front_onnx.transform.maps import AxisMap, BlockDiagonal, Compose, Dct, Identity
 
 __all__ = ["BANDS", "Band", "Basis", "Segments", "Whole", "analyse", "as_data", "basis_of", "from_data", "synthesise"]
 
@@ -67,15 +67,15 @@ def basis_of(axis_map: AxisMap, band: str = "low") -> Basis:
     Raises:
         ValueError: the map does something else.
     """
-    if isinstance(axis_map, Keep):
+    if isinstance(axis_map, Identity):
         return Whole(axis_map.source)
     if isinstance(axis_map, Dct) and axis_map.source == axis_map.target and axis_map.gain == 1:
         size, kept = axis_map.source, axis_map.keep
         first = {"low": 0, "mid": (size - kept) // 2, "high": size - kept}[band]
         return Whole(size) if kept >= size else Band(size, first, kept)
-    if isinstance(axis_map, Blocks):
+    if isinstance(axis_map, BlockDiagonal):
         return Segments(tuple(basis_of(part, band) for part in axis_map.parts))
-    if isinstance(axis_map, Chain) and all(isinstance(part, Keep) for part in axis_map.parts[1:]):
+    if isinstance(axis_map, Compose) and all(isinstance(part, Identity) for part in axis_map.parts[1:]):
         return basis_of(axis_map.parts[0], band)
     raise ValueError(f"{axis_map} is no choice of frequencies")
 

@@ -24,11 +24,11 @@ def resize_request(structure: Structure, matching: Matching, scale: str) -> Requ
     depth = [chain.depth for chain in structure.chains]
     for number, units in matching.depth.items():
         chain = structure.chains[number]
-        depth[number] = units * chain.layers + bool(chain.lead)
+        depth[number] = units * chain.layers + bool(chain.entry)
     dims = {
-        dim.name: matching.sizes[dim.atom] * dim.times
+        dim.name: matching.sizes[dim.var] * dim.times
         for dim in structure.dims
-        if matching.sizes.get(dim.atom, dim.atom.size) != dim.atom.size and dim.named
+        if matching.sizes.get(dim.var, dim.var.size) != dim.var.size and dim.named
     }
     changed = depth != [chain.depth for chain in structure.chains]
     return Request(depth=depth if changed else None, dims=dims, scale=scale)

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from front_onnx.axes.atom import Atom, Axis, size_of
+from front_onnx.axes.size import Axis, SizeVar, size_of
 from front_onnx.dims.structure import Structure
 from front_onnx.match.piece import Piece
 from front_onnx.match.role import Role
@@ -47,13 +47,13 @@ class Matching:
         matches: one for each piece of the target.
         unused: pieces of the source that go nowhere.
         depth: units of each chain of the source.
-        sizes: new sizes of the source's dims, by atom.
+        sizes: new sizes of the source's dims, by size variable.
     """
 
     matches: list[Match]
     unused: list[Piece] = field(default_factory=list)
     depth: dict[int, int] = field(default_factory=dict)
-    sizes: dict[Atom, int] = field(default_factory=dict)
+    sizes: dict[SizeVar, int] = field(default_factory=dict)
 
 
 def match(source: Structure, target: Structure, by_hand: Mapping[str, str | None] | None = None) -> Matching:
@@ -77,11 +77,11 @@ class _Matcher:
         chains = self._chains()
         known = {piece.key: piece for piece in self.ours}
         found = [self._of(piece, known, chains) for piece in self.theirs if not self._tied(piece)]
-        wishes: dict[Atom, Counter[int]] = defaultdict(Counter)
+        wishes: dict[SizeVar, Counter[int]] = defaultdict(Counter)
         for entry in found:
-            for atom, size in self._wishes(entry):
-                wishes[atom][size] += 1
-        sizes = {atom: max(counts, key=lambda size: (counts[size], -size)) for atom, counts in wishes.items()}
+            for var, size in self._wishes(entry):
+                wishes[var][size] += 1
+        sizes = {var: max(counts, key=lambda size: (counts[size], -size)) for var, counts in wishes.items()}
         matches = [self._agreed(entry, sizes) for entry in found]
         used = {id(entry.source) for entry in matches if entry.source is not None}
         depth = {
@@ -89,8 +89,8 @@ class _Matcher:
             for entry in matches
             if entry.source is not None and entry.source.chain is not None
         }
-        kept = {atom for entry in matches for atom, _ in self._wishes(entry)}
-        sizes = {atom: size for atom, size in sizes.items() if atom in kept}
+        kept = {var for entry in matches for var, _ in self._wishes(entry)}
+        sizes = {var: size for var, size in sizes.items() if var in kept}
         self._follow(sizes)
         matches += self._with_tables(matches)
         return Matching(matches, [piece for piece in self.ours if id(piece) not in used], depth, sizes)
@@ -181,8 +181,8 @@ class _Matcher:
                 return f"{kinds[0]} in the source, {kinds[1]} in the target"
         return None
 
-    def _pairs(self, one: Axis, other: Axis) -> list[tuple[Atom, Atom]] | None:
-        """The atoms of two axes that correspond; None if the axes are made differently."""
+    def _pairs(self, one: Axis, other: Axis) -> list[tuple[SizeVar, SizeVar]] | None:
+        """The size variables of two axes that correspond; None if the axes are made differently."""
         ours, theirs = self.source.analysis.algebra, self.target.analysis.algebra
         one, other = ours.expand(one), theirs.expand(other)
         if len(one) != len(other):
@@ -204,13 +204,13 @@ class _Matcher:
         return out
 
     def _stays(self, axis: Axis) -> bool:
-        return all(self._kind(self.source, a) == "fixed" for a in self.source.analysis.algebra.free_atoms(axis))
+        return all(self._kind(self.source, a) == "fixed" for a in self.source.analysis.algebra.free_variables(axis))
 
-    def _kind(self, structure: Structure, atom: Atom) -> str:
-        dim = structure.by_atom.get(atom)
+    def _kind(self, structure: Structure, var: SizeVar) -> str:
+        dim = structure.by_variable.get(var)
         return "fixed" if dim is None else "heads" if dim.kind in _HEADS else dim.kind
 
-    def _wishes(self, entry: Match) -> Iterator[tuple[Atom, int]]:
+    def _wishes(self, entry: Match) -> Iterator[tuple[SizeVar, int]]:
         """The sizes that the source's dims would need for a match."""
         if entry.source is None:
             return
@@ -219,11 +219,11 @@ class _Matcher:
             for mine, yours in self._pairs(one, other) or ():
                 yield mine, yours.size
 
-    def _agreed(self, entry: Match, sizes: Mapping[Atom, int]) -> Match:
-        for atom, size in self._wishes(entry):
-            if sizes[atom] != size:
-                dim = self.source.describe((atom,))
-                return Match(entry.target, None, f"{dim} would have to be {size} here and {sizes[atom]} elsewhere")
+    def _agreed(self, entry: Match, sizes: Mapping[SizeVar, int]) -> Match:
+        for var, size in self._wishes(entry):
+            if sizes[var] != size:
+                dim = self.source.describe((var,))
+                return Match(entry.target, None, f"{dim} would have to be {size} here and {sizes[var]} elsewhere")
         if entry.source is not None and entry.source.chain is not None:
             chains = [c[entry.source.chain if c is self.source.chains else entry.target.chain or 0]
                       for c in (self.source.chains, self.target.chains)]  # fmt: skip
@@ -231,16 +231,16 @@ class _Matcher:
                 return Match(entry.target, None, f"{chains[0].layers} layers in a unit, here {chains[1].layers}")
         return entry
 
-    def _follow(self, sizes: dict[Atom, int]) -> None:
+    def _follow(self, sizes: dict[SizeVar, int]) -> None:
         """What goes nowhere follows the width of its chain, so that the source stays a model of one width."""
         for dim in self.source.dims:
             residual = self.source.residual_of(dim.chain)
-            if dim.atom in sizes or residual is None or dim.kind not in ("inner", "heads", "kv_heads") or dim.frozen:
+            if dim.var in sizes or residual is None or dim.kind not in ("inner", "heads", "kv_heads") or dim.frozen:
                 continue
-            atoms = self.source.analysis.algebra.expand(residual)
+            variables = self.source.analysis.algebra.expand(residual)
             ratio = Fraction(1)
-            for atom in atoms:
-                ratio *= Fraction(sizes.get(atom, atom.size), atom.size)
-            wanted = dim.atom.size * ratio
+            for var in variables:
+                ratio *= Fraction(sizes.get(var, var.size), var.size)
+            wanted = dim.var.size * ratio
             if wanted.denominator == 1:
-                sizes[dim.atom] = int(wanted)
+                sizes[dim.var] = int(wanted)

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from front_onnx.axes.atom import Axis, size_of
+from front_onnx.axes.size import Axis, size_of
 from front_onnx.dims.structure import Structure
 from front_onnx.match.norms import is_gained, is_normed, is_root, normed_end
 from front_onnx.match.piece import Piece
@@ -146,8 +146,8 @@ class _Roles:
         held = []
         for name in node.input[:2]:
             fact = self.analysis.facts.get(name)
-            atoms = {id(a) for axis in (fact.axes if fact and fact.axes else ()) for a in self.algebra.expand(axis)}
-            held.append(bool(summed & atoms))
+            variables = {id(a) for axis in (fact.axes if fact and fact.axes else ()) for a in self.algebra.expand(axis)}
+            held.append(bool(summed & variables))
         if held.count(True) == 1:
             return held.index(False)
         return _query_by_letters(self.graph, product, attention, scores)
@@ -234,8 +234,8 @@ class _Roles:
         """False for what differs from place to place (positions that are added to patches)."""
         contraction = self.trace.contractions[behind.node]
         weight = self.analysis.uses[contraction.edge].axes or ()
-        out = size_of(tuple(atom for place in contraction.out for atom in weight[place]))
-        held = size_of(tuple(atom for axis in self.analysis.uses[edge].axes or () for atom in axis))
+        out = size_of(tuple(var for place in contraction.out for var in weight[place]))
+        held = size_of(tuple(var for axis in self.analysis.uses[edge].axes or () for var in axis))
         return held == out or (bool(behind.picks) and held < out)
 
     def _biases(self, edge: Edge, behind: Arrival) -> Iterator[Piece]:

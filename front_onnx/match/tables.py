@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from front_onnx.axes.atom import size_of
+from front_onnx.axes.size import size_of
 from front_onnx.constants.flowing import fed_tensors
 from front_onnx.match.role import Role, Task
 from front_onnx.operators.analysis import Analysis

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from front_onnx.axes.atom import Axis, size_of
+from front_onnx.axes.size import Axis, size_of
 from front_onnx.operators.analysis import Analysis
 from front_onnx.operators.record import Trait, record_of, values_of
 from front_onnx.read.graph import Edge
@@ -102,9 +102,9 @@ class Trace:
                 return None
             edge = Edge(maker, 0)
         axes = [*map(self.algebra.expand, self.analysis.uses[edge].axes or ())]
-        atoms = [atom for axis in axes for atom in axis]
-        gone = {atom for axis in summed for atom in self.algebra.expand(axis)}
-        if len(set(atoms)) != len(atoms) or not gone:
+        variables = [var for axis in axes for var in axis]
+        gone = {var for axis in summed for var in self.algebra.expand(axis)}
+        if len(set(variables)) != len(variables) or not gone:
             return None
         into = tuple(place for place, axis in enumerate(axes) if axis and gone.issuperset(axis))
         out = tuple(place for place, axis in enumerate(axes) if axis and gone.isdisjoint(axis))
@@ -246,7 +246,7 @@ class Trace:
         The axis is None where the entries make no product of dims.
         """
         axes = self.analysis.uses[contraction.edge].axes or ()
-        whole = self.algebra.expand(tuple(atom for place in contraction.out for atom in axes[place]))
+        whole = self.algebra.expand(tuple(var for place in contraction.out for var in axes[place]))
         found = np.arange(size_of(whole))
         left: Axis | None = whole
         for pick in reversed(arrival.picks):

@@ -4,8 +4,8 @@
 package of yours adds operators by an entry point of the group `front_onnx.operators`, see docs/operators.md.
 """
 
-from front_onnx.axes.atom import AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Why
+from front_onnx.axes.size import AxisRole, Conflict, size_of
 from front_onnx.operators import (
     attention,
     control,
@@ -32,17 +32,17 @@ from front_onnx.operators import (
     signal,
     states,
 )
-from front_onnx.operators.context import Context, Fact, Loop, Shape
+from front_onnx.operators.context import AbstractTensor, Loop, RuleContext, Shape
 from front_onnx.operators.record import OPERATORS, Operator, Trait, operator, record_of, values_of
 
 __all__ = [
     "OPERATORS",
+    "AbstractTensor",
     "AxisRole",
     "Conflict",
-    "Context",
-    "Fact",
     "Loop",
     "Operator",
+    "RuleContext",
     "Shape",
     "Trait",
     "Why",

@@ -1,4 +1,4 @@
-"""Understanding: run the operator rules over a graph, so that every axis of every tensor is known in atoms."""
+"""Understanding: run the operator rules over a graph, so that every axis of every tensor is known in size variables."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 from onnx import TensorProto, helper
 
 from front_onnx.axes.algebra import Algebra
-from front_onnx.axes.atom import Atom, Axis, AxisRole, Conflict, size_of
 from front_onnx.axes.equations import follow_siblings, solve
 from front_onnx.axes.holds import Hold, Telling, Why
 from front_onnx.axes.numbers import Binding, Number, Site, Varying, as_literals, literals
-from front_onnx.operators import OPERATORS, Context, Fact, Loop, Trait, record_of
+from front_onnx.axes.size import Axis, AxisRole, Conflict, SizeVar, size_of
+from front_onnx.operators import OPERATORS, AbstractTensor, Loop, RuleContext, Trait, record_of
 from front_onnx.operators.indexing import settle_picks
 from front_onnx.operators.record import load_plugins
 from front_onnx.operators.troubles import Trouble, behind, causes_of, hidden
-from front_onnx.read.arrays import counts_up, is_filled, repeats
-from front_onnx.read.bodies import Body
+from front_onnx.read.arrays import is_arange, is_uniform, repeats
 from front_onnx.read.graph import Edge, Graph
+from front_onnx.read.subgraphs import Subgraph
 from front_onnx.read.tensor_data import is_float
 
 __all__ = ["Analysis", "analyse"]
@@ -67,8 +67,8 @@ class Analysis:
         self.baked = dict(baked or {})
         self.algebra = Algebra()
         self.opset = graph.opset
-        self.facts: dict[str, Fact] = {}
-        self.uses: dict[Edge, Fact] = {}
+        self.facts: dict[str, AbstractTensor] = {}
+        self.uses: dict[Edge, AbstractTensor] = {}
         self.equations: list[tuple[int, Number, Axis]] = []
         self.conditions: list[tuple[int, Number]] = []
         self.attributes: list[tuple[int, str, int | None, Binding]] = []
@@ -77,7 +77,7 @@ class Analysis:
         self.contractions: dict[Edge, int] = {}
         self.summing: set[int] = set()
         self.tables: set[Edge] = set()
-        self.picks: list[tuple[Context, Axis]] = []
+        self.picks: list[tuple[RuleContext, Axis]] = []
         self.transposed: dict[str, str] = {}
         self.products: dict[int, Axis] = {}
         self.sums: dict[int, Axis] = {}
@@ -174,14 +174,14 @@ class Analysis:
         found = axis if axis < at else axis + 1 - len(indices.axes)
         return None if found == at or at <= axis < at + len(indices.axes) else (table, found)
 
-    def _fact(self, edge: Edge) -> Fact | None:
+    def _fact(self, edge: Edge) -> AbstractTensor | None:
         return self.uses.get(edge) or self.facts.get(self.graph.nodes[edge.node].input[edge.slot])
 
-    def _wide(self, fact: Fact | None) -> list[int]:
+    def _wide(self, fact: AbstractTensor | None) -> list[int]:
         axes = (fact.axes if fact is not None else None) or ()
         return [place for place, axis in enumerate(axes) if size_of(axis) != 1]
 
-    def read(self, edge: Edge) -> Fact | None:
+    def read(self, edge: Edge) -> AbstractTensor | None:
         """What a node input reads. Each reading of a constant has axes of its own."""
         name = self.graph.nodes[edge.node].input[edge.slot]
         if name in self.facts:
@@ -195,7 +195,7 @@ class Analysis:
 
     # -- leaves -----------------------------------------------------------------------------------------------
 
-    def _constant(self, tensor: TensorProto, name: str, edge: Edge) -> Fact:
+    def _constant(self, tensor: TensorProto, name: str, edge: Edge) -> AbstractTensor:
         dims = tuple(tensor.dims)
         dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
         count = int(np.prod(dims))
@@ -204,28 +204,30 @@ class Analysis:
             numbers = as_literals(self.graph.array(name), edge.node, edge.slot)
             self.sites.extend(lit.site for number in numbers.flat for lit in literals(number))
             axes = tuple(self.algebra.new(n, Hold(Why.NUMBERS)) for n in dims)
-            return Fact(axes, numbers, constant=True)
+            return AbstractTensor(axes, numbers, constant=True)
         if whole:
-            if counts_up(self.graph.array(name)):
+            if is_arange(self.graph.array(name)):
                 steps = {i - len(dims): int(np.prod(dims[i + 1 :])) for i, n in enumerate(dims) if n > 1}
                 counted = tuple(self.algebra.new(n) for n in dims)
                 below = counted[max(steps) + len(dims)] if len(steps) == 1 else None
-                return Fact(counted, None, True, dict(steps), below)
+                return AbstractTensor(counted, None, True, dict(steps), below)
             table = self.graph.array(name)
-            free = [is_filled(table) or repeats(table, place) for place in range(len(dims))]
+            free = [is_uniform(table) or repeats(table, place) for place in range(len(dims))]
             holds = (() if anything else (Hold(Why.INTEGER_TABLE),) for anything in free)
-            return Fact(tuple(self.algebra.new(n, *held) for n, held in zip(dims, holds, strict=True)), constant=True)
+            return AbstractTensor(
+                tuple(self.algebra.new(n, *held) for n, held in zip(dims, holds, strict=True)), constant=True
+            )
         axes = tuple(self.algebra.new(n) for n in dims)
         if dims:
             self._tie(self.graph.constant_name(name), edge, axes)
-        return Fact(axes, constant=True)
+        return AbstractTensor(axes, constant=True)
 
     def _tie(self, name: str, edge: Edge, axes: tuple[Axis, ...]) -> None:
         """Tied weights stay tied; fresh tensors that are equal by chance (all zeros, all ones) are not tied."""
         if len(self.graph.consumers[name]) < 2:
             return
         if name not in self._tied:
-            if is_filled(self.graph.array(name)):
+            if is_uniform(self.graph.array(name)):
                 return
             self._tied[name] = edge
             return
@@ -254,25 +256,25 @@ class Analysis:
     def traced(self) -> dict[str, int]:
         """Symbolic dims whose traced size is in the graph: those that were baked in and are no sums of others."""
         axes = {name: self.algebra.expand(self._symbols[name]) for name in self.baked if name in self._symbols}
-        return {name: size_of(axis) for name, axis in axes.items() if all(atom.parts is None for atom in axis)}
+        return {name: size_of(axis) for name, axis in axes.items() if all(var.parts is None for var in axis)}
 
     def symbol_size(self, symbol: str, sizes: Mapping[str, int]) -> int:
         """The size of a symbolic dim that is made of others (a mask over what is cached and what is new)."""
 
-        def size(atom: Atom) -> int:
-            return next((sizes[name] for name in sorted(atom.symbols) if name in sizes), atom.size)
+        def size(var: SizeVar) -> int:
+            return next((sizes[name] for name in sorted(var.symbols) if name in sizes), var.size)
 
         return self.algebra.evaluate(self._symbols[symbol], size)
 
-    def _input(self, name: str) -> Fact:
+    def _input(self, name: str) -> AbstractTensor:
         shape = self.graph.declared_shape(name)
         if shape is None:
-            return Fact(None)
+            return AbstractTensor(None)
         axes = []
         for place, size in enumerate(shape):
             hold = Hold(Why.INPUT_AXIS, tensor=name, axis=place)
             axes.append(self.algebra.new(size, hold) if isinstance(size, int) else self._symbol(size, hold))
-        return Fact(tuple(axes))
+        return AbstractTensor(tuple(axes))
 
     # -- nodes ------------------------------------------------------------------------------------------------
 
@@ -280,7 +282,7 @@ class Analysis:
         """Apply the rule of every node, in order."""
         for info in self.graph.inputs:
             self.facts[info.name] = self._input(info.name)
-        self._apply(self.graph.layout.main.nodes)
+        self._apply(self.graph.order.main.nodes)
         for picking, conflict in settle_picks(self.picks):
             self._give_up(picking.index, picking, conflict)
         solve(self.algebra, self.equations)
@@ -293,7 +295,7 @@ class Analysis:
             domain = node.domain or "ai.onnx"
             if node.output and node.output[0] in self.graph.constants:
                 continue  # Constant, or Identity of one: read where it is used
-            context = Context(self, index, node)
+            context = RuleContext(self, index, node)
             found = OPERATORS.get((domain, node.op_type))
             try:
                 if found is None:
@@ -307,21 +309,21 @@ class Analysis:
             lost = behind(context)
             for name, fact in zip(node.output, context.outputs, strict=True):
                 if name:
-                    self.facts[name] = hidden(fact if fact is not None else Fact(None), lost)
+                    self.facts[name] = hidden(fact if fact is not None else AbstractTensor(None), lost)
 
-    def bodies(self, node: int) -> dict[str, Body]:
+    def subgraphs(self, node: int) -> dict[str, Subgraph]:
         """The graphs inside a node, by the attribute that holds them."""
-        return self.graph.layout.bodies.get(node, {})
+        return self.graph.order.subgraphs.get(node, {})
 
-    def follow(self, body: Body, given: Sequence[Fact | None]) -> list[Fact]:
+    def follow(self, body: Subgraph, given: Sequence[AbstractTensor | None]) -> list[AbstractTensor]:
         """What a body gives back for what it is given. What it returns as it is written in the file is kept."""
         for name, fact in zip(body.inputs, given, strict=True):
-            self.facts[name] = fact if fact is not None else Fact(None)
+            self.facts[name] = fact if fact is not None else AbstractTensor(None)
         self._apply(body.nodes)
         return [self.facts.get(name) or self._returned(name) for name in body.outputs]
 
-    def _returned(self, name: str) -> Fact:
-        return Fact(tuple(self.algebra.new(n, Hold(Why.GIVEN_BACK)) for n in self.graph.constants[name].dims))
+    def _returned(self, name: str) -> AbstractTensor:
+        return AbstractTensor(tuple(self.algebra.new(n, Hold(Why.GIVEN_BACK)) for n in self.graph.constants[name].dims))
 
     def behind(self, name: str) -> str:
         """The tensor that a name stands for, Identity nodes skipped."""
@@ -333,7 +335,7 @@ class Analysis:
         """A fixed axis of a size that is only known at run time."""
         return self._symbol(None, hold)
 
-    def _give_up(self, index: int, context: Context, error: Exception) -> None:
+    def _give_up(self, index: int, context: RuleContext, error: Exception) -> None:
         """Freeze what touches a node that cannot be followed; go on from its declared output shapes.
 
         What is not known because of other unfollowed nodes is their doing: the holds name them.
@@ -343,8 +345,8 @@ class Analysis:
         self._reasons[index] = str(error)
         self.troubles.append(Trouble(index, str(error), causes))
         facts = [fact for fact in context.facts if fact is not None]
-        facts += [self.facts[name] for name in self.graph.captured.get(index, ()) if name in self.facts]
-        for inner in self.graph.layout.inside(index):
+        facts += [self.facts[name] for name in self.graph.outer_scope.get(index, ()) if name in self.facts]
+        for inner in self.graph.order.inside(index):
             names = (*self.graph.nodes[inner].input, *self.graph.nodes[inner].output)
             facts += [self.facts[name] for name in names if name in self.facts]
             facts += [fact for edge, fact in self.uses.items() if edge.node == inner]
@@ -356,10 +358,10 @@ class Analysis:
         for slot, name in enumerate(node.output):
             shape = self.graph.declared_shape(name) if name else None
             if shape is None:
-                context.outputs[slot] = Fact(None, behind=source)
+                context.outputs[slot] = AbstractTensor(None, behind=source)
                 continue
             axes = tuple(self._declared(size, source) for size in shape)
-            context.outputs[slot] = Fact(axes, behind=source if self._is_whole(name) else frozenset())
+            context.outputs[slot] = AbstractTensor(axes, behind=source if self._is_whole(name) else frozenset())
 
     def _is_whole(self, name: str) -> bool:
         """True for a tensor of whole numbers, which may be sizes or places."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from front_onnx.axes.atom import Axis, AxisRole, size_of
 from front_onnx.axes.holds import Why
 from front_onnx.axes.numbers import Extent
-from front_onnx.operators.context import Context, Shape
+from front_onnx.axes.size import Axis, AxisRole, size_of
+from front_onnx.operators.context import RuleContext, Shape
 from front_onnx.operators.record import Trait, operator
 
 __all__ = ["group_heads", "turn"]
 
 
-def _split_heads(ctx: Context, axes: Shape, attribute: str) -> tuple[Axis, Axis, Axis, Axis]:
+def _split_heads(ctx: RuleContext, axes: Shape, attribute: str) -> tuple[Axis, Axis, Axis, Axis]:
     """(batch, heads, sequence, head size) of a 4-D tensor, or of a 3-D one with the heads given by an attribute."""
     if len(axes) == 4:
         if ctx.attr(attribute, 0):
@@ -23,7 +23,7 @@ def _split_heads(ctx: Context, axes: Shape, attribute: str) -> tuple[Axis, Axis,
     return batch, heads, sequence, size
 
 
-def group_heads(ctx: Context, heads: Axis, kv_heads: Axis) -> None:
+def group_heads(ctx: RuleContext, heads: Axis, kv_heads: Axis) -> None:
     """Query heads are key and value heads, each repeated (grouped queries)."""
     repeats = size_of(heads) // size_of(kv_heads)
     if repeats > 1:
@@ -34,7 +34,7 @@ def group_heads(ctx: Context, heads: Axis, kv_heads: Axis) -> None:
         ctx.unify(heads, kv_heads)
 
 
-def turn(ctx: Context, size: Axis, caches: tuple[int, int], *, interleaved: bool) -> None:
+def turn(ctx: RuleContext, size: Axis, caches: tuple[int, int], *, interleaved: bool) -> None:
     """A part of a head turned by caches [positions, size / 2]; the pairs are halves, or neighbours if interleaved."""
     if interleaved:
         half, pair = ctx.algebra.divide(size, 2)
@@ -52,7 +52,7 @@ def turn(ctx: Context, size: Axis, caches: tuple[int, int], *, interleaved: bool
 
 
 @operator("Attention", traits=Trait.PARAMETERS)
-def attention(ctx: Context) -> None:
+def attention(ctx: RuleContext) -> None:
     """Q [B, h, S, d], K [B, k, T, d], V [B, k, T, v] -> Y [B, h, S, v]; h is a multiple of k (grouped queries)."""
     flat = len(ctx.axes(0)) == 3
     batch, heads, sequence, size = _split_heads(ctx, ctx.axes(0), "q_num_heads")
@@ -85,7 +85,7 @@ def attention(ctx: Context) -> None:
 
 
 @operator("RotaryEmbedding", traits=Trait.PARAMETERS)
-def rotary_embedding(ctx: Context) -> None:
+def rotary_embedding(ctx: RuleContext) -> None:
     """X [B, h, S, d] turned by caches of d/2 angles; the pairs are halves, or neighbours if interleaved."""
     axes = ctx.axes(0)
     batch, _, sequence, size = _split_heads(ctx, axes, "num_heads")

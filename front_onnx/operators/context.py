@@ -1,6 +1,6 @@
 """What a rule is given: one node and its inputs, and what the analysis collects.
 
-A rule is a function of a `Context`: it reads the axes (and, for shape arithmetic, the contents) of a node's inputs,
+A rule is a function of a `RuleContext`: it reads the axes (and, for shape arithmetic, the contents) of a node's inputs,
 unifies and cuts axes as the operator's specification says, and states the axes of the outputs. It raises `Conflict` (or
 lets one through) when it cannot follow the node; the axes that touch the node are then frozen with its name.
 """
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from front_onnx.axes.algebra import Algebra
-from front_onnx.axes.atom import Axis, AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import (
     Binding,
@@ -29,22 +28,23 @@ from front_onnx.axes.numbers import (
     value_of,
     varies,
 )
+from front_onnx.axes.size import Axis, AxisRole, Conflict, size_of
 from front_onnx.read.attributes import attribute, schema_of
 from front_onnx.read.graph import Edge, label
 
 if TYPE_CHECKING:
     from onnx import NodeProto, TensorProto
 
-    from front_onnx.read.bodies import Body
+    from front_onnx.read.subgraphs import Subgraph
 
-__all__ = ["Context", "Fact", "Loop", "Shape"]
+__all__ = ["AbstractTensor", "Loop", "RuleContext", "Shape"]
 
 Shape = tuple[Axis, ...]
 _COMPUTED = Hold(Why.COMPUTED)
 
 
 @dataclass
-class Fact:
+class AbstractTensor:
     """What is known of a tensor.
 
     Attributes:
@@ -63,7 +63,7 @@ class Fact:
     strides: dict[int, object] | None = None
     below: Axis | None = None
     behind: frozenset[int] = frozenset()
-    members: tuple[Fact, ...] | None = None
+    members: tuple[AbstractTensor, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,32 +95,32 @@ class Records(Protocol):
     products: dict[int, Axis]
     sums: dict[int, Axis]
     tables: set[Edge]
-    picks: list[tuple[Context, Axis]]
+    picks: list[tuple[RuleContext, Axis]]
     loops: list[Loop]
     passed: dict[str, tuple[Edge, int | None]]
 
     def origin(self, edge: Edge, axis: int) -> tuple[Edge, int] | None: ...
     def entry(self, edge: Edge, axis: int) -> tuple[Edge, int] | None: ...
     def derived(self, key: tuple[object, ...], size: int, hold: Hold) -> Axis: ...
-    def read(self, edge: Edge) -> Fact | None: ...
+    def read(self, edge: Edge) -> AbstractTensor | None: ...
     def raw(self, name: str) -> np.ndarray | None: ...
     def only_measured(self, name: str) -> bool: ...
     def cut_alike(self, end: Axis, axis: Axis) -> None: ...
     def scalar(self, tensor: TensorProto) -> int | float | bool: ...
-    def bodies(self, node: int) -> dict[str, Body]: ...
-    def follow(self, body: Body, given: Sequence[Fact | None]) -> list[Fact]: ...
+    def subgraphs(self, node: int) -> dict[str, Subgraph]: ...
+    def follow(self, body: Subgraph, given: Sequence[AbstractTensor | None]) -> list[AbstractTensor]: ...
     def behind(self, name: str) -> str: ...
     def unknown(self, hold: Hold) -> Axis: ...
 
 
-class Context:
+class RuleContext:
     """One node and its inputs, for a rule."""
 
     def __init__(self, records: Records, index: int, node: NodeProto) -> None:
         self.records, self.index, self.node = records, index, node
         self.algebra = records.algebra
         self.facts = [records.read(Edge(index, slot)) if name else None for slot, name in enumerate(node.input)]
-        self.outputs: list[Fact | None] = [None] * len(node.output)
+        self.outputs: list[AbstractTensor | None] = [None] * len(node.output)
         self.counted = False  # an index that differs between iterations was understood
 
     # -- reading ----------------------------------------------------------------------------------------------
@@ -143,7 +143,7 @@ class Context:
             raise Conflict(f"the shape of {self._input(slot)} is unknown", behind=behind)
         return tuple(map(self.algebra.expand, fact.axes))
 
-    def fact(self, slot: int) -> Fact:
+    def fact(self, slot: int) -> AbstractTensor:
         """What is known of an input, be it a tensor or a sequence.
 
         Raises:
@@ -155,7 +155,7 @@ class Context:
             raise Conflict(f"nothing is known of {self._input(slot)}", behind=behind)
         return fact
 
-    def members(self, slot: int) -> tuple[Fact, ...]:
+    def members(self, slot: int) -> tuple[AbstractTensor, ...]:
         """What is known of each tensor of a sequence.
 
         Raises:
@@ -250,12 +250,12 @@ class Context:
         if slot < len(self.outputs):
             shape = None if axes is None else tuple(map(self.algebra.expand, axes))
             constant = all(fact is None or fact.constant for fact in self.facts) and bool(self.facts)
-            self.outputs[slot] = Fact(shape, value, constant, strides, below)
+            self.outputs[slot] = AbstractTensor(shape, value, constant, strides, below)
 
-    def out_members(self, members: Iterable[Fact]) -> None:
+    def out_members(self, members: Iterable[AbstractTensor]) -> None:
         """State the members of the output, which is a sequence."""
         held = tuple(members)
-        self.outputs[0] = Fact(None, constant=all(member.constant for member in held), members=held)
+        self.outputs[0] = AbstractTensor(None, constant=all(member.constant for member in held), members=held)
 
     def unify(self, left: Axis, right: Axis) -> None:
         """Make two axes one."""
@@ -328,20 +328,20 @@ class Context:
                 self.hold(counter.axis, Why.ITERATION_INDEX)
         self.counted = True
 
-    def note_counters(self, facts: Iterable[Fact | None]) -> None:
+    def note_counters(self, facts: Iterable[AbstractTensor | None]) -> None:
         """A loop cannot get longer or shorter where something computes with the number of an iteration."""
         for fact in facts:
             for number in fact.value.flat if fact is not None and fact.value is not None else ():
                 for counter in counters(number):
                     self.hold(counter.axis, Why.ITERATION_NUMBER)
 
-    def body(self, name: str) -> Body:
+    def body(self, name: str) -> Subgraph:
         """The graph in an attribute of the node.
 
         Raises:
             Conflict: there is none.
         """
-        bodies = self.records.bodies(self.index)
+        bodies = self.records.subgraphs(self.index)
         if name not in bodies:
             raise Conflict(f"it has no {name}")
         return bodies[name]
@@ -360,11 +360,11 @@ class Context:
 
     def is_sized(self, axis: Axis) -> bool:
         """True if the size of an axis is known before run time."""
-        return not any(atom.symbols or AxisRole.UNKNOWN in atom.roles for atom in self.algebra.free_atoms(axis))
+        return not any(var.symbols or AxisRole.UNKNOWN in var.roles for var in self.algebra.free_variables(axis))
 
     def is_fixed(self, axis: Axis) -> bool:
-        """True if every atom of an axis keeps its size."""
-        return all(atom.fixed for atom in self.algebra.free_atoms(axis))
+        """True if every size variable of an axis keeps its size."""
+        return all(var.fixed for var in self.algebra.free_variables(axis))
 
     def role(self, axis: Axis, role: AxisRole) -> None:
         """Note what an axis is used for."""
@@ -442,7 +442,7 @@ class Context:
         elif isinstance(number, Expression) and number.op == "mul":
             # What is fed comes first in memory, however a product is written (dynamo: 4*batch for batch x heads).
             args = sorted(number.args, key=lambda arg: not isinstance(arg, Extent))
-            axis = tuple(atom for arg in args for atom in self.axis_of(arg, hold))
+            axis = tuple(var for arg in args for var in self.axis_of(arg, hold))
         elif isinstance(number, Expression) and number.op == "add" and all(a.value > 0 for a in number.args):
             return self.algebra.total([self.axis_of(arg, hold) for arg in number.args])
         else:

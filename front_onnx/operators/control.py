@@ -8,10 +8,10 @@ import numpy as np
 from onnx import TensorProto, ValueInfoProto
 from onnx.helper import tensor_dtype_to_np_dtype
 
-from front_onnx.axes.atom import Axis, Conflict
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import Varying, value_of, varies
-from front_onnx.operators.context import Context, Fact, Loop, Shape
+from front_onnx.axes.size import Axis, Conflict
+from front_onnx.operators.context import AbstractTensor, Loop, RuleContext, Shape
 from front_onnx.operators.record import operator
 from front_onnx.read.graph import Edge
 
@@ -22,18 +22,18 @@ _ENDLESS = 1 << 31  # exporters write the largest integer where only the conditi
 
 
 @operator("If")
-def if_(ctx: Context) -> None:
+def if_(ctx: RuleContext) -> None:
     """Both branches read outer tensors and give back tensors of one shape."""
     _keep_condition(ctx, 0)
     yes, no = (ctx.records.follow(ctx.body(name), ()) for name in ("then_branch", "else_branch"))
     for slot, (left, right) in enumerate(zip(yes, no, strict=True)):
         ctx.note_counters([left, right])
         ctx.unify_shapes(_axes(left), _axes(right))
-        ctx.outputs[slot] = Fact(_axes(left))
+        ctx.outputs[slot] = AbstractTensor(_axes(left))
 
 
 @operator("Loop")
-def loop(ctx: Context) -> None:
+def loop(ctx: RuleContext) -> None:
     """M, cond, states -> states, scans; the body maps (i, cond, states) to (cond, states, entries of the scans)."""
     body = ctx.body("body")
     trips = _trips(ctx)
@@ -42,15 +42,17 @@ def loop(ctx: Context) -> None:
     number[()] = Varying("counter", axis=trips)
     kept = [*zip(body.inputs[2:], body.outputs[1:], strict=False)]
     states = [_enter(ctx, slot, *names) for slot, names in enumerate(kept[: len(ctx.facts) - 2], 2)]
-    condition, *made = ctx.records.follow(body, [Fact((), number, constant=True), Fact(()), *states])
+    condition, *made = ctx.records.follow(
+        body, [AbstractTensor((), number, constant=True), AbstractTensor(()), *states]
+    )
     ctx.note_counters([condition, *made])
     _carry(ctx, trips, 2, states, made)
     for slot in range(len(states), len(made)):
-        ctx.outputs[slot] = Fact((trips, *_axes(made[slot])))
+        ctx.outputs[slot] = AbstractTensor((trips, *_axes(made[slot])))
 
 
 @operator("Scan")
-def scan(ctx: Context) -> None:
+def scan(ctx: RuleContext) -> None:
     """States, stacks -> states, scans; the body maps (states, entries of the stacks) to (states, entries of scans)."""
     if ctx.version < 9:
         raise Conflict("a Scan with a batch axis of its own")
@@ -66,7 +68,7 @@ def scan(ctx: Context) -> None:
         axes = list(ctx.axes(slot))
         at = place % len(axes)
         ctx.unify(trips, axes.pop(at))
-        given.append(Fact(tuple(axes), constant=ctx.constant(slot)))
+        given.append(AbstractTensor(tuple(axes), constant=ctx.constant(slot)))
         ctx.records.passed[body.inputs[slot]] = Edge(ctx.index, slot), at
     made = ctx.records.follow(body, given)
     ctx.note_counters(made)
@@ -74,17 +76,17 @@ def scan(ctx: Context) -> None:
     for slot, place in enumerate(ctx.attr("scan_output_axes", [0] * (len(made) - first)), first):
         axes = list(_axes(made[slot]))
         axes.insert(place % (len(axes) + 1), trips)
-        ctx.outputs[slot] = Fact(tuple(axes))
+        ctx.outputs[slot] = AbstractTensor(tuple(axes))
 
 
-def _keep_condition(ctx: Context, slot: int) -> None:
+def _keep_condition(ctx: RuleContext, slot: int) -> None:
     """What a condition is that depends on sizes, it has to be at the new sizes."""
     value = ctx.value(slot)
     if value is not None and not varies(value):
         ctx.require_that(bool, value.reshape(-1)[0])
 
 
-def _axes(fact: Fact) -> Shape:
+def _axes(fact: AbstractTensor) -> Shape:
     if fact.members is not None:
         raise Conflict("a body gives back a sequence")
     if fact.axes is None:
@@ -92,7 +94,7 @@ def _axes(fact: Fact) -> Shape:
     return fact.axes
 
 
-def _trips(ctx: Context) -> Axis:
+def _trips(ctx: RuleContext) -> Axis:
     """The axis as long as a Loop runs often; one of its own where the condition or the input decides."""
     body = ctx.body("body")
     count, start = ctx.value(0), ctx.value(1)
@@ -106,13 +108,13 @@ def _trips(ctx: Context) -> Axis:
     return ctx.axis_of(number, _ITERATIONS)
 
 
-def _enter(ctx: Context, slot: int, name: str, back: str) -> Fact:
+def _enter(ctx: RuleContext, slot: int, name: str, back: str) -> AbstractTensor:
     """A state as the body reads it: what it gives back unchanged is known as well as outside, else only its shape."""
     fact = ctx.facts[slot]
     if fact is not None and ctx.records.behind(back) == name:
         ctx.records.passed[name] = Edge(ctx.index, slot), None
         return fact
-    return Fact(ctx.axes(slot))
+    return AbstractTensor(ctx.axes(slot))
 
 
 def _is_whole(info: ValueInfoProto) -> bool:
@@ -120,7 +122,9 @@ def _is_whole(info: ValueInfoProto) -> bool:
     return kind not in (TensorProto.UNDEFINED, TensorProto.BOOL) and tensor_dtype_to_np_dtype(kind).kind in "iu"
 
 
-def _carry(ctx: Context, trips: Axis, first: int, states: Sequence[Fact], made: Sequence[Fact]) -> None:
+def _carry(
+    ctx: RuleContext, trips: Axis, first: int, states: Sequence[AbstractTensor], made: Sequence[AbstractTensor]
+) -> None:
     """What an iteration gives back has the shape that it was given."""
     carried = []
     given = ctx.body("body").proto.input[first:]

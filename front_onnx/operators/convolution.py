@@ -1,34 +1,34 @@
-"""Convolutions and pooling: channels flow, image sides are computed and fixed."""
+"""Convolutions and pooling: channels flow, spatial sizes are computed and fixed."""
 
 from __future__ import annotations
 
 from functools import partial
 
-from front_onnx.axes.atom import Axis, AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import value_of
-from front_onnx.operators.context import Context, Shape
+from front_onnx.axes.size import Axis, AxisRole, Conflict, size_of
+from front_onnx.operators.context import RuleContext, Shape
 from front_onnx.operators.record import Trait, operator
 
 __all__ = ["convolved"]
 
 
-def _side(ctx: Context, axis: Axis, place: int, kernel: int, rank: int) -> Axis:
-    """One image side after a sliding window (ONNX Conv, MaxPool: output shape formula)."""
+def _side(ctx: RuleContext, axis: Axis, place: int, kernel: int, rank: int) -> Axis:
+    """One spatial size after a sliding window (ONNX Conv, MaxPool: output shape formula)."""
     size, out, stride, pad, span = _slide(ctx, size_of(axis), place, kernel, rank)
     if out < 1:
-        raise Conflict(f"an image side of {size} is too small for this window")
+        raise Conflict(f"a spatial size of {size} is too small for this window")
     if stride == 1 and pad == span:
         return axis
 
     def follow(now: int) -> int:
         return _slide(ctx, now, place, kernel, rank)[1]
 
-    return ctx.derived(axis, out, Hold(Why.IMAGE_SIDE), stride, pad, span, follow=follow)
+    return ctx.derived(axis, out, Hold(Why.SPATIAL), stride, pad, span, follow=follow)
 
 
-def _slide(ctx: Context, size: int, place: int, kernel: int, rank: int) -> tuple[int, int, int, int, int]:
-    """(size, size after it, stride, pad, span) of a window that slides over one image side."""
+def _slide(ctx: RuleContext, size: int, place: int, kernel: int, rank: int) -> tuple[int, int, int, int, int]:
+    """(size, size after it, stride, pad, span) of a window that slides over one spatial size."""
     stride = ctx.attr("strides", [1] * rank)[place]
     dilation = ctx.attr("dilations", [1] * rank)[place]
     pads = ctx.attr("pads", [0] * (2 * rank))
@@ -47,7 +47,7 @@ def _slide(ctx: Context, size: int, place: int, kernel: int, rank: int) -> tuple
     return size, out, stride, pad, span
 
 
-def _grouped(ctx: Context, whole: Axis, per_group: Axis, other: Axis) -> None:
+def _grouped(ctx: RuleContext, whole: Axis, per_group: Axis, other: Axis) -> None:
     """Tie channels to those one group sees, `other` being the channels on the far side of the groups."""
     group = ctx.attr("group", 1)
     if group == 1:
@@ -65,12 +65,12 @@ def _grouped(ctx: Context, whole: Axis, per_group: Axis, other: Axis) -> None:
 
 
 @operator("Conv", traits=Trait.CONTRACTS | Trait.CONVOLVES | Trait.PARAMETERS)
-def conv(ctx: Context) -> None:
+def conv(ctx: RuleContext) -> None:
     """X [N, C, D...], W [M, C/group, k...], B [M] -> Y [N, M, D'...]."""
     ctx.out(convolved(ctx, ctx.axes(0)))
 
 
-def convolved(ctx: Context, x: Shape, bias: int = 2) -> Shape:
+def convolved(ctx: RuleContext, x: Shape, bias: int = 2) -> Shape:
     """X [N, C, D...] after the filters of input 1, with a bias at another input: [N, M, D'...]."""
     w = ctx.axes(1)
     _grouped(ctx, x[1], w[1], w[0])
@@ -88,7 +88,7 @@ def convolved(ctx: Context, x: Shape, bias: int = 2) -> Shape:
 
 
 @operator("DeformConv", traits=Trait.CONTRACTS | Trait.CONVOLVES | Trait.PARAMETERS)
-def deform_conv(ctx: Context) -> None:
+def deform_conv(ctx: RuleContext) -> None:
     """Conv, each tap moved by offsets [N, g*k...*rank, D'...] and scaled by a mask [N, g*k..., D'...]."""
     x, kernel, count = ctx.axes(0), ctx.axes(1)[2:], ctx.attr("offset_group")
     out = convolved(ctx, x, bias=3)
@@ -98,7 +98,7 @@ def deform_conv(ctx: Context) -> None:
         ctx.role(groups, AxisRole.GROUPS)
     coordinates = ctx.algebra.new(len(kernel))
     ctx.keep(coordinates, Why.COUNT, "coordinates")
-    taps = (*groups, *(atom for axis in kernel for atom in axis))
+    taps = (*groups, *(var for axis in kernel for var in axis))
     ctx.unify_shapes(ctx.axes(2), (out[0], (*taps, *coordinates), *out[2:]))
     if 4 in ctx:
         ctx.unify_shapes(ctx.axes(4), (out[0], taps, *out[2:]))
@@ -106,7 +106,7 @@ def deform_conv(ctx: Context) -> None:
 
 
 @operator("ConvTranspose", traits=Trait.CONTRACTS | Trait.CONVOLVES | Trait.PARAMETERS)
-def conv_transpose(ctx: Context) -> None:
+def conv_transpose(ctx: RuleContext) -> None:
     """X [N, C, D...], W [C, M/group, k...], B [M] -> Y [N, M, D'...]."""
     x, w = ctx.axes(0), ctx.axes(1)
     group, rank = ctx.attr("group"), len(x) - 2
@@ -126,12 +126,12 @@ def conv_transpose(ctx: Context) -> None:
         def side(size: int, place: int = place) -> int:
             return _unslide(ctx, size, place, size_of(w[2 + place]), rank)
 
-        sides.append(ctx.derived(axis, side(size_of(axis)), Hold(Why.IMAGE_SIDE), ctx.index, place, follow=side))
+        sides.append(ctx.derived(axis, side(size_of(axis)), Hold(Why.SPATIAL), ctx.index, place, follow=side))
     ctx.out((x[0], out, *sides))
 
 
-def _unslide(ctx: Context, size: int, place: int, kernel: int, rank: int) -> int:
-    """The size of an image side from which a window makes `size`."""
+def _unslide(ctx: RuleContext, size: int, place: int, kernel: int, rank: int) -> int:
+    """The size of a spatial size from which a window makes `size`."""
     if given := ctx.attr("output_shape"):
         return int(given[place])
     stride, extra = int(ctx.attr("strides", [1] * rank)[place]), int(ctx.attr("output_padding", [0] * rank)[place])
@@ -143,42 +143,42 @@ def _unslide(ctx: Context, size: int, place: int, kernel: int, rank: int) -> int
 
 
 @operator("MaxPool", "AveragePool", "LpPool")
-def pool(ctx: Context) -> None:
-    """A sliding window over the image sides."""
+def pool(ctx: RuleContext) -> None:
+    """A sliding window over the spatial sizes."""
     x = ctx.axes(0)
     kernel = ctx.attr("kernel_shape")
     sides = [_side(ctx, axis, i, kernel[i], len(x) - 2) for i, axis in enumerate(x[2:])]
     ctx.out((*x[:2], *sides))
     by_row = not ctx.attr("storage_order", 0)
-    whole = tuple(atom for axis in x for atom in axis)  # which the places of the largest count through
+    whole = tuple(var for axis in x for var in axis)  # which the places of the largest count through
     ctx.out((*x[:2], *sides), slot=1, below=whole if by_row else None)
 
 
 @operator("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
-def global_pool(ctx: Context) -> None:
-    """Image sides become 1."""
+def global_pool(ctx: RuleContext) -> None:
+    """Spatial sizes become 1."""
     x = ctx.axes(0)
     ctx.out((*x[:2], *(() for _ in x[2:])))
 
 
 @operator("Resize", "Upsample", numbers=(1, 2, 3))
-def resample(ctx: Context) -> None:
-    """Image sides by scales or to sizes that the file or shape arithmetic gives; other axes pass."""
+def resample(ctx: RuleContext) -> None:
+    """Spatial sizes by scales or to sizes that the file or shape arithmetic gives; other axes pass."""
     x = ctx.axes(0)
     if ctx.attr("keep_aspect_ratio_policy", "stretch") != "stretch":
-        raise Conflict("image sides in their old ratio")
+        raise Conflict("spatial sizes in their old ratio")
     places = [a % len(x) for a in ctx.attr("axes") or range(len(x))]
     out = list(x)
     for slot in range(1, len(ctx.facts)):
         if slot in ctx:
-            ctx.keep(ctx.axes(slot)[0], Why.COUNT, "image sides")
+            ctx.keep(ctx.axes(slot)[0], Why.COUNT, "spatial sizes")
     if 3 in ctx:
         for place, number in zip(places, ctx.values(3).ravel(), strict=True):
             if size_of(x[place]) == value_of(number):
                 ctx.tie(number, x[place])
             else:
                 out[place] = ctx.axis_of(number)
-                ctx.hold(out[place], Why.IMAGE_SIDE)
+                ctx.hold(out[place], Why.SPATIAL)
     else:
         scales = ctx.raw(1 if ctx.node.op_type == "Upsample" else 2)
         if scales is None:
@@ -187,7 +187,7 @@ def resample(ctx: Context) -> None:
             if scale != 1:
                 size = int(size_of(x[place]) * scale)
                 follow = partial(_scaled, scale)
-                out[place] = ctx.derived(x[place], size, Hold(Why.IMAGE_SIDE), scale, follow=follow)
+                out[place] = ctx.derived(x[place], size, Hold(Why.SPATIAL), scale, follow=follow)
     ctx.out(out)
 
 
@@ -196,11 +196,11 @@ def _scaled(scale: float, size: int) -> int:
 
 
 @operator("GridSample")
-def grid_sample(ctx: Context) -> None:
+def grid_sample(ctx: RuleContext) -> None:
     """X [N, C, D...] read at the points of a grid [N, E..., rank] -> [N, C, E...]."""
     x, (batch, *points, coordinates) = ctx.axes(0), ctx.axes(1)
     ctx.unify(x[0], batch)
     if size_of(coordinates) != len(x) - 2:
-        raise Conflict(f"{size_of(coordinates)} coordinates for {len(x) - 2} image sides")
+        raise Conflict(f"{size_of(coordinates)} coordinates for {len(x) - 2} spatial sizes")
     ctx.keep(coordinates, Why.COUNT, "coordinates")
     ctx.out((*x[:2], *points))

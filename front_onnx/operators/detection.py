@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from front_onnx.axes.atom import Axis, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
-from front_onnx.operators.context import Context
+from front_onnx.axes.size import Axis, Conflict, size_of
+from front_onnx.operators.context import RuleContext
 from front_onnx.operators.record import Trait, operator
 
 __all__: list[str] = []
 
 
-def _side(ctx: Context, attribute: str, size: int, element: int | None = None) -> Axis:
+def _side(ctx: RuleContext, attribute: str, size: int, element: int | None = None) -> Axis:
     """A side of what is read of each region, as an attribute says."""
-    axis = ctx.algebra.new(size, Hold(Why.IMAGE_SIDE))
+    axis = ctx.algebra.new(size, Hold(Why.SPATIAL))
     if axis:
         ctx.tie_attribute(attribute, axis, element)
     return axis
 
 
-def _coordinates(ctx: Context, axis: Axis, count: int) -> None:
+def _coordinates(ctx: RuleContext, axis: Axis, count: int) -> None:
     if size_of(axis) != count:
         raise Conflict(f"{size_of(axis)} coordinates instead of {count}")
     ctx.keep(axis, Why.COUNT, "coordinates")
 
 
 @operator("RoiAlign", indices=(2,))
-def roi_align(ctx: Context) -> None:
+def roi_align(ctx: RuleContext) -> None:
     """X [N, C, H, W], regions [R, 4], the image of each [R] -> [R, C, height, width]."""
     (images, channels, *_), (regions, coordinates), (count,) = (ctx.axes(slot) for slot in range(3))
     ctx.unify(regions, count)
@@ -36,7 +36,7 @@ def roi_align(ctx: Context) -> None:
 
 
 @operator("MaxRoiPool")
-def max_roi_pool(ctx: Context) -> None:
+def max_roi_pool(ctx: RuleContext) -> None:
     """X [N, C, H, W], regions [R, 5] with the image in front -> [R, C, height, width]."""
     (images, channels, *_), (regions, coordinates) = ctx.axes(0), ctx.axes(1)
     _coordinates(ctx, coordinates, 5)
@@ -46,7 +46,7 @@ def max_roi_pool(ctx: Context) -> None:
 
 
 @operator("NonMaxSuppression", traits=Trait.NO_GRADIENT, numbers=(2,), settings=(3, 4))
-def non_max_suppression(ctx: Context) -> None:
+def non_max_suppression(ctx: RuleContext) -> None:
     """Boxes [N, S, 4], scores [N, C, S] -> the places [n, 3] of the best, n known at run time."""
     (images, boxes, coordinates), (batch, classes, scored) = ctx.axes(0), ctx.axes(1)
     ctx.unify(images, batch)

@@ -8,7 +8,6 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 
-from front_onnx.axes.atom import size_of
 from front_onnx.axes.numbers import (
     Expression,
     Literal,
@@ -20,7 +19,8 @@ from front_onnx.axes.numbers import (
     value_of,
     varies,
 )
-from front_onnx.operators.context import Context
+from front_onnx.axes.size import size_of
+from front_onnx.operators.context import RuleContext
 from front_onnx.operators.record import Trait, operator
 
 __all__: list[str] = []
@@ -52,7 +52,7 @@ _FUNCTIONS: dict[str, tuple[str, Callable[..., int | float | bool]]] = {
 }
 
 
-def _followed(ctx: Context) -> np.ndarray | None:
+def _followed(ctx: RuleContext) -> np.ndarray | None:
     """Contents of the output, where those of all inputs are followed."""
     known = _FUNCTIONS.get(ctx.node.op_type)
     arrays = [ctx.value(slot) for slot in range(len(ctx.facts))]
@@ -85,7 +85,7 @@ _COMPARING = ("BitShift BitwiseAnd BitwiseOr BitwiseXor Equal Greater GreaterOrE
 @operator("Trilu", numbers=(1,))
 @operator("EyeLike", traits=Trait.MEASURES)
 @operator(*_STEPS, traits=Trait.NO_GRADIENT)
-def unary(ctx: Context) -> None:
+def unary(ctx: RuleContext) -> None:
     """Shape in, shape out. Softmax and the like mix along an axis without changing it."""
     axes = ctx.axes(0)
     for slot in range(len(ctx.node.output)):
@@ -93,7 +93,7 @@ def unary(ctx: Context) -> None:
 
 
 @operator("Identity", traits=Trait.VIEW)
-def identity(ctx: Context) -> None:
+def identity(ctx: RuleContext) -> None:
     """The input under another name, contents included; also a sequence."""
     if ctx.fact(0).members is not None:
         ctx.outputs[0] = ctx.fact(0)
@@ -103,7 +103,7 @@ def identity(ctx: Context) -> None:
 
 @operator("Cast", traits=Trait.VIEW)
 @operator("CastLike", traits=Trait.VIEW, settings=(1,))
-def cast(ctx: Context) -> None:
+def cast(ctx: RuleContext) -> None:
     """Contents pass; a float becomes an integer by truncation."""
     value = ctx.value(0)
     if value is not None and ctx.node.op_type == "Cast" and not varies(value):
@@ -127,7 +127,7 @@ _FLOATS = (
 
 
 @operator("SwiGLU", traits=Trait.BENDS | Trait.MULTIPLIES)
-def swiglu(ctx: Context) -> None:
+def swiglu(ctx: RuleContext) -> None:
     """The activation of a gate times what it gates: of one shape, without broadcasting."""
     ctx.unify_shapes(ctx.axes(0), ctx.axes(1))
     ctx.out(ctx.axes(0))
@@ -141,13 +141,13 @@ def swiglu(ctx: Context) -> None:
 @operator("Mean", "Mod", "Pow", "Sum")
 @operator("And", traits=Trait.NO_GRADIENT | Trait.MULTIPLIES)
 @operator(*_COMPARING, traits=Trait.NO_GRADIENT)
-def broadcasting(ctx: Context) -> None:
+def broadcasting(ctx: RuleContext) -> None:
     """Multidirectional broadcasting: axes that meet are one, unless one of them is 1."""
     axes = ctx.broadcast(*(ctx.axes(slot) for slot in range(len(ctx.facts))))
     ctx.out(axes, _followed(ctx), strides=_strides(ctx))
 
 
-def _strides(ctx: Context) -> dict[int, object] | None:
+def _strides(ctx: RuleContext) -> dict[int, object] | None:
     """Counters add up; a number stretches their steps."""
     if ctx.node.op_type not in ("Add", "Mul"):
         return None
@@ -161,7 +161,7 @@ def _strides(ctx: Context) -> dict[int, object] | None:
 
 
 @operator("Where", traits=Trait.CHOOSES)
-def where(ctx: Context) -> None:
+def where(ctx: RuleContext) -> None:
     """As broadcasting; where the condition is shape arithmetic, the branch it takes has to stay the same."""
     axes = ctx.broadcast(ctx.axes(0), ctx.axes(1), ctx.axes(2))
     condition, yes, no = ctx.value(0), ctx.value(1), ctx.value(2)
@@ -175,7 +175,7 @@ def where(ctx: Context) -> None:
     ctx.out(axes, None if any(number is None for number in out.flat) else out)
 
 
-def _chosen(ctx: Context, condition: object, yes: object, no: object) -> object:
+def _chosen(ctx: RuleContext, condition: object, yes: object, no: object) -> object:
     """The branch a condition takes; None if that differs between the iterations of a loop."""
     size = _wrapped_by(condition, yes, no)
     if isinstance(no, Varying):

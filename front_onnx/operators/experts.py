@@ -5,10 +5,10 @@ Source: onnxruntime's docs/ContribOperators.md.
 
 from __future__ import annotations
 
-from front_onnx.axes.atom import Axis, AxisRole, size_of
 from front_onnx.axes.holds import Why
 from front_onnx.axes.numbers import Extent
-from front_onnx.operators.context import Context
+from front_onnx.axes.size import Axis, AxisRole, size_of
+from front_onnx.operators.context import RuleContext
 from front_onnx.operators.fused import MICROSOFT
 from front_onnx.operators.record import Trait, operator
 
@@ -17,7 +17,7 @@ __all__: list[str] = []
 _INTERLEAVED, _STACKED = 1, 2
 
 
-def _inner(ctx: Context, rows: Axis) -> Axis:
+def _inner(ctx: RuleContext, rows: Axis) -> Axis:
     """The inner size of an expert; a gate and what it gates may share one matrix, in turns or one behind the other."""
     fusion = ctx.attr("swiglu_fusion", 0) if ctx.attr("activation_type", "relu") == "swiglu" else 0
     if fusion == _INTERLEAVED:
@@ -32,11 +32,11 @@ def _inner(ctx: Context, rows: Axis) -> Axis:
 
 
 @operator("MoE", domain=MICROSOFT, traits=Trait.CONTRACTS | Trait.PARAMETERS)
-def mixture(ctx: Context) -> None:
+def mixture(ctx: RuleContext) -> None:
     """X [..., d], router [T, E]; W1 [E, f, d], W2 [E, d, f], W3 [E, f, d] with a bias each -> [..., d]."""
     x = ctx.axes(0)
     tokens, experts = ctx.axes(1)
-    ctx.unify(tuple(atom for axis in x[:-1] for atom in axis), tokens)
+    ctx.unify(tuple(var for axis in x[:-1] for var in axis), tokens)
     ctx.hold(experts, Why.INDEXED)
     chosen = ctx.attr("k", 1)
     ctx.require_that(lambda count: chosen <= count, Extent(experts))

@@ -5,9 +5,9 @@ Source: onnxruntime's docs/ContribOperators.md.
 
 from __future__ import annotations
 
-from front_onnx.axes.atom import Axis, AxisRole, size_of
 from front_onnx.axes.holds import Why
-from front_onnx.operators.context import Context, Shape
+from front_onnx.axes.size import Axis, AxisRole, size_of
+from front_onnx.operators.context import RuleContext, Shape
 from front_onnx.operators.linear import gemm, note_contraction
 from front_onnx.operators.record import Trait, operator
 
@@ -17,25 +17,25 @@ MICROSOFT = "com.microsoft"
 
 
 @operator("Gelu", "QuickGelu", domain=MICROSOFT, traits=Trait.BENDS)
-def activation(ctx: Context) -> None:
+def activation(ctx: RuleContext) -> None:
     """Shape in, shape out."""
     ctx.out(ctx.axes(0))
 
 
 @operator("BiasGelu", "FastGelu", domain=MICROSOFT, traits=Trait.BENDS | Trait.PARAMETERS)
-def biased(ctx: Context) -> None:
+def biased(ctx: RuleContext) -> None:
     """X plus a bias, then an activation."""
     ctx.out(ctx.broadcast(*(ctx.axes(slot) for slot in (0, 1) if slot in ctx)))
 
 
 @operator("ScaledSiLU", domain=MICROSOFT, traits=Trait.BENDS, settings=(1,))
-def scaled_silu(ctx: Context) -> None:
+def scaled_silu(ctx: RuleContext) -> None:
     """X, which a number may scale before its activation."""
     ctx.out(ctx.axes(0))
 
 
 @operator("GatedAdd", domain=MICROSOFT, traits=Trait.SHIFTS)
-def gated_add(ctx: Context) -> None:
+def gated_add(ctx: RuleContext) -> None:
     """X [..., C] + Y [..., C] times a gate [..., 1]."""
     ctx.unify_shapes(ctx.axes(0), ctx.axes(1))
     ctx.unify_shapes(ctx.axes(2), (*ctx.axes(0)[:-1], ()))
@@ -43,7 +43,7 @@ def gated_add(ctx: Context) -> None:
 
 
 @operator("BiasAdd", domain=MICROSOFT, traits=Trait.SHIFTS | Trait.PARAMETERS)
-def bias_add(ctx: Context) -> None:
+def bias_add(ctx: RuleContext) -> None:
     """X [N, S, C] + bias [C] + skip."""
     x = ctx.axes(0)
     ctx.unify_shapes(ctx.axes(1), x[-1:])
@@ -52,7 +52,7 @@ def bias_add(ctx: Context) -> None:
 
 
 @operator("BiasSplitGelu", domain=MICROSOFT, traits=Trait.BENDS | Trait.PARAMETERS)
-def bias_split_gelu(ctx: Context) -> None:
+def bias_split_gelu(ctx: RuleContext) -> None:
     """X [N, S, 2*C] + bias [2*C]: the first half times the activation of the second."""
     x = ctx.axes(0)
     ctx.unify_shapes(ctx.axes(1), x[-1:])
@@ -68,7 +68,7 @@ def bias_split_gelu(ctx: Context) -> None:
     traits=Trait.NORMALISES | Trait.PARAMETERS,
     parameters={2: "gain", 3: "bias"},
 )
-def skip_layer_normalization(ctx: Context) -> None:
+def skip_layer_normalization(ctx: RuleContext) -> None:
     """X + skip + bias, normalised over the last axis; outputs: result, mean, 1/deviation, the sum before."""
     x = ctx.broadcast(ctx.axes(0), ctx.axes(1))
     for slot in range(2, len(ctx.facts)):
@@ -85,7 +85,7 @@ def skip_layer_normalization(ctx: Context) -> None:
     traits=Trait.NORMALISES | Trait.PARAMETERS,
     parameters={5: "gain", 6: "bias"},
 )
-def embed_layer_normalization(ctx: Context) -> None:
+def embed_layer_normalization(ctx: RuleContext) -> None:
     """Ids [B, S] look up words, positions and segments [n, H], whose sum is normalised -> [B, S, H], [B], the sum."""
     batch, sequence = ctx.axes(0)
     hidden = ctx.axes(2)[1]
@@ -107,7 +107,7 @@ def embed_layer_normalization(ctx: Context) -> None:
     ctx.out((batch, sequence, hidden), slot=2)
 
 
-def _turned(ctx: Context, axes: Shape, which: str) -> Shape:
+def _turned(ctx: RuleContext, axes: Shape, which: str) -> Shape:
     """The operand as a product reads it: its first axis moved behind the others, its last two exchanged."""
     if ctx.attr(f"transBatch{which}", 0):
         axes = (*axes[1:-1], axes[0], axes[-1])
@@ -117,7 +117,7 @@ def _turned(ctx: Context, axes: Shape, which: str) -> Shape:
 
 
 @operator("FusedMatMul", "TransposeMatMul", domain=MICROSOFT, traits=Trait.CONTRACTS | Trait.PRODUCT | Trait.PARAMETERS)
-def fused_matmul(ctx: Context) -> None:
+def fused_matmul(ctx: RuleContext) -> None:
     """alpha * A' B' with numpy's batches; alpha may be the scale of attention."""
     given = [ctx.axes(0), ctx.axes(1)]
     a, b = _turned(ctx, given[0], "A"), _turned(ctx, given[1], "B")
@@ -138,6 +138,6 @@ def fused_matmul(ctx: Context) -> None:
 
 
 @operator("FusedGemm", domain=MICROSOFT, traits=Trait.CONTRACTS | Trait.PRODUCT | Trait.PARAMETERS)
-def fused_gemm(ctx: Context) -> None:
+def fused_gemm(ctx: RuleContext) -> None:
     """Gemm, then an activation."""
     gemm(ctx)

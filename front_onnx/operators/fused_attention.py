@@ -7,25 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from front_onnx.axes.atom import Axis, AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import Extent, value_of
+from front_onnx.axes.size import Axis, AxisRole, Conflict, size_of
 from front_onnx.operators.attention import group_heads, turn
-from front_onnx.operators.context import Context
+from front_onnx.operators.context import RuleContext
 from front_onnx.operators.fused import MICROSOFT
 from front_onnx.operators.record import Trait, operator
 
 __all__ = ["meet", "note_heads", "projected", "split_heads"]
 
 
-def meet(ctx: Context, axes: Sequence[Axis], wanted: Sequence[Axis]) -> None:
+def meet(ctx: RuleContext, axes: Sequence[Axis], wanted: Sequence[Axis]) -> None:
     """Axes of a mask or a bias: 1, or one with what they cover."""
     for axis, other in zip(axes, wanted, strict=True):
         if size_of(axis) != 1:
             ctx.unify(axis, other)
 
 
-def _cover(ctx: Context, slot: int, batch: Axis, sequence: Axis, total: Axis) -> None:
+def _cover(ctx: RuleContext, slot: int, batch: Axis, sequence: Axis, total: Axis) -> None:
     """A mask: [B, T], [B, S, T], one over positions of any length, or places of ends and starts, 1, 2 or 3 per row."""
     mask = ctx.axes(slot)
     if len(mask) == 2:
@@ -40,25 +40,25 @@ def _cover(ctx: Context, slot: int, batch: Axis, sequence: Axis, total: Axis) ->
         ctx.require(mask[0], lambda rows: count * rows + (2 if count == 3 else 0), Extent(batch))
 
 
-def _lengthened(ctx: Context, past: Axis, length: Axis) -> Axis:
+def _lengthened(ctx: RuleContext, past: Axis, length: Axis) -> Axis:
     return ctx.algebra.total([past, length]) if size_of(past) else length
 
 
-def split_heads(ctx: Context, width: Axis, count: int) -> tuple[Axis, Axis]:
+def split_heads(ctx: RuleContext, width: Axis, count: int) -> tuple[Axis, Axis]:
     """(heads, size of each) of an axis."""
     if size_of(width) % count:
         raise Conflict(f"{size_of(width)} channels are no {count} heads")
     return ctx.algebra.divide(width, size_of(width) // count)
 
 
-def note_heads(ctx: Context, heads: Axis, size: Axis) -> None:
+def note_heads(ctx: RuleContext, heads: Axis, size: Axis) -> None:
     """Note heads and the size of each, which the scale may be a root of."""
     ctx.role(heads, AxisRole.BATCH)
     ctx.role(size, AxisRole.INNER)
     ctx.tie_root("scale", size)
 
 
-def projected(ctx: Context, inner: Axis) -> tuple[Axis, Axis, Axis]:
+def projected(ctx: RuleContext, inner: Axis) -> tuple[Axis, Axis, Axis]:
     """(heads, size of a query, size of a value) of what W [I, q + k + v] and a bias make of I."""
     rows, columns = ctx.axes(1)
     ctx.unify(inner, rows)
@@ -84,7 +84,7 @@ def projected(ctx: Context, inner: Axis) -> tuple[Axis, Axis, Axis]:
 
 
 @operator("Attention", domain=MICROSOFT, traits=Trait.CONTRACTS | Trait.PARAMETERS)
-def attention(ctx: Context) -> None:
+def attention(ctx: RuleContext) -> None:
     """X [B, S, I] by W [I, q + k + v]; mask, past [2, B, h, P, d], bias [B, h, S, P + S] -> [B, S, v], present."""
     if ctx.attr("past_present_share_buffer", 0) or ctx.attr("rotary_embedding_dim", 0):
         raise Conflict("attention with a shared buffer or a part that is turned")
@@ -108,7 +108,7 @@ def attention(ctx: Context) -> None:
 
 
 @operator("MultiHeadAttention", domain=MICROSOFT, traits=Trait.PARAMETERS)
-def multi_head_attention(ctx: Context) -> None:
+def multi_head_attention(ctx: RuleContext) -> None:
     """Q [B, S, h*d], K [B, L, h*d], V [B, L, h*v], the last two also [B, h, L, d] -> [B, S, h*v], present K, V."""
     if any(slot in ctx for slot in (8, 9)):
         raise Conflict("attention with a buffer of beams")
@@ -116,7 +116,7 @@ def multi_head_attention(ctx: Context) -> None:
 
 
 @operator("DecoderMaskedMultiHeadAttention", domain=MICROSOFT, traits=Trait.PARAMETERS, numbers=(7, 8))
-def decoder_masked_multi_head_attention(ctx: Context) -> None:
+def decoder_masked_multi_head_attention(ctx: RuleContext) -> None:
     """As MultiHeadAttention, for one query; the cache may be a buffer that is filled up to a length."""
     if 9 in ctx:
         raise Conflict("attention with a buffer of beams")
@@ -127,7 +127,7 @@ def decoder_masked_multi_head_attention(ctx: Context) -> None:
     _attend(ctx, bias=10, mask=3, scores=4, past=5)
 
 
-def _filled(ctx: Context, mask: int, scores: int, past: int) -> Axis:
+def _filled(ctx: RuleContext, mask: int, scores: int, past: int) -> Axis:
     """As many positions as a shared buffer holds now, which masks and biases tell: one more than before."""
     found = [ctx.axes(slot)[-1] for slot in (mask, scores) if slot in ctx]
     total = found[0] if found else ctx.records.unknown(Hold(Why.COUNTED))
@@ -137,7 +137,7 @@ def _filled(ctx: Context, mask: int, scores: int, past: int) -> Axis:
     return total
 
 
-def _attend(ctx: Context, *, bias: int, mask: int, scores: int, past: int) -> None:
+def _attend(ctx: RuleContext, *, bias: int, mask: int, scores: int, past: int) -> None:
     """Q, K and V that are projected before, with what else an operator takes at these inputs."""
     if any(len(ctx.axes(slot)) == 5 for slot in (0, 1, 2) if slot in ctx):
         raise Conflict("attention with queries, keys and values in one tensor")
@@ -194,7 +194,7 @@ def _attend(ctx: Context, *, bias: int, mask: int, scores: int, past: int) -> No
 
 
 @operator("GroupQueryAttention", domain=MICROSOFT, traits=Trait.PARAMETERS, numbers=(5, 6))
-def group_query_attention(ctx: Context) -> None:
+def group_query_attention(ctx: RuleContext) -> None:
     """Q [B, S, h*d] with K and V [B, S, k*d], or all in Q; past [B, k, P, d] -> [B, S, h*d], present K and V."""
     if any(slot in ctx for slot in (12, 13)) or ctx.attr("sliding_window_cache", 0):
         raise Conflict("attention with a quantised or a sliding cache")
@@ -245,7 +245,7 @@ def group_query_attention(ctx: Context) -> None:
 
 
 @operator("RotaryEmbedding", domain=MICROSOFT, traits=Trait.PARAMETERS)
-def rotary_embedding(ctx: Context) -> None:
+def rotary_embedding(ctx: RuleContext) -> None:
     """X [B, S, h*d] or [B, h, S, d] turned by caches [M, d/2] at positions [B, S] or from one on."""
     x = ctx.axes(0)
     if len(x) == 4:

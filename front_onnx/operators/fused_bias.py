@@ -5,9 +5,9 @@ Sources: onnxruntime's docs/ContribOperators.md; for how a table lies in memory,
 
 from __future__ import annotations
 
-from front_onnx.axes.atom import AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Why
-from front_onnx.operators.context import Context
+from front_onnx.axes.size import AxisRole, Conflict, size_of
+from front_onnx.operators.context import RuleContext
 from front_onnx.operators.fused import MICROSOFT
 from front_onnx.operators.record import Trait, operator
 
@@ -15,7 +15,7 @@ __all__: list[str] = []
 
 
 @operator("RelativePositionBias", domain=MICROSOFT, traits=Trait.PARAMETERS, numbers=(1, 2))
-def relative_position_bias(ctx: Context) -> None:
+def relative_position_bias(ctx: RuleContext) -> None:
     """A table [buckets, h], lengths S and T -> [1, h, S, T].
 
     The table is written with the heads in front, whatever its shape says: neither axis of it can be resampled.
@@ -30,7 +30,7 @@ def relative_position_bias(ctx: Context) -> None:
 
 
 @operator("GatedRelativePositionBias", domain=MICROSOFT, traits=Trait.CONTRACTS | Trait.PARAMETERS)
-def gated_relative_position_bias(ctx: Context) -> None:
+def gated_relative_position_bias(ctx: RuleContext) -> None:
     """Q [B, S, h*d] and its bias, R [1, h, S, S], W [d, 2*n], its bias, a gain [1, h, 1, 1] -> [B, h, S, S].
 
     Packed queries are [tokens, h*d]; then places of the tokens [B, S] say what was in which row.

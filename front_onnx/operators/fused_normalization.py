@@ -5,9 +5,9 @@ Source: onnxruntime's docs/ContribOperators.md.
 
 from __future__ import annotations
 
-from front_onnx.axes.atom import size_of
 from front_onnx.axes.holds import Why
-from front_onnx.operators.context import Context, Shape
+from front_onnx.axes.size import size_of
+from front_onnx.operators.context import RuleContext, Shape
 from front_onnx.operators.fused import MICROSOFT
 from front_onnx.operators.record import Trait, operator
 
@@ -16,7 +16,7 @@ __all__: list[str] = []
 _NORM = Trait.NORMALISES | Trait.PARAMETERS
 
 
-def _grouped(ctx: Context) -> Shape:
+def _grouped(ctx: RuleContext) -> Shape:
     """X [N, D..., C], or [N, C, D...], normalised over groups of channels, each channel with a gain and a bias."""
     x = ctx.axes(0)
     channels = x[-1] if ctx.attr("channels_last", 1) else x[1]
@@ -29,14 +29,14 @@ def _grouped(ctx: Context) -> Shape:
 
 
 @operator("GroupNorm", domain=MICROSOFT, traits=_NORM, parameters={1: "gain", 2: "bias"})
-def group_norm(ctx: Context) -> None:
+def group_norm(ctx: RuleContext) -> None:
     """A group norm, then perhaps an activation."""
     ctx.out(_grouped(ctx))
 
 
 @operator("SkipGroupNorm", domain=MICROSOFT, traits=_NORM, parameters={1: "gain", 2: "bias"})
-def skip_group_norm(ctx: Context) -> None:
-    """X + skip + bias [C] -> the group norm of the sum, and the sum. The skip is as X, or has no image sides."""
+def skip_group_norm(ctx: RuleContext) -> None:
+    """X + skip + bias [C] -> the group norm of the sum, and the sum. The skip is as X, or has no spatial sizes."""
     x = _grouped(ctx)
     last = ctx.attr("channels_last", 1)
     skip = ctx.axes(3)
@@ -51,7 +51,7 @@ def skip_group_norm(ctx: Context) -> None:
 
 
 @operator("GatedRMSNorm", domain=MICROSOFT, traits=_NORM, parameters={1: "gain"})
-def gated_rms_norm(ctx: Context) -> None:
+def gated_rms_norm(ctx: RuleContext) -> None:
     """X [..., h*C] normalised over stretches of C, scaled by a gain [C] and by the activation of a gate as X."""
     x, (gain,) = ctx.axes(0), ctx.axes(1)
     _, size = ctx.algebra.divide(x[-1], size_of(gain))

@@ -5,9 +5,9 @@ Source: onnxruntime's docs/ContribOperators.md.
 
 from __future__ import annotations
 
-from front_onnx.axes.atom import Axis, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
-from front_onnx.operators.context import Context
+from front_onnx.axes.size import Axis, Conflict, size_of
+from front_onnx.operators.context import RuleContext
 from front_onnx.operators.fused import MICROSOFT
 from front_onnx.operators.fused_attention import meet, note_heads, projected, split_heads
 from front_onnx.operators.record import Trait, operator
@@ -19,12 +19,12 @@ def _one_more(count: int) -> int:
     return count + 1
 
 
-def _ends(ctx: Context, batch: Axis) -> Axis:
+def _ends(ctx: RuleContext, batch: Axis) -> Axis:
     """One more than there are rows: where each begins, and where the last ends."""
     return ctx.derived(batch, size_of(batch) + 1, Hold(Why.COMPUTED), "ends", follow=_one_more)
 
 
-def _packed(ctx: Context, heads: Axis, places: int) -> None:
+def _packed(ctx: RuleContext, heads: Axis, places: int) -> None:
     """Places of the tokens [B, S], sums of the lengths [B + 1], and perhaps a bias [B, h, S, S]."""
     batch, sequence = ctx.axes(places)
     (ends,) = ctx.axes(places + 1)
@@ -36,7 +36,7 @@ def _packed(ctx: Context, heads: Axis, places: int) -> None:
 
 
 @operator("PackedAttention", domain=MICROSOFT, traits=Trait.CONTRACTS | Trait.PARAMETERS)
-def packed_attention(ctx: Context) -> None:
+def packed_attention(ctx: RuleContext) -> None:
     """X [tokens, I] by W [I, q + k + v] -> [tokens, v]."""
     tokens, inner = ctx.axes(0)
     heads, _, v_size = projected(ctx, inner)
@@ -45,7 +45,7 @@ def packed_attention(ctx: Context) -> None:
 
 
 @operator("PackedMultiHeadAttention", domain=MICROSOFT, traits=Trait.PARAMETERS)
-def packed_multi_head_attention(ctx: Context) -> None:
+def packed_multi_head_attention(ctx: RuleContext) -> None:
     """Q [tokens, h*d], K [tokens, h*d], V [tokens, h*v], or all in Q [tokens, h, 3, d] -> [tokens, h*v]."""
     if 3 in ctx:
         raise Conflict("packed attention with a bias of its projections")
@@ -70,7 +70,7 @@ def packed_multi_head_attention(ctx: Context) -> None:
 
 
 @operator("RemovePadding", domain=MICROSOFT, indices=(1,))
-def remove_padding(ctx: Context) -> None:
+def remove_padding(ctx: RuleContext) -> None:
     """X [B, S, d], the tokens of each row [B] -> [tokens, d], their places [B, S], ends [B + 1], the most [1]."""
     batch, sequence, width = ctx.axes(0)
     ctx.unify_shapes(ctx.axes(1), (batch,))
@@ -80,7 +80,7 @@ def remove_padding(ctx: Context) -> None:
 
 
 @operator("RestorePadding", domain=MICROSOFT, indices=(1,))
-def restore_padding(ctx: Context) -> None:
+def restore_padding(ctx: RuleContext) -> None:
     """Tokens [tokens, d] put to their places [B, S] -> [B, S, d]."""
     tokens, width = ctx.axes(0)
     batch, sequence = ctx.axes(1)

@@ -1,20 +1,20 @@
-"""Image sides that are neither slid over nor resampled: grids of points, blocks put together, crops, pooling undone."""
+"""Spatial sizes neither slid over nor resampled: grids of points, blocks put together, crops, pooling undone."""
 
 from __future__ import annotations
 
 import math
 from fractions import Fraction
 
-from front_onnx.axes.atom import Axis, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import value_of
-from front_onnx.operators.context import Context, Shape
+from front_onnx.axes.size import Axis, Conflict, size_of
+from front_onnx.operators.context import RuleContext, Shape
 from front_onnx.operators.record import operator
 
 __all__: list[str] = []
 
 
-def _as_long(ctx: Context, number: object, axis: Axis) -> None:
+def _as_long(ctx: RuleContext, number: object, axis: Axis) -> None:
     """Say that a number is the size of an axis that is there already."""
     size = int(value_of(number))
     if size != size_of(axis):
@@ -22,19 +22,19 @@ def _as_long(ctx: Context, number: object, axis: Axis) -> None:
     ctx.tie(number, axis)
 
 
-def _image_side(ctx: Context, number: object) -> Axis:
+def _image_side(ctx: RuleContext, number: object) -> Axis:
     axis = ctx.axis_of(number)
-    ctx.hold(axis, Why.IMAGE_SIDE)
+    ctx.hold(axis, Why.SPATIAL)
     return axis
 
 
 @operator("AffineGrid", numbers=(1,))
-def affine_grid(ctx: Context) -> None:
+def affine_grid(ctx: RuleContext) -> None:
     """Matrices [N, d, d + 1] and a size (N, C, D...) -> points [N, D..., d]."""
     batch, rows, columns = ctx.axes(0)
     count, _, *sides = ctx.values(1).ravel()
     if (size_of(rows), size_of(columns)) != (len(sides), len(sides) + 1):
-        raise Conflict(f"matrices of {size_of(rows)} x {size_of(columns)} for {len(sides)} image sides")
+        raise Conflict(f"matrices of {size_of(rows)} x {size_of(columns)} for {len(sides)} spatial sizes")
     for axis in (rows, columns, ctx.axes(1)[0]):
         ctx.keep(axis, Why.COUNT, "coordinates")
     _as_long(ctx, count, batch)
@@ -42,7 +42,7 @@ def affine_grid(ctx: Context) -> None:
 
 
 @operator("Col2Im", numbers=(1, 2))
-def col2im(ctx: Context) -> None:
+def col2im(ctx: RuleContext) -> None:
     """Blocks [N, C * pixels of a block, L] put where they were in an image -> [N, C, D...]."""
     batch, columns, blocks = ctx.axes(0)
     image, block = ctx.values(1).ravel(), ctx.values(2).ravel()
@@ -53,7 +53,7 @@ def col2im(ctx: Context) -> None:
     ctx.keep(inside, Why.COUNT, "pixels of a block")
     ctx.require(inside, lambda *sizes: math.prod(sizes), *block)
     for slot in (1, 2):
-        ctx.keep(ctx.axes(slot)[0], Why.COUNT, "image sides")
+        ctx.keep(ctx.axes(slot)[0], Why.COUNT, "spatial sizes")
     ctx.hold(blocks, Why.COUNT, "blocks")
     rank = len(image)
     strides, dilations = ctx.attr("strides", [1] * rank), ctx.attr("dilations", [1] * rank)
@@ -71,7 +71,7 @@ def col2im(ctx: Context) -> None:
 
 
 @operator("CenterCropPad", numbers=(1,))
-def center_crop_pad(ctx: Context) -> None:
+def center_crop_pad(ctx: RuleContext) -> None:
     """Axes cut or padded to sizes; those that are as long already follow."""
     axes = list(ctx.axes(0))
     ctx.keep(ctx.axes(1)[0], Why.COUNT, "axes")
@@ -89,7 +89,7 @@ def center_crop_pad(ctx: Context) -> None:
 
 
 @operator("MaxUnpool", numbers=(2,), indices=(1,))
-def max_unpool(ctx: Context) -> None:
+def max_unpool(ctx: RuleContext) -> None:
     """X [N, C, D...] put back to the places that MaxPool took it from -> [N, C, D'...]."""
     x = ctx.axes(0)
     ctx.unify_shapes(x, ctx.axes(1))
@@ -108,13 +108,13 @@ def max_unpool(ctx: Context) -> None:
         def side(size: int, i: int = i) -> int:
             return int((size - 1) * strides[i] - pads[i] - pads[i + rank] + kernel[i])
 
-        out.append(ctx.derived(axis, side(size_of(axis)), Hold(Why.IMAGE_SIDE), ctx.index, i, follow=side))
+        out.append(ctx.derived(axis, side(size_of(axis)), Hold(Why.SPATIAL), ctx.index, i, follow=side))
     _unpooled(ctx, (*x[:2], *out))
 
 
-def _unpooled(ctx: Context, out: Shape) -> None:
+def _unpooled(ctx: RuleContext, out: Shape) -> None:
     """Places count through the image that was pooled: that which is made has its sides."""
     pooled = ctx.below(1)
     if pooled is not None:
-        ctx.unify(pooled, tuple(atom for axis in out for atom in axis))
+        ctx.unify(pooled, tuple(var for axis in out for var in axis))
     ctx.out(out)

@@ -7,10 +7,10 @@ from functools import partial
 
 import numpy as np
 
-from front_onnx.axes.atom import Axis, AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import Expression, Extent, Literal, Varying, value_of, varies
-from front_onnx.operators.context import Context
+from front_onnx.axes.size import Axis, AxisRole, Conflict, size_of
+from front_onnx.operators.context import RuleContext
 from front_onnx.operators.record import Trait, operator
 from front_onnx.read.graph import Edge
 
@@ -18,7 +18,7 @@ __all__ = ["settle_picks"]
 
 
 @operator("Gather", traits=Trait.PICKS | Trait.GATHERS, indices=(1,))
-def gather(ctx: Context) -> None:
+def gather(ctx: RuleContext) -> None:
     """One axis is replaced by the axes of the indices."""
     data, indices = ctx.axes(0), ctx.axes(1)
     at = ctx.attr("axis") % len(data)
@@ -47,13 +47,13 @@ def gather(ctx: Context) -> None:
     ctx.out((*data[:at], *indices, *data[at + 1 :]), out_value)
 
 
-def _index(ctx: Context, axis: Axis) -> None:
+def _index(ctx: RuleContext, axis: Axis) -> None:
     """Entries of a table are picked by what is fed: they have a meaning outside of the graph."""
     ctx.hold(axis, Why.INDEXED)
     ctx.role(axis, AxisRole.VOCABULARY)
 
 
-def _picks_one(ctx: Context, axis: Axis) -> bool:
+def _picks_one(ctx: RuleContext, axis: Axis) -> bool:
     """True if one written place is picked of an axis that may be resized."""
     places = ctx.value(1)
     return (
@@ -66,7 +66,7 @@ def _picks_one(ctx: Context, axis: Axis) -> bool:
     )
 
 
-def settle_picks(picks: Sequence[tuple[Context, Axis]]) -> Iterator[tuple[Context, Conflict]]:
+def settle_picks(picks: Sequence[tuple[RuleContext, Axis]]) -> Iterator[tuple[RuleContext, Conflict]]:
     """Decide what picked places are, once all nodes were met, and give what cannot be followed.
 
     Of an axis that is cut into segments anyway, or picked at several places, a place is a segment of one entry, like a
@@ -88,11 +88,11 @@ def settle_picks(picks: Sequence[tuple[Context, Axis]]) -> Iterator[tuple[Contex
             yield ctx, conflict
 
 
-def _place(ctx: Context, axis: Axis) -> int:
+def _place(ctx: RuleContext, axis: Axis) -> int:
     return int(value_of(ctx.values(1).reshape(-1)[0])) % size_of(axis)
 
 
-def _cut_out(ctx: Context, axis: Axis) -> None:
+def _cut_out(ctx: RuleContext, axis: Axis) -> None:
     """Cut the picked entry out of its axis, and bind the index."""
     number, place = ctx.values(1).reshape(-1)[0], _place(ctx, axis)
     if place:
@@ -103,7 +103,7 @@ def _cut_out(ctx: Context, axis: Axis) -> None:
         ctx.algebra.cut(axis, 1)
 
 
-def _as_long(ctx: Context, axis: Axis) -> None:
+def _as_long(ctx: RuleContext, axis: Axis) -> None:
     """A buffer of positions is as long as the tables that it indexes."""
     counted = ctx.below(1)
     if counted is not None and size_of(counted) == size_of(axis):
@@ -114,7 +114,7 @@ def _holds(size: int, *places: int) -> bool:
     return all(-size <= place < size for place in places)
 
 
-def _counts_through(ctx: Context, axis: Axis) -> bool:
+def _counts_through(ctx: RuleContext, axis: Axis) -> bool:
     """True if the indices are 0, 1, 2 ... in row-major order: a view of the axis as the axes of the indices.
 
     Exporters write a strided view so: Range(n) * c + [0 .. c-1], with c the product of the axes after it.
@@ -126,14 +126,14 @@ def _counts_through(ctx: Context, axis: Axis) -> bool:
     for place in range(-1, -len(places) - 1, -1):
         if size_of(places[place]) == 1:
             continue
-        inner = tuple(atom for other in behind for atom in other)
+        inner = tuple(var for other in behind for var in other)
         step = strides.get(place)
         if step is None or value_of(step) != size_of(inner):
             return False
         if inner:
             ctx.tie(step, inner)
         behind.insert(0, places[place])
-    whole = tuple(atom for other in behind for atom in other)
+    whole = tuple(var for other in behind for var in other)
     if size_of(whole) != size_of(axis):
         return False
     ctx.unify(whole, axis)
@@ -141,7 +141,7 @@ def _counts_through(ctx: Context, axis: Axis) -> bool:
 
 
 @operator("GatherElements", traits=Trait.PICKS | Trait.GATHERS, indices=(1,))
-def gather_elements(ctx: Context) -> None:
+def gather_elements(ctx: RuleContext) -> None:
     """Indices have the output's shape; the indexed axis keeps its size, the others bound those of the indices."""
     data, indices = ctx.axes(0), ctx.axes(1)
     at = ctx.attr("axis") % len(data)
@@ -157,7 +157,7 @@ def gather_elements(ctx: Context) -> None:
     ctx.out(indices)
 
 
-def _reaches(ctx: Context, data: Axis, places: Axis) -> None:
+def _reaches(ctx: RuleContext, data: Axis, places: Axis) -> None:
     """There may be fewer places than the data has, but not more."""
     if size_of(places) > size_of(data):
         raise Conflict(f"{size_of(places)} places in an axis of {size_of(data)}")
@@ -165,7 +165,7 @@ def _reaches(ctx: Context, data: Axis, places: Axis) -> None:
 
 
 @operator("GatherND", traits=Trait.PICKS | Trait.GATHERS, indices=(1,))
-def gather_nd(ctx: Context) -> None:
+def gather_nd(ctx: RuleContext) -> None:
     """Leading axes are indexed together."""
     data, indices = ctx.axes(0), ctx.axes(1)
     batch = ctx.attr("batch_dims")
@@ -184,7 +184,7 @@ def gather_nd(ctx: Context) -> None:
 
 
 @operator("ScatterND", "ScatterElements", "Scatter", indices=(1,))
-def scatter(ctx: Context) -> None:
+def scatter(ctx: RuleContext) -> None:
     """The data with some places overwritten: every axis but the trailing ones a slice fills is fixed."""
     data = ctx.axes(0)
     depth = len(data)
@@ -207,7 +207,7 @@ def scatter(ctx: Context) -> None:
 
 
 @operator("Slice", traits=Trait.PICKS | Trait.SLICES, numbers=(1, 2, 3, 4))
-def slice_(ctx: Context) -> None:
+def slice_(ctx: RuleContext) -> None:
     """Segments of axes: a cut at a place written in the file moves with the sizes on both sides of it."""
     data = ctx.axes(0)
     out = list(data)
@@ -277,7 +277,7 @@ def _sliced(step: int, size: int, start: int, end: int) -> int:
     return len(range(*slice(start, _limit(end), step).indices(size)))
 
 
-def _segment(ctx: Context, axis: Axis, start: object, end: object, step: int) -> Axis:
+def _segment(ctx: RuleContext, axis: Axis, start: object, end: object, step: int) -> Axis:
     total = size_of(axis)
     first, last, _ = slice(int(value_of(start)), _limit(int(value_of(end))), step).indices(total)
     length = len(range(first, last, step))
@@ -307,17 +307,17 @@ def _segment(ctx: Context, axis: Axis, start: object, end: object, step: int) ->
     raise Conflict(f"a slice of {total} by steps of {step}", axes=axis)
 
 
-def _can_move(ctx: Context, number: object, axis: Axis) -> bool:
+def _can_move(ctx: RuleContext, number: object, axis: Axis) -> bool:
     """True if a bound is written in the file, or computed from the axis it cuts or from sizes that follow the width."""
     if isinstance(number, Extent):
-        own = set(ctx.algebra.free_atoms(axis))
-        return all(atom in own or not atom.fixed for atom in ctx.algebra.free_atoms(number.axis))
+        own = set(ctx.algebra.free_variables(axis))
+        return all(var in own or not var.fixed for var in ctx.algebra.free_variables(number.axis))
     if isinstance(number, Expression):
         return all(_can_move(ctx, arg, axis) for arg in number.args)
     return True
 
 
-def _cut(ctx: Context, axis: Axis, start: tuple[object, int], end: tuple[object, int]) -> Axis:
+def _cut(ctx: RuleContext, axis: Axis, start: tuple[object, int], end: tuple[object, int]) -> Axis:
     total = size_of(axis)
     (first_number, first), (last_number, last) = start, end
     kept = axis
@@ -342,7 +342,7 @@ def _cut(ctx: Context, axis: Axis, start: tuple[object, int], end: tuple[object,
     return kept
 
 
-def _bind(ctx: Context, number: object, before: Axis, after: Axis) -> None:
+def _bind(ctx: RuleContext, number: object, before: Axis, after: Axis) -> None:
     """A place counted from the front stands for what is before it, from the back for what is after it."""
     if isinstance(number, Literal):
         if number.value >= 0:
@@ -356,7 +356,7 @@ def _bind(ctx: Context, number: object, before: Axis, after: Axis) -> None:
 
 
 @operator("TopK", numbers=(1,))
-def top_k(ctx: Context) -> None:
+def top_k(ctx: RuleContext) -> None:
     """The k best along one axis and their places: what places mean is outside, so the axis is fixed."""
     x = list(ctx.axes(0))
     at = ctx.attr("axis") % len(x)
@@ -372,7 +372,7 @@ def top_k(ctx: Context) -> None:
 
 
 @operator("OneHot", traits=Trait.NO_GRADIENT, numbers=(1,))
-def one_hot(ctx: Context) -> None:
+def one_hot(ctx: RuleContext) -> None:
     """Indices get a new axis of a given depth."""
     (depth,) = ctx.values(1).ravel()
     ctx.keep(ctx.axes(2)[0], Why.COUNT, "values")
@@ -384,7 +384,7 @@ def one_hot(ctx: Context) -> None:
     ctx.out(out, _hot_numbers(ctx, depth, place))
 
 
-def _hot_numbers(ctx: Context, depth: object, place: int) -> np.ndarray | None:
+def _hot_numbers(ctx: RuleContext, depth: object, place: int) -> np.ndarray | None:
     """Shape arithmetic puts a number into a list of ones by OneHot: how often each axis is repeated."""
     indices, values = ctx.value(0), ctx.value(2)
     if indices is None or values is None or not all(isinstance(n, Literal) for n in (depth, *indices.flat)):
@@ -397,7 +397,7 @@ def _hot_numbers(ctx: Context, depth: object, place: int) -> np.ndarray | None:
 
 
 @operator("NonZero", traits=Trait.NO_GRADIENT | Trait.COUNTS)
-def non_zero(ctx: Context) -> None:
+def non_zero(ctx: RuleContext) -> None:
     """The places [rank, n] of what is not zero: n is known at run time, what places mean is outside."""
     axes = ctx.axes(0)
     for axis in axes:
@@ -406,7 +406,7 @@ def non_zero(ctx: Context) -> None:
 
 
 @operator("ReverseSequence", traits=Trait.VIEW, settings=(1,))
-def reverse_sequence(ctx: Context) -> None:
+def reverse_sequence(ctx: RuleContext) -> None:
     """Shape in, shape out; one length per batch entry."""
     x = ctx.axes(0)
     batch = x[ctx.attr("batch_axis")]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from front_onnx.axes.atom import Axis, AxisRole, Conflict, size_of
-from front_onnx.operators.context import Context
+from front_onnx.axes.size import Axis, AxisRole, Conflict, size_of
+from front_onnx.operators.context import RuleContext
 from front_onnx.operators.equation import parse
 from front_onnx.operators.record import Trait, operator
 
 __all__ = ["gemm", "note_contraction"]
 
 
-def note_contraction(ctx: Context, inner: Axis, batch: list[Axis], weighted: bool) -> None:
+def note_contraction(ctx: RuleContext, inner: Axis, batch: list[Axis], weighted: bool) -> None:
     """Roles that tell heads from head dims: see `structure.py`."""
     if weighted:
         ctx.role(inner, AxisRole.CONTRACTED)
@@ -24,7 +24,7 @@ def note_contraction(ctx: Context, inner: Axis, batch: list[Axis], weighted: boo
 
 
 @operator("MatMul", "MatMulInteger", traits=Trait.CONTRACTS | Trait.PRODUCT | Trait.PARAMETERS)
-def matmul(ctx: Context) -> None:
+def matmul(ctx: RuleContext) -> None:
     """numpy.matmul: [..., m, k] x [..., k, n], either side possibly a vector."""
     a, b = ctx.axes(0), ctx.axes(1)
     if not a or not b:
@@ -45,7 +45,7 @@ def matmul(ctx: Context) -> None:
 
 
 @operator("Gemm", traits=Trait.CONTRACTS | Trait.PRODUCT | Trait.PARAMETERS)
-def gemm(ctx: Context) -> None:
+def gemm(ctx: RuleContext) -> None:
     """alpha * A' * B' + beta * C, with C broadcast to [m, n]."""
     a, b = ctx.axes(0), ctx.axes(1)
     m, k = a[::-1] if ctx.attr("transA") else a
@@ -59,7 +59,7 @@ def gemm(ctx: Context) -> None:
     ctx.out(ctx.broadcast(out, ctx.axes(2)) if 2 in ctx else out)
 
 
-def _einsum_terms(ctx: Context) -> tuple[list[str], str]:
+def _einsum_terms(ctx: RuleContext) -> tuple[list[str], str]:
     """The letters of each operand and of the result; digits, counted from the last, for what an ellipsis covers."""
     terms, right = parse(ctx.attr("equation"))
     most = 0
@@ -71,7 +71,7 @@ def _einsum_terms(ctx: Context) -> tuple[list[str], str]:
     return terms, right.replace("...", "".join(map(str, range(most)))[::-1])
 
 
-def _heads_of_one(ctx: Context, inner: Axis, kept: list[Axis], own: list[list[Axis]]) -> list[Axis]:
+def _heads_of_one(ctx: RuleContext, inner: Axis, kept: list[Axis], own: list[list[Axis]]) -> list[Axis]:
     """Heads of queries that share one key head: beside its places, one axis of an operand alone can be resized.
 
     Where both operands have heads as well, they are the queries of each group and no heads of their own.
@@ -87,16 +87,16 @@ def _heads_of_one(ctx: Context, inner: Axis, kept: list[Axis], own: list[list[Ax
     return found
 
 
-def _note_joint(ctx: Context, summed: list[Axis]) -> None:
+def _note_joint(ctx: RuleContext, summed: list[Axis]) -> None:
     """What a weight sums over together with heads is their size."""
-    heads = [axis for axis in summed if any(AxisRole.BATCH in atom.roles for atom in ctx.algebra.free_atoms(axis))]
+    heads = [axis for axis in summed if any(AxisRole.BATCH in var.roles for var in ctx.algebra.free_variables(axis))]
     for axis in summed:
         if heads and axis not in heads:
             ctx.role(axis, AxisRole.HEAD)
 
 
 @operator("Einsum", traits=Trait.CONTRACTS | Trait.PRODUCT | Trait.PARAMETERS)
-def einsum(ctx: Context) -> None:
+def einsum(ctx: RuleContext) -> None:
     """Axes with one letter are one axis; the ellipsis broadcasts."""
     terms, right = _einsum_terms(ctx)
     seen: dict[str, Axis] = {}
@@ -127,7 +127,7 @@ def einsum(ctx: Context) -> None:
 
 
 @operator("Det")
-def det(ctx: Context) -> None:
+def det(ctx: RuleContext) -> None:
     """Determinants of square matrices [..., m, m] -> [...]."""
     *batch, rows, columns = ctx.axes(0)
     ctx.unify(rows, columns)

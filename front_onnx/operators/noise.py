@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from front_onnx.axes.holds import Hold, Why
-from front_onnx.operators.context import Context
+from front_onnx.operators.context import RuleContext
 from front_onnx.operators.record import Trait, operator
 
 __all__: list[str] = []
 
 
 @operator("RandomNormal", "RandomUniform", traits=Trait.NO_GRADIENT)
-def random(ctx: Context) -> None:
+def random(ctx: RuleContext) -> None:
     """A tensor of the shape that an attribute says."""
     axes = [ctx.algebra.new(size) for size in ctx.attr("shape")]
     for place, axis in enumerate(axes):
@@ -20,13 +20,13 @@ def random(ctx: Context) -> None:
 
 
 @operator("RandomNormalLike", "RandomUniformLike", traits=Trait.MEASURES)
-def random_like(ctx: Context) -> None:
+def random_like(ctx: RuleContext) -> None:
     """A tensor of the shape of another."""
     ctx.out(ctx.axes(0))
 
 
 @operator("Multinomial", traits=Trait.NO_GRADIENT)
-def multinomial(ctx: Context) -> None:
+def multinomial(ctx: RuleContext) -> None:
     """Log-probabilities [B, classes] -> drawn classes [B, samples]: what they mean is outside."""
     batch, classes = ctx.axes(0)
     ctx.hold(classes, Why.INDICES_LEAVE)

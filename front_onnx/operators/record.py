@@ -19,7 +19,7 @@ from onnx import NodeProto
 from front_onnx.errors import FrontError
 
 if TYPE_CHECKING:
-    from front_onnx.operators.context import Context
+    from front_onnx.operators.context import RuleContext
 
 __all__ = ["OPERATORS", "Operator", "Trait", "load_plugins", "operator", "record_of", "values_of"]
 
@@ -68,7 +68,7 @@ class Trait(Flag):
 class Rule(Protocol):
     """Applies one operator's specification to axes."""
 
-    def __call__(self, ctx: Context) -> None: ...
+    def __call__(self, ctx: RuleContext) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Operator:
         return bool(self.traits & traits)
 
 
-def _unknown(ctx: Context) -> None:
+def _unknown(ctx: RuleContext) -> None:
     raise NotImplementedError
 
 
@@ -124,7 +124,7 @@ def operator(
 
     Example:
         @operator("Mish", traits=Trait.BENDS)
-        def mish(ctx: Context) -> None:
+        def mish(ctx: RuleContext) -> None:
             ctx.out(ctx.axes(0))
     """
 

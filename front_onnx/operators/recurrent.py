@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from front_onnx.axes.atom import AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Why
-from front_onnx.operators.context import Context
+from front_onnx.axes.size import AxisRole, Conflict, size_of
+from front_onnx.operators.context import RuleContext
 from front_onnx.operators.record import Trait, operator
 
 __all__: list[str] = []
 
 
 @operator("LSTM", "GRU", "RNN", traits=Trait.CONTRACTS | Trait.RECURRENT | Trait.PARAMETERS)
-def recurrent(ctx: Context) -> None:
+def recurrent(ctx: RuleContext) -> None:
     """X [T, B, I], W [D, g*H, I], R [D, g*H, H], B [D, 2g*H] -> Y [T, D, B, H], Y_h [D, B, H], Y_c [D, B, H]."""
     if ctx.attr("layout"):
         raise Conflict("a recurrent layer with the batch first")

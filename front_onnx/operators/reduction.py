@@ -7,10 +7,10 @@ from operator import add, mul
 
 import numpy as np
 
-from front_onnx.axes.atom import AxisRole
 from front_onnx.axes.holds import Why
 from front_onnx.axes.numbers import computed
-from front_onnx.operators.context import Context
+from front_onnx.axes.size import AxisRole
+from front_onnx.operators.context import RuleContext
 from front_onnx.operators.record import Trait, operator
 
 __all__: list[str] = []
@@ -27,7 +27,7 @@ _KINDS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum"
 
 
 @operator(*(f"Reduce{kind}" for kind in _KINDS), traits=Trait.REDUCES, numbers=(1,))
-def reduce(ctx: Context) -> None:
+def reduce(ctx: RuleContext) -> None:
     """Axes from an attribute or, since opset 13 or 18, an input."""
     x = ctx.axes(0)
     axes = ctx.ints(1) if 1 in ctx else ctx.attr("axes")
@@ -35,7 +35,7 @@ def reduce(ctx: Context) -> None:
         axes = [] if ctx.attr("noop_with_empty_axes", 0) else list(range(len(x)))
     reduced = {axis % len(x) for axis in axes}
     if ctx.node.op_type in ("ReduceSum", "ReduceSumSquare"):
-        ctx.records.sums[ctx.index] = tuple(atom for i in sorted(reduced) for atom in x[i])
+        ctx.records.sums[ctx.index] = tuple(var for i in sorted(reduced) for var in x[i])
     keep = ctx.attr("keepdims", 1)
     for i in reduced - {0}:
         if i - 1 not in reduced and not ctx.is_fixed(x[i]) and ctx.algebra.are_factors(x[i - 1], x[i]):
@@ -44,7 +44,7 @@ def reduce(ctx: Context) -> None:
     ctx.out(out, _followed(ctx, reduced, bool(keep)))
 
 
-def _followed(ctx: Context, reduced: Iterable[int], keep: bool) -> np.ndarray | None:
+def _followed(ctx: RuleContext, reduced: Iterable[int], keep: bool) -> np.ndarray | None:
     """Contents of the output, where those of the input are followed."""
     value, known = ctx.value(0), _FUNCTIONS.get(ctx.node.op_type)
     if value is None or known is None or not value.size:
@@ -56,7 +56,7 @@ def _followed(ctx: Context, reduced: Iterable[int], keep: bool) -> np.ndarray | 
 
 
 @operator("ArgMax", "ArgMin", traits=Trait.NO_GRADIENT)
-def arg(ctx: Context) -> None:
+def arg(ctx: RuleContext) -> None:
     """The place of an extreme along one axis: what the places mean is outside, so the axis is fixed."""
     x = ctx.axes(0)
     axis = ctx.attr("axis") % len(x)

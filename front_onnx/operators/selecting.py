@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from front_onnx.axes.atom import Axis, size_of
 from front_onnx.axes.holds import Hold, Why
-from front_onnx.operators.context import Context
+from front_onnx.axes.size import Axis, size_of
+from front_onnx.operators.context import RuleContext
 from front_onnx.operators.record import Trait, operator
 
 __all__: list[str] = []
 
 
 @operator("Compress", indices=(1,))
-def compress(ctx: Context) -> None:
+def compress(ctx: RuleContext) -> None:
     """The entries of an axis, or of all elements in a row, for which a condition [n] is true."""
     axes, (condition,) = list(ctx.axes(0)), ctx.axes(1)
     place = ctx.attr("axis")
     at = slice(None) if place is None else slice(place % len(axes), place % len(axes) + 1)
-    picked: Axis = tuple(atom for axis in axes[at] for atom in axis)
+    picked: Axis = tuple(var for axis in axes[at] for var in axis)
     if size_of(condition) == size_of(picked):
         ctx.unify(condition, picked)
     else:
@@ -28,12 +28,12 @@ def compress(ctx: Context) -> None:
 
 
 @operator("Unique", traits=Trait.NO_GRADIENT)
-def unique(ctx: Context) -> None:
+def unique(ctx: RuleContext) -> None:
     """The entries that differ, their places [u], for each entry of X the place among them, and how often each is."""
     axes = list(ctx.axes(0))
     place = ctx.attr("axis")
     at = slice(None) if place is None else slice(place % len(axes), place % len(axes) + 1)
-    whole: Axis = tuple(atom for axis in axes[at] for atom in axis)
+    whole: Axis = tuple(var for axis in axes[at] for var in axis)
     ctx.hold(whole, Why.INDICES_LEAVE)
     found = ctx.records.unknown(Hold(Why.COUNTED))
     axes[at] = [found]

@@ -11,17 +11,17 @@ from fractions import Fraction
 
 import numpy as np
 
-from front_onnx.axes.atom import Axis, Conflict, size_of
 from front_onnx.axes.holds import Why
 from front_onnx.axes.numbers import Extent, computed, value_of, varies
-from front_onnx.operators.context import Context, Fact, Shape
+from front_onnx.axes.size import Axis, Conflict, size_of
+from front_onnx.operators.context import AbstractTensor, RuleContext, Shape
 from front_onnx.operators.record import Trait, operator
 from front_onnx.operators.shaping import segments
 
 __all__: list[str] = []
 
 
-def _place(ctx: Context, slot: int, count: int) -> int | None:
+def _place(ctx: RuleContext, slot: int, count: int) -> int | None:
     """The written place of a member, which no other size may change; None if data decide."""
     value = ctx.value(slot)
     if value is None or varies(value):
@@ -34,35 +34,35 @@ def _place(ctx: Context, slot: int, count: int) -> int | None:
     return place % count
 
 
-def _axes(fact: Fact) -> Shape:
+def _axes(fact: AbstractTensor) -> Shape:
     if fact.axes is None:
         raise Conflict("a member of unknown rank", behind=fact.behind)
     return fact.axes
 
 
-def _alike(ctx: Context, members: Sequence[Fact]) -> Fact:
+def _alike(ctx: RuleContext, members: Sequence[AbstractTensor]) -> AbstractTensor:
     """What any of the members is."""
     if not members:
         raise Conflict("a sequence without members")
     for other in members[1:]:
         ctx.unify_shapes(_axes(members[0]), _axes(other))
-    return Fact(_axes(members[0]), constant=all(member.constant for member in members))
+    return AbstractTensor(_axes(members[0]), constant=all(member.constant for member in members))
 
 
 @operator("SequenceEmpty")
-def sequence_empty(ctx: Context) -> None:
+def sequence_empty(ctx: RuleContext) -> None:
     """No members."""
     ctx.out_members(())
 
 
 @operator("SequenceConstruct", traits=Trait.JOINS)
-def sequence_construct(ctx: Context) -> None:
+def sequence_construct(ctx: RuleContext) -> None:
     """The inputs, one behind the other."""
     ctx.out_members([ctx.fact(slot) for slot in range(len(ctx.facts))])
 
 
 @operator("SequenceInsert", traits=Trait.JOINS, numbers=(2,))
-def sequence_insert(ctx: Context) -> None:
+def sequence_insert(ctx: RuleContext) -> None:
     """A tensor before a place, or behind the last member."""
     members, new = list(ctx.members(0)), ctx.fact(1)
     place = _place(ctx, 2, len(members) + 1) if 2 in ctx else len(members)
@@ -75,7 +75,7 @@ def sequence_insert(ctx: Context) -> None:
 
 
 @operator("SequenceAt", numbers=(1,))
-def sequence_at(ctx: Context) -> None:
+def sequence_at(ctx: RuleContext) -> None:
     """One member."""
     members = ctx.members(0)
     place = _place(ctx, 1, len(members))
@@ -83,7 +83,7 @@ def sequence_at(ctx: Context) -> None:
 
 
 @operator("SequenceErase", numbers=(1,))
-def sequence_erase(ctx: Context) -> None:
+def sequence_erase(ctx: RuleContext) -> None:
     """All members but one, or but the last."""
     members = list(ctx.members(0))
     place = _place(ctx, 1, len(members)) if 1 in ctx else len(members) - 1
@@ -95,7 +95,7 @@ def sequence_erase(ctx: Context) -> None:
 
 
 @operator("SequenceLength", traits=Trait.MEASURES)
-def sequence_length(ctx: Context) -> None:
+def sequence_length(ctx: RuleContext) -> None:
     """How many members there are."""
     count = len(ctx.members(0))
     value = np.empty((), dtype=object)
@@ -104,7 +104,7 @@ def sequence_length(ctx: Context) -> None:
 
 
 @operator("SplitToSequence", numbers=(1,))
-def split_to_sequence(ctx: Context) -> None:
+def split_to_sequence(ctx: RuleContext) -> None:
     """Segments of one axis: of the sizes given, all of one size but perhaps the last, or each entry by itself."""
     axes = ctx.axes(0)
     at = ctx.attr("axis") % len(axes)
@@ -131,18 +131,18 @@ def split_to_sequence(ctx: Context) -> None:
         piece = None if value is None else np.take(value, int(start) if gone else range(start, end), axis=at)
         kept = () if gone else (part,)
         piece = None if piece is None else np.asarray(piece, dtype=object)
-        members.append(Fact((*axes[:at], *kept, *axes[at + 1 :]), piece, ctx.constant(0)))
+        members.append(AbstractTensor((*axes[:at], *kept, *axes[at + 1 :]), piece, ctx.constant(0)))
     ctx.out_members(members)
 
 
-def _count_entries(ctx: Context, axis: Axis) -> None:
+def _count_entries(ctx: RuleContext, axis: Axis) -> None:
     """Keep an axis that has an entry for each member."""
     if not ctx.is_sized(axis):
         raise Conflict("a sequence with as many members as a size that is known only at run time", axes=axis)
     ctx.keep(axis, Why.COUNT, "members")
 
 
-def _chunks(ctx: Context, axis: Axis, number: object) -> list[Axis]:
+def _chunks(ctx: RuleContext, axis: Axis, number: object) -> list[Axis]:
     """Segments of one size, the last perhaps smaller: as many at every size."""
     total, size = size_of(axis), int(value_of(number))
     if size == 1:
@@ -160,7 +160,7 @@ def _chunks(ctx: Context, axis: Axis, number: object) -> list[Axis]:
 
 
 @operator("ConcatFromSequence", traits=Trait.JOINS)
-def concat_from_sequence(ctx: Context) -> None:
+def concat_from_sequence(ctx: RuleContext) -> None:
     """The members one behind the other along an axis, or stacked along a new one."""
     members = ctx.members(0)
     if not members:
@@ -184,7 +184,7 @@ def concat_from_sequence(ctx: Context) -> None:
 
 
 @operator("Optional", "OptionalGetElement")
-def optional(ctx: Context) -> None:
+def optional(ctx: RuleContext) -> None:
     """What is put into an optional, and what is taken out of it."""
     if 0 not in ctx:
         raise Conflict("an optional without an element")
@@ -192,6 +192,6 @@ def optional(ctx: Context) -> None:
 
 
 @operator("OptionalHasElement", traits=Trait.MEASURES)
-def optional_has_element(ctx: Context) -> None:
+def optional_has_element(ctx: RuleContext) -> None:
     """Whether there is an element."""
     ctx.out(())

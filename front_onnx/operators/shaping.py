@@ -8,10 +8,10 @@ from fractions import Fraction
 
 import numpy as np
 
-from front_onnx.axes.atom import Axis, AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import Expression, Extent, Literal, Number, value_of
-from front_onnx.operators.context import Context, Shape
+from front_onnx.axes.size import Axis, AxisRole, Conflict, size_of
+from front_onnx.operators.context import RuleContext, Shape
 from front_onnx.operators.record import Trait, operator
 
 __all__ = ["segments"]
@@ -25,7 +25,7 @@ def _reshaped(value: np.ndarray | None, axes: Sequence[Axis]) -> np.ndarray | No
 
 
 @operator("Shape", traits=Trait.MEASURES)
-def shape(ctx: Context) -> None:
+def shape(ctx: RuleContext) -> None:
     """The sizes of the axes, as numbers that know their axes."""
     axes = ctx.axes(0)
     picked = axes[ctx.attr("start") : ctx.attr("end")]
@@ -35,15 +35,15 @@ def shape(ctx: Context) -> None:
 
 
 @operator("Size", traits=Trait.MEASURES)
-def size(ctx: Context) -> None:
+def size(ctx: RuleContext) -> None:
     """The product of all axes."""
     value = np.empty((), dtype=object)
-    value[()] = Extent(tuple(atom for axis in ctx.axes(0) for atom in axis))
+    value[()] = Extent(tuple(var for axis in ctx.axes(0) for var in axis))
     ctx.out((), value)
 
 
 @operator("Reshape", traits=Trait.VIEW, numbers=(1,))
-def reshape(ctx: Context) -> None:
+def reshape(ctx: RuleContext) -> None:
     """Row-major regrouping: each target size takes its factors off the front of what is left."""
     axes = ctx.axes(0)
     target = ctx.values(1).ravel()
@@ -52,7 +52,7 @@ def reshape(ctx: Context) -> None:
     for i, given in enumerate(sizes):
         if given == 0 and not zero_is_zero:
             sizes[i] = size_of(axes[i])
-    rest: Axis = tuple(atom for axis in axes for atom in axis)
+    rest: Axis = tuple(var for axis in axes for var in axis)
     total = size_of(rest)
     if -1 in sizes:
         known = -int(np.prod(sizes))
@@ -77,7 +77,7 @@ def reshape(ctx: Context) -> None:
     ctx.out(out, _reshaped(ctx.value(0), out))
 
 
-def _mixed(ctx: Context, rest: Axis, target: np.ndarray, sizes: list[int]) -> tuple[list[Axis], Axis]:
+def _mixed(ctx: RuleContext, rest: Axis, target: np.ndarray, sizes: list[int]) -> tuple[list[Axis], Axis]:
     """Fixed axes whose places are mixed: [n, m] read as [m, n], as relative positions are shifted.
 
     Raises:
@@ -97,13 +97,13 @@ def _mixed(ctx: Context, rest: Axis, target: np.ndarray, sizes: list[int]) -> tu
             axis = ctx.axis_of(number) if known else ctx.algebra.new(size)
             ctx.hold(axis, Why.MIXED)
             out.append(axis)
-        ctx.algebra.equalities.append((tuple(atom for axis in out for atom in axis), lead))
+        ctx.algebra.equalities.append((tuple(var for axis in out for var in axis), lead))
         return out, after
     raise Conflict(f"{sizes} mixes the places of axes that may change", axes=rest)
 
 
 @operator("Flatten", traits=Trait.VIEW)
-def flatten(ctx: Context) -> None:
+def flatten(ctx: RuleContext) -> None:
     """Two axes: the product before `axis` and that from it on."""
     axes = ctx.axes(0)
     at = ctx.attr("axis")
@@ -112,7 +112,7 @@ def flatten(ctx: Context) -> None:
 
 
 @operator("Transpose", traits=Trait.VIEW)
-def transpose(ctx: Context) -> None:
+def transpose(ctx: RuleContext) -> None:
     """Axes in another order."""
     axes = ctx.axes(0)
     order = ctx.attr("perm", list(range(len(axes)))[::-1])
@@ -120,13 +120,13 @@ def transpose(ctx: Context) -> None:
     ctx.out([axes[i] for i in order], None if value is None else value.transpose(order))
 
 
-def _given_axes(ctx: Context, rank: int) -> list[int] | None:
+def _given_axes(ctx: RuleContext, rank: int) -> list[int] | None:
     axes = ctx.ints(1) if 1 in ctx else ctx.attr("axes")
     return None if axes is None else [axis % rank for axis in axes]
 
 
 @operator("Unsqueeze", traits=Trait.VIEW, numbers=(1,))
-def unsqueeze(ctx: Context) -> None:
+def unsqueeze(ctx: RuleContext) -> None:
     """New axes of size 1."""
     axes = ctx.axes(0)
     given = ctx.ints(1) if 1 in ctx else ctx.attr("axes")
@@ -141,7 +141,7 @@ def unsqueeze(ctx: Context) -> None:
 
 
 @operator("Squeeze", traits=Trait.VIEW, numbers=(1,))
-def squeeze(ctx: Context) -> None:
+def squeeze(ctx: RuleContext) -> None:
     """Axes of size 1 go."""
     axes = ctx.axes(0)
     given = _given_axes(ctx, len(axes))
@@ -153,7 +153,7 @@ def squeeze(ctx: Context) -> None:
 
 
 @operator("Concat", traits=Trait.JOINS)
-def concat(ctx: Context) -> None:
+def concat(ctx: RuleContext) -> None:
     """The sum of the axes along one axis; all others are one."""
     shapes = [ctx.axes(slot) for slot in range(len(ctx.facts))]
     at = ctx.attr("axis") % len(shapes[0])
@@ -166,7 +166,7 @@ def concat(ctx: Context) -> None:
     ctx.out((*shapes[0][:at], joined, *shapes[0][at + 1 :]), value)
 
 
-def segments(ctx: Context, axis: Axis, sizes: Sequence[int]) -> list[Axis]:
+def segments(ctx: RuleContext, axis: Axis, sizes: Sequence[int]) -> list[Axis]:
     """An axis cut into segments of these sizes."""
     segment = ctx.algebra.shuffled(axis, len(sizes)) if len(set(sizes)) == 1 else None
     if segment is not None:
@@ -179,7 +179,7 @@ def segments(ctx: Context, axis: Axis, sizes: Sequence[int]) -> list[Axis]:
 
 
 @operator("Split", traits=Trait.PICKS, numbers=(1,))
-def split(ctx: Context) -> None:
+def split(ctx: RuleContext) -> None:
     """Segments of one axis, of the sizes given by an input or an attribute, or equal ones."""
     axes = ctx.axes(0)
     at = ctx.attr("axis") % len(axes)
@@ -206,7 +206,7 @@ def split(ctx: Context) -> None:
 
 
 @operator("Expand", traits=Trait.REPEATS, numbers=(1,))
-def expand(ctx: Context) -> None:
+def expand(ctx: RuleContext) -> None:
     """Broadcast to a shape."""
     axes = ctx.axes(0)
     numbers = ctx.values(1).ravel()
@@ -225,7 +225,7 @@ def expand(ctx: Context) -> None:
     ctx.out(out, np.broadcast_to(value, sizes) if followed and value is not None else None, below=ctx.below(0))
 
 
-def _expanded(ctx: Context, number: object, axis: Axis) -> Axis:
+def _expanded(ctx: RuleContext, number: object, axis: Axis) -> Axis:
     """The axis a number of the shape stands for: the one that is there, where the number is computed to be as long."""
     if isinstance(number, Expression) and number.value == size_of(axis) > 1:
         ctx.tie(number, axis)
@@ -234,7 +234,7 @@ def _expanded(ctx: Context, number: object, axis: Axis) -> Axis:
 
 
 @operator("Tile", traits=Trait.REPEATS, numbers=(1,))
-def tile(ctx: Context) -> None:
+def tile(ctx: RuleContext) -> None:
     """Each axis is repeated as a whole: repeats x axis in row-major order."""
     out = []
     for axis, number in zip(ctx.axes(0), ctx.values(1).ravel(), strict=True):
@@ -245,7 +245,7 @@ def tile(ctx: Context) -> None:
 
 
 @operator("Pad", numbers=(1, 3), settings=(2,))
-def pad(ctx: Context) -> None:
+def pad(ctx: RuleContext) -> None:
     """Fixed axes get a computed size; padding a resizable axis is a sum with the pads."""
     axes = ctx.axes(0)
     numbers = ctx.values(1).ravel() if 1 in ctx else np.array(ctx.attr("pads"), dtype=object)
@@ -270,7 +270,7 @@ def pad(ctx: Context) -> None:
 
 
 @operator("ConstantOfShape", traits=Trait.MEASURES, numbers=(0,))
-def constant_of_shape(ctx: Context) -> None:
+def constant_of_shape(ctx: RuleContext) -> None:
     """A constant of a computed shape."""
     numbers = ctx.values(0).ravel()
     axes = [ctx.axis_of(n) for n in numbers]
@@ -284,7 +284,7 @@ def constant_of_shape(ctx: Context) -> None:
 
 
 @operator("Range", traits=Trait.NO_GRADIENT | Trait.COUNTS)
-def range_(ctx: Context) -> None:
+def range_(ctx: RuleContext) -> None:
     """Counting from start to limit: from 0 by 1, the axis is the limit's."""
     numbers = [ctx.values(slot).reshape(-1)[0] for slot in range(3)]
     start, limit, delta = (value_of(n) for n in numbers)
@@ -301,8 +301,8 @@ def _length(start: float, limit: float, delta: float) -> int:
 
 
 @operator("DepthToSpace", "SpaceToDepth", traits=Trait.VIEW)
-def blocks_of_pixels(ctx: Context) -> None:
-    """Channels and image sides trade factors of the block size."""
+def blocks_of_pixels(ctx: RuleContext) -> None:
+    """Channels and spatial sizes trade factors of the block size."""
     n, c, h, w = ctx.axes(0)
     side = ctx.attr("blocksize")
     if ctx.node.op_type == "DepthToSpace":
@@ -313,14 +313,14 @@ def blocks_of_pixels(ctx: Context) -> None:
         else:
             rest, pixels = ctx.algebra.divide(c, side * side)
         ctx.keep(pixels, Why.COUNT, "pixels of a block")
-        sides = [ctx.derived(a, size_of(a) * side, Hold(Why.IMAGE_SIDE), side, follow=side.__mul__) for a in (h, w)]
+        sides = [ctx.derived(a, size_of(a) * side, Hold(Why.SPATIAL), side, follow=side.__mul__) for a in (h, w)]
         ctx.out((n, rest, *sides))
         return
 
     def follow(now: int) -> int:
         return -1 if now % side else now // side
 
-    sides = [ctx.derived(a, size_of(a) // side, Hold(Why.IMAGE_SIDE), -side, follow=follow) for a in (h, w)]
+    sides = [ctx.derived(a, size_of(a) // side, Hold(Why.SPATIAL), -side, follow=follow) for a in (h, w)]
     pixels = ctx.algebra.new(side * side)
     ctx.keep(pixels, Why.COUNT, "pixels of a block")
     ctx.out((n, (*pixels, *c), *sides))

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from front_onnx.axes.atom import Axis, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import Extent, Number, cast_number, computed, value_of
-from front_onnx.operators.context import Context
+from front_onnx.axes.size import Axis, Conflict, size_of
+from front_onnx.operators.context import RuleContext
 from front_onnx.operators.record import Trait, operator
 
 __all__: list[str] = []
 
 
-def _scalar(ctx: Context, slot: int) -> Number:
+def _scalar(ctx: RuleContext, slot: int) -> Number:
     (number,) = ctx.values(slot).ravel()
     return cast_number(number)
 
 
-def _parts(ctx: Context) -> Axis:
+def _parts(ctx: RuleContext) -> Axis:
     axis = ctx.algebra.new(2)
     ctx.keep(axis, Why.COUNT, "real and imaginary parts")
     return axis
 
 
-def _keep_parts(ctx: Context, axis: Axis) -> None:
+def _keep_parts(ctx: RuleContext, axis: Axis) -> None:
     """Keep the last axis of numbers, which are real or complex."""
     if size_of(axis) not in (1, 2):
         raise Conflict(f"numbers of {size_of(axis)} parts, neither real nor complex", axes=axis)
@@ -33,13 +33,13 @@ def _half(size: int) -> int:
     return size // 2 + 1
 
 
-def _bins(ctx: Context, axis: Axis) -> Axis:
+def _bins(ctx: RuleContext, axis: Axis) -> Axis:
     """The frequencies of a real signal: one half, for the other mirrors it."""
     return ctx.derived(axis, _half(size_of(axis)), Hold(Why.COMPUTED), "bins", follow=_half)
 
 
 @operator("DFT", numbers=(1, 2))
-def dft(ctx: Context) -> None:
+def dft(ctx: RuleContext) -> None:
     """Along one axis, complex numbers in the last: n real or complex -> n, or one half of them, and back.
 
     A whole transform mixes along an axis and is as long as it. A length of its own pads or cuts the axis.
@@ -61,7 +61,7 @@ def dft(ctx: Context) -> None:
     ctx.out(axes)
 
 
-def _whole(ctx: Context, axis: Axis, given: Number | None) -> Axis:
+def _whole(ctx: RuleContext, axis: Axis, given: Number | None) -> Axis:
     """A signal made of one half of its frequencies."""
     if given is None:
         return ctx.derived(axis, 2 * (size_of(axis) - 1), Hold(Why.COMPUTED), "whole", follow=lambda n: 2 * (n - 1))
@@ -73,7 +73,7 @@ def _whole(ctx: Context, axis: Axis, given: Number | None) -> Axis:
     return signal
 
 
-def _of_length(ctx: Context, axis: Axis, given: Number) -> Axis:
+def _of_length(ctx: RuleContext, axis: Axis, given: Number) -> Axis:
     """An axis at the length of a transform: itself, or padded or cut."""
     if value_of(given) == size_of(axis):
         ctx.tie(given, axis)
@@ -86,7 +86,7 @@ def _of_length(ctx: Context, axis: Axis, given: Number) -> Axis:
 
 
 @operator("STFT", numbers=(1, 3))
-def stft(ctx: Context) -> None:
+def stft(ctx: RuleContext) -> None:
     """Signal [B, L, parts], a step, a window [n] or its length -> [B, (L - n) / step + 1, n or n/2 + 1, 2]."""
     batch, length, *parts = ctx.axes(0)
     step = _scalar(ctx, 1)
@@ -108,7 +108,7 @@ def _frames(length: float, frame: float, step: float) -> int:
 
 
 @operator("HannWindow", "HammingWindow", "BlackmanWindow", traits=Trait.NO_GRADIENT, numbers=(0,))
-def window(ctx: Context) -> None:
+def window(ctx: RuleContext) -> None:
     """A size -> [size], sums of cosines."""
     axis = ctx.axis_of(_scalar(ctx, 0))
     ctx.hold(axis, Why.COSINES)
@@ -116,7 +116,7 @@ def window(ctx: Context) -> None:
 
 
 @operator("MelWeightMatrix", traits=Trait.NO_GRADIENT, numbers=(0, 1, 2), settings=(3, 4))
-def mel(ctx: Context) -> None:
+def mel(ctx: RuleContext) -> None:
     """Bands, the length n of a transform, a rate and the edges -> [n/2 + 1, bands]."""
     bands, bins = ctx.axis_of(_scalar(ctx, 0)), ctx.axis_of(computed("bins", _half, _scalar(ctx, 1)))
     ctx.hold(bands, Why.COUNT, "mel bands")

@@ -5,17 +5,17 @@ Sources: the ONNX specifications and, for domain com.microsoft, onnxruntime's do
 
 from __future__ import annotations
 
-from front_onnx.axes.atom import Axis, AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
+from front_onnx.axes.size import Axis, AxisRole, Conflict, size_of
 from front_onnx.operators.attention import group_heads
-from front_onnx.operators.context import Context
+from front_onnx.operators.context import RuleContext
 from front_onnx.operators.fused import MICROSOFT
 from front_onnx.operators.record import Trait, operator
 
 __all__: list[str] = []
 
 
-def _heads(ctx: Context, slot: int, attribute: str) -> tuple[Axis, Axis]:
+def _heads(ctx: RuleContext, slot: int, attribute: str) -> tuple[Axis, Axis]:
     width = ctx.axes(slot)[2]
     if size_of(width) % ctx.attr(attribute):
         raise Conflict(f"{size_of(width)} channels are no {ctx.attr(attribute)} heads")
@@ -26,7 +26,7 @@ def _heads(ctx: Context, slot: int, attribute: str) -> tuple[Axis, Axis]:
 
 @operator("LinearAttention", traits=Trait.PARAMETERS)
 @operator("LinearAttention", domain=MICROSOFT, traits=Trait.PARAMETERS)
-def linear_attention(ctx: Context) -> None:
+def linear_attention(ctx: RuleContext) -> None:
     """Q [B, T, h*d], K [B, T, k*d], V [B, T, k*v], state [B, k, d, v] -> [B, T, h*v], state; h is a multiple of k.
 
     Decay is [B, T, k*d] or [B, T, k], the rate of updates [B, T, k] or [B, T, 1].
@@ -65,7 +65,7 @@ _FILTER = Trait.CONTRACTS | Trait.CONVOLVES | Trait.PARAMETERS
 
 @operator("CausalConvWithState", traits=_FILTER)
 @operator("CausalConvWithState", domain=MICROSOFT, traits=_FILTER)
-def causal_conv(ctx: Context) -> None:
+def causal_conv(ctx: RuleContext) -> None:
     """X [B, C, L], W [C, 1, k], bias [C], state [B, C, (k - 1) * dilation] -> Y as X, state."""
     if ctx.attr("ndim", 1) != 1 or ctx.attr("channels_last", 0) or ctx.attr("state_window", 0):
         raise Conflict("a causal convolution of images, with channels last, or with states of several positions")
@@ -91,7 +91,7 @@ def causal_conv(ctx: Context) -> None:
 
 
 @operator("TensorScatter", indices=(2,))
-def tensor_scatter(ctx: Context) -> None:
+def tensor_scatter(ctx: RuleContext) -> None:
     """A cache [B, ..., M, ...] with [B, ..., S, ...] written into it, at a place [B] of its own for each row."""
     cache, update = ctx.axes(0), ctx.axes(1)
     at = ctx.attr("axis") % len(cache)

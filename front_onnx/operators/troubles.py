@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from front_onnx.axes.algebra import Algebra
-from front_onnx.axes.atom import Conflict
 from front_onnx.axes.holds import Why
+from front_onnx.axes.size import Conflict
 
 if TYPE_CHECKING:
-    from front_onnx.operators import Context, Fact
+    from front_onnx.operators import AbstractTensor, RuleContext
 
 __all__ = ["Trouble", "behind", "causes_of", "hidden"]
 
@@ -43,16 +43,16 @@ def causes_of(algebra: Algebra, error: Exception) -> frozenset[int]:
     """The unfollowed nodes because of which another cannot be followed; none if that is its own fault."""
     if not isinstance(error, Conflict):
         return frozenset()
-    held = (hold for atom in algebra.free_atoms(error.axes) for hold in atom.holds if hold.why is Why.BEHIND)
+    held = (hold for var in algebra.free_variables(error.axes) for hold in var.holds if hold.why is Why.BEHIND)
     return error.behind.union(hold.node for hold in held if hold.node is not None)
 
 
-def behind(context: Context) -> frozenset[int]:
+def behind(context: RuleContext) -> frozenset[int]:
     """The unfollowed nodes because of which something that a node reads is not known."""
     return frozenset(node for fact in context.facts if fact is not None for node in fact.behind)
 
 
-def hidden(fact: Fact, nodes: frozenset[int]) -> Fact:
+def hidden(fact: AbstractTensor, nodes: frozenset[int]) -> AbstractTensor:
     """What is made of numbers that are not known is not known either; tensors of more axes hold data, not numbers."""
     if not nodes or fact.value is not None or fact.behind or len(fact.axes or ()) > 1:
         return fact

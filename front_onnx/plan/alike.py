@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from front_onnx.axes.atom import Axis, size_of
+from front_onnx.axes.size import Axis, size_of
 from front_onnx.blocks.alike import tensors_alike
 from front_onnx.blocks.chains import Chain
 from front_onnx.blocks.ports import families
@@ -84,8 +84,8 @@ def _places(plan: Plan, chain: Chain, given: Iterable[tuple[str, ...]]) -> Itera
 def _block(plan: Plan, chain: Chain, unit: int, node: int | None) -> str:
     """Blocks are counted from the lead on; what is beside the units is the lead's, or of a block behind them."""
     if unit < len(chain.units):
-        return f"block {unit + bool(chain.lead)}"
-    lead = plan.structure.flow.private(chain.lead) if chain.lead else ()
+        return f"block {unit + bool(chain.entry)}"
+    lead = plan.structure.flow.private(chain.entry) if chain.entry else ()
     return "block 0" if node in lead else "a block of another kind"
 
 
@@ -175,14 +175,14 @@ def _refusal(plan: Plan, chain: Chain, together: list[_Size]) -> UnsupportedErro
     odd = next(size for size in together if size.after != common)
     other = next(size for size in together if size.after == common)
     structure = plan.structure
-    dims = [structure.by_atom.get(atom) for atom in structure.analysis.algebra.free_atoms(odd.axis)]
-    others = [structure.by_atom.get(atom) for atom in structure.analysis.algebra.free_atoms(other.axis)]
+    dims = [structure.by_variable.get(var) for var in structure.analysis.algebra.free_variables(odd.axis)]
+    others = [structure.by_variable.get(var) for var in structure.analysis.algebra.free_variables(other.axis)]
     mine = next((dim for dim in dims if dim is not None and dim not in others), None)
     theirs = [dim for dim in others if dim is not None and dim not in dims]
-    kept = [dim for dim in (*filter(None, [mine]), *theirs) if plan.sizes[dim.atom] != dim.atom.size]
+    kept = [dim for dim in (*filter(None, [mine]), *theirs) if plan.sizes[dim.var] != dim.var.size]
     hints = [f"--set {dim.name}={dim.size} keeps both blocks as they are" for dim in kept[:1]]
     if mine is not None and mine.frozen is None and len(theirs) == 1 and mine.size == theirs[0].size:
-        hints.insert(0, f"--set {mine.name}={plan.sizes[theirs[0].atom] * theirs[0].times} if it may follow")
+        hints.insert(0, f"--set {mine.name}={plan.sizes[theirs[0].var] * theirs[0].times} if it may follow")
     return UnsupportedError(
         f"the blocks of {chain.name} would not stay alike: {odd.what} would be {odd.after} in {odd.block}, where "
         f"{other.block} has {other.after} ({other.what})",

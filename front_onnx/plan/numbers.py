@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from front_onnx.axes.atom import size_of
 from front_onnx.axes.numbers import Binding, Literal, Number, Site, evaluate
+from front_onnx.axes.size import size_of
 from front_onnx.errors import UnsupportedError
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge, label

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 
-from front_onnx.axes.atom import Atom
+from front_onnx.axes.size import SizeVar
 from front_onnx.dims.structure import Structure
 from front_onnx.plan.request import Request
 from front_onnx.read.graph import Edge
@@ -21,9 +21,9 @@ class Plan:
     """Every edit, as data.
 
     Attributes:
-        sizes: the target size of every dim, by atom.
+        sizes: the target size of every dim, by size variable.
         units: the number of units of every chain.
-        rounded: what dims would have become without `--round-to`, by atom.
+        rounded: what dims would have become without `--round-to`, by size variable.
         contents: what a constant that a node input reads is to hold, where that is not the source's tensor.
         clones: the same for the units that are added: by (chain, unit), by the edge of the last unit.
         attributes: (node, attribute, element, value).
@@ -32,27 +32,27 @@ class Plan:
 
     structure: Structure
     request: Request
-    sizes: dict[Atom, int]
+    sizes: dict[SizeVar, int]
     units: list[int]
-    rounded: dict[Atom, Fraction] = field(default_factory=dict)
+    rounded: dict[SizeVar, Fraction] = field(default_factory=dict)
     contents: dict[Edge, Content] = field(default_factory=dict)
     clones: dict[tuple[int, int], dict[Edge, Content]] = field(default_factory=dict)
     attributes: list[tuple[int, str, int | None, int | float]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
-    def size(self, axis: Iterable[Atom]) -> int:
+    def size(self, axis: Iterable[SizeVar]) -> int:
         """The target size of an axis."""
-        return self.structure.analysis.algebra.evaluate(axis, lambda atom: self.sizes.get(atom, atom.size))
+        return self.structure.analysis.algebra.evaluate(axis, lambda var: self.sizes.get(var, var.size))
 
     @cached_property
     def depths(self) -> list[tuple[int, int]]:
         """(before, after) of each chain, in layers."""
         return [
-            (chain.depth, units * chain.layers + bool(chain.lead))
+            (chain.depth, units * chain.layers + bool(chain.entry))
             for chain, units in zip(self.structure.chains, self.units, strict=True)
         ]
 
     @property
     def resizes(self) -> bool:
         """True if any size or any depth changes."""
-        return any(a != b for a, b in self.depths) or any(atom.size != size for atom, size in self.sizes.items())
+        return any(a != b for a, b in self.depths) or any(var.size != size for var, size in self.sizes.items())

@@ -7,7 +7,7 @@ import contextlib
 from front_onnx.dims.structure import Structure
 from front_onnx.errors import FrontError
 from front_onnx.plan.alike import check_alike
-from front_onnx.plan.doubts import doubts
+from front_onnx.plan.diagnostics import doubts
 from front_onnx.plan.numbers import plan_numbers
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.request import Request
@@ -38,7 +38,7 @@ def make_plan(structure: Structure, request: Request) -> Plan:
 def _make_plan(structure: Structure, request: Request, whole_heads: bool = False) -> Plan:
     sizes, rounded = target_sizes(structure, request, whole_heads)
     units = target_units(structure, request)
-    depths = {atom: units[chain] for atom, chain in structure.depths.items()}
+    depths = {var: units[chain] for var, chain in structure.depths.items()}
     plan = Plan(structure, request, sizes | depths, units, rounded)
     plan_weights(plan)
     plan_numbers(plan)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-from front_onnx.axes.atom import Atom, Axis, AxisRole, size_of
 from front_onnx.axes.holds import INDEXING
+from front_onnx.axes.size import Axis, AxisRole, SizeVar, size_of
 from front_onnx.axes.wording import named_node, unfollowed
 from front_onnx.blocks.chains import Chain
 from front_onnx.dims.residual import keeping
@@ -47,10 +47,10 @@ def target_units(structure: Structure, request: Request) -> list[int]:
             continue
         chain = chains[number]
         _check_followed(structure, chain)
-        lead = int(bool(chain.lead))
-        layers = wanted - lead
-        if layers % chain.layers or layers < (0 if lead else chain.layers):
-            low = max(layers // chain.layers, 0 if lead else 1) * chain.layers + lead
+        entry = int(bool(chain.entry))
+        layers = wanted - entry
+        if layers % chain.layers or layers < (0 if entry else chain.layers):
+            low = max(layers // chain.layers, 0 if entry else 1) * chain.layers + entry
             near = sorted({low, low + chain.layers} if layers > 0 else {low})
             raise RequestError(
                 f"chain {chain.name} cannot have this depth: its unit holds {chain.layers} layers"
@@ -66,8 +66,8 @@ def target_units(structure: Structure, request: Request) -> list[int]:
 
 
 def _check_loop(structure: Structure, chain: Chain, wanted: int) -> None:
-    (atom,) = structure.analysis.algebra.expand(chain.loop.axis if chain.loop is not None else ())
-    hold = structure.analysis.telling.first(hold for hold in atom.holds if hold.why.freezes)
+    (var,) = structure.analysis.algebra.expand(chain.loop.axis if chain.loop is not None else ())
+    hold = structure.analysis.telling.first(hold for hold in var.holds if hold.why.freezes)
     if hold is not None:
         raise UnsupportedError(
             f"the depth of {chain.name} cannot change: {structure.reason(hold)}", got=wanted, wanted=chain.depth
@@ -101,8 +101,8 @@ class _Impossible(RequestError):
 
 def target_sizes(
     structure: Structure, request: Request, whole_heads: bool = False
-) -> tuple[dict[Atom, int], dict[Atom, Fraction]]:
-    """Size of every dim after resizing, by its atom; and what those were that had to be rounded.
+) -> tuple[dict[SizeVar, int], dict[SizeVar, Fraction]]:
+    """Size of every dim after resizing, by its size variable; and what those were that had to be rounded.
 
     With `whole_heads`, what is rounded is rounded to whole heads (see `rounding.py`).
 
@@ -118,11 +118,11 @@ def target_sizes(
 
 def _target_sizes(
     structure: Structure, request: Request, whole_heads: bool = False
-) -> tuple[dict[Atom, int], dict[Atom, Fraction]]:
+) -> tuple[dict[SizeVar, int], dict[SizeVar, Fraction]]:
     rounding = Rounding(structure, request.round_to, whole_heads)
     ratios = rounding.ratios(_ratios(structure, request))
     named = _named(structure, request)
-    sizes: dict[Atom, int] = {}
+    sizes: dict[SizeVar, int] = {}
     heads = head_factors(structure, request, ratios)
     for dim in structure.in_order:
         chain = dim.chain if dim.chain is not None else -1
@@ -135,7 +135,7 @@ def _target_sizes(
         wanted = Fraction(size) / dim.times
         if wanted.denominator != 1 or wanted < min(dim.size, 1):
             raise _impossible(structure, dim, wanted * dim.times)
-        sizes[dim.atom] = int(wanted)
+        sizes[dim.var] = int(wanted)
         ratio = ratios[chain]
         if dim.kind == "fixed" and ratio != 1 and dim.name not in named and _left_behind(structure, dim):
             raise RequestError(
@@ -157,7 +157,7 @@ def _target_sizes(
 
 def _left_behind(structure: Structure, dim: Dim) -> bool:
     """True if a dim is heads by its use, in weights that are summed over, and only an index into it keeps it."""
-    heads = dim.atom.is_held(*INDEXING) and AxisRole.BATCH in dim.atom.roles
+    heads = dim.var.is_held(*INDEXING) and AxisRole.BATCH in dim.var.roles
     return heads and any(e in structure.analysis.contractions for e in dim.edges)
 
 
@@ -308,23 +308,23 @@ def _near(structure: Structure, request: Request, option: str, pieces: list[str]
     return found
 
 
-def _check_frozen(structure: Structure, sizes: dict[Atom, int]) -> None:
-    changed = [dim for dim in structure.in_order if dim.frozen is not None and sizes[dim.atom] != dim.atom.size]
+def _check_frozen(structure: Structure, sizes: dict[SizeVar, int]) -> None:
+    changed = [dim for dim in structure.in_order if dim.frozen is not None and sizes[dim.var] != dim.var.size]
     hold = structure.analysis.telling.first(dim.frozen for dim in changed if dim.frozen is not None)
     if hold is not None:
         dim = next(dim for dim in changed if dim.frozen == hold)
         raise UnsupportedError(
             f"dim {dim.name} cannot change: {structure.reason(hold)}",
             dim=dim.name,
-            got=sizes[dim.atom],
+            got=sizes[dim.var],
             wanted=dim.size,
         )
 
 
-def _check_products(structure: Structure, sizes: dict[Atom, int], named: set[str]) -> None:
+def _check_products(structure: Structure, sizes: dict[SizeVar, int], named: set[str]) -> None:
     """No axis follows the width twice: of the factors of a product, one grows with it and the others are kept."""
-    by_atom = structure.by_atom
-    seen: set[tuple[Atom, ...]] = set()
+    by_variable = structure.by_variable
+    seen: set[tuple[SizeVar, ...]] = set()
     twice: list[tuple[Axis, Dim, Dim]] = []
     waiting = [a for fact in structure.analysis.uses.values() if fact.value is None for a in fact.axes or ()]
     while waiting:
@@ -333,10 +333,10 @@ def _check_products(structure: Structure, sizes: dict[Atom, int], named: set[str
             continue
         seen.add(axis)
         moving = []
-        for atom in axis:
-            waiting += atom.parts or ()
-            free = [by_atom[a] for a in structure.analysis.algebra.free_atoms((atom,)) if a in by_atom]
-            moving += [d for d in free if sizes[d.atom] != d.atom.size and d.name not in named][:1]
+        for var in axis:
+            waiting += var.parts or ()
+            free = [by_variable[a] for a in structure.analysis.algebra.free_variables((var,)) if a in by_variable]
+            moving += [d for d in free if sizes[d.var] != d.var.size and d.name not in named][:1]
         if len(moving) > 1:
             twice.append((axis, moving[0], moving[1]))
     if twice:
@@ -345,14 +345,14 @@ def _check_products(structure: Structure, sizes: dict[Atom, int], named: set[str
             f"{structure.describe(axis)} would follow the width twice, by {one.name} and by {other.name}",
             node=label(structure.graph.nodes[structure.first_node(one)]),
             dim=one.name,
-            got=f"{sizes[one.atom]} x {sizes[other.atom]}",
-            wanted=f"one of {one.atom.size} and {other.atom.size} kept",
-            hint=f"--set {one.name}={one.atom.size} or --set {other.name}={other.atom.size}",
+            got=f"{sizes[one.var]} x {sizes[other.var]}",
+            wanted=f"one of {one.var.size} and {other.var.size} kept",
+            hint=f"--set {one.name}={one.var.size} or --set {other.name}={other.var.size}",
         )
 
 
 def _check_residuals(
-    structure: Structure, request: Request, sizes: dict[Atom, int], ratios: list[Fraction], rounding: Rounding
+    structure: Structure, request: Request, sizes: dict[SizeVar, int], ratios: list[Fraction], rounding: Rounding
 ) -> None:
     """The width has to come out as asked, whatever else is set and whatever it is made of."""
     if request.width is None:
@@ -362,9 +362,9 @@ def _check_residuals(
     for name, axis, ratio in zip(names, [*structure.residuals, structure.loose], ratios, strict=True):
         if axis is None or ratio == 1:
             continue
-        if any(atom in rounding.rounded and len(algebra.expand(axis)) > 1 for atom in algebra.free_atoms(axis)):
+        if any(var in rounding.rounded and len(algebra.expand(axis)) > 1 for var in algebra.free_variables(axis)):
             continue  # as near to what was asked as whole heads allow
-        got = algebra.evaluate(axis, lambda atom: sizes.get(atom, atom.size))
+        got = algebra.evaluate(axis, lambda var: sizes.get(var, var.size))
         if got != size_of(axis) * ratio:
             raise RequestError(
                 f"the width of {name} is {structure.describe(axis)} and would not become what --width asks",

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from front_onnx.axes.atom import Atom, Axis, size_of
 from front_onnx.axes.numbers import Site
+from front_onnx.axes.size import Axis, SizeVar, size_of
 from front_onnx.constants.formulas import recomputed
 from front_onnx.constants.kinds import Constant, Kind
 from front_onnx.constants.readers import feeds_root
@@ -17,10 +17,10 @@ from front_onnx.constants.sequences import continued, depth_power, period, share
 from front_onnx.errors import UnsupportedError
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.scale import gain
-from front_onnx.read.arrays import counts_up, is_filled, repeats
+from front_onnx.read.arrays import is_arange, is_uniform, repeats
 from front_onnx.read.graph import Edge, label
 from front_onnx.transform.contents import Computed, Content, Counted, Filled, Numbers, Original, Repeated, Resampled
-from front_onnx.transform.maps import AxisMap, Blocks, Chain, Dct, Keep, Kron
+from front_onnx.transform.maps import AxisMap, BlockDiagonal, Compose, Dct, Identity, Kron
 
 __all__ = ["plan_weights"]
 
@@ -120,7 +120,7 @@ class _Weights:
             return Numbers(tuple(tensor.dims), tensor.data_type, (value,))
 
         if len(set(values)) == 1:
-            layers = target * chain.layers + bool(chain.lead)
+            layers = target * chain.layers + bool(chain.entry)
             power = depth_power(values[0], chain.depth, layers)
             if power is not None and layers != chain.depth:
                 self.plan.warnings.append(
@@ -133,7 +133,7 @@ class _Weights:
         step = period(values)
         if step is not None:
             return [Original(names[u if u < len(names) else u % step]) for u in range(target)]
-        layers = target * chain.layers + bool(chain.lead)
+        layers = target * chain.layers + bool(chain.entry)
         going = continued(values, chain.layers)
         share = shares(values, chain.layers, chain.depth, layers)
         if share is None and going is None:
@@ -193,7 +193,7 @@ class _Weights:
             self._map(axis, matrix, matrix and self.contracted[names[0]] == place) for place, axis in enumerate(axes)
         )
         if tied or target == len(names):
-            depth: AxisMap = Keep(len(names))
+            depth: AxisMap = Identity(len(names))
             if self.ratio < 1 and len(names) > 1:
                 depth = Dct(len(names), len(names), self._coefficients(len(names)))
         else:
@@ -202,10 +202,12 @@ class _Weights:
         lowest = None
         if not matrix and feeds_root(self.graph, edges[0]):
             lowest = min(float(self.graph.array(name).min()) for name in names)
-        if isinstance(depth, Keep):
-            if all(isinstance(m, Keep) for m in maps):
+        if isinstance(depth, Identity):
+            if all(isinstance(m, Identity) for m in maps):
                 return [Original(names[min(u, len(names) - 1)]) for u in range(target)]
-            return [Resampled((names[min(u, len(names) - 1)],), 0, Keep(1), maps, lowest=lowest) for u in range(target)]
+            return [
+                Resampled((names[min(u, len(names) - 1)],), 0, Identity(1), maps, lowest=lowest) for u in range(target)
+            ]
         return [Resampled(names, u, depth, maps, lowest=lowest) for u in range(target)]
 
     def _equal(self, names: tuple[str, ...]) -> bool:
@@ -220,7 +222,7 @@ class _Weights:
         value = None
         for name in dict.fromkeys(names):
             array = self.graph.array(name)
-            if not is_filled(array) or value not in (None, array.flat[0].item()):
+            if not is_uniform(array) or value not in (None, array.flat[0].item()):
                 return None
             value = array.flat[0].item()
         if value is None or whole or value == 0:
@@ -250,7 +252,7 @@ class _Weights:
             return Original(name)
         if all(repeats(self.graph.array(name), place) for place in moving):
             return Repeated(name, dims)
-        if not counts_up(self.graph.array(name)):
+        if not is_arange(self.graph.array(name)):
             place = moving[0]
             axis = (self.analysis.uses[edge].axes or ())[place]
             raise UnsupportedError(
@@ -329,43 +331,43 @@ class _Weights:
         return size if self.ratio == 1 else max(1, math.floor(self.ratio * size + 1e-9))
 
     def _map(self, axis: Axis, matrix: bool, contracted: bool, cut: bool = True) -> AxisMap:
-        """The map of one axis: segments apart, factors apart, each atom by a truncated or padded DCT.
+        """The map of one axis: segments apart, factors apart, each size variable by a truncated or padded DCT.
 
         With `cut`, no more than the low frequencies are kept: of each segment of a sum, and else of the whole axis.
         """
-        atoms = self.algebra.expand(axis)
-        if atoms and atoms[0].parts is not None:
-            rest = atoms[1:]
-            parts = (self._map((*part, *rest), matrix, contracted, cut) for part in self.algebra.segments(atoms[0]))
-            return _tidy(Blocks(tuple(parts)))
-        size = size_of(atoms)
-        movable = any(self._movable(atom) for atom in self.algebra.free_atoms(atoms))
+        variables = self.algebra.expand(axis)
+        if variables and variables[0].parts is not None:
+            rest = variables[1:]
+            parts = (self._map((*part, *rest), matrix, contracted, cut) for part in self.algebra.segments(variables[0]))
+            return _tidy(BlockDiagonal(tuple(parts)))
+        size = size_of(variables)
+        movable = any(self._movable(var) for var in self.algebra.free_variables(variables))
         keep = self._coefficients(size) if movable and cut else size
-        factors = tuple(self._factor(atom, matrix, contracted) for atom in atoms)
-        if len(factors) == 1 and isinstance(factors[0], Dct | Keep):
+        factors = tuple(self._factor(var, matrix, contracted) for var in variables)
+        if len(factors) == 1 and isinstance(factors[0], Dct | Identity):
             only = factors[0]
             factor = only.gain if isinstance(only, Dct) else 1.0
             whole = Dct(size, only.target, keep, factor)
-            return Keep(size) if keep == size == only.target else whole
+            return Identity(size) if keep == size == only.target else whole
         product = _tidy(Kron(factors)) if len(factors) != 1 else factors[0]
         if not factors:
-            return Keep(1)
-        return product if keep == size else Chain((Dct(size, size, keep), product))
+            return Identity(1)
+        return product if keep == size else Compose((Dct(size, size, keep), product))
 
-    def _movable(self, atom: Atom) -> bool:
-        dim = self.structure.by_atom.get(atom)
+    def _movable(self, var: SizeVar) -> bool:
+        dim = self.structure.by_variable.get(var)
         return dim is not None and dim.kind != "fixed"
 
-    def _factor(self, atom: Atom, matrix: bool, contracted: bool) -> AxisMap:
-        if atom.parts is not None:
-            return self._map((atom,), matrix, contracted, cut=False)
-        target = self.plan.sizes.get(atom, atom.size)
-        if target == atom.size:
-            return Keep(target)
-        factor = gain(self.plan.request.scale, atom.size, target, matrix=matrix, contracted=contracted)
-        return Dct(atom.size, target, atom.size, factor)
+    def _factor(self, var: SizeVar, matrix: bool, contracted: bool) -> AxisMap:
+        if var.parts is not None:
+            return self._map((var,), matrix, contracted, cut=False)
+        target = self.plan.sizes.get(var, var.size)
+        if target == var.size:
+            return Identity(target)
+        factor = gain(self.plan.request.scale, var.size, target, matrix=matrix, contracted=contracted)
+        return Dct(var.size, target, var.size, factor)
 
 
-def _tidy(product: Blocks | Kron) -> AxisMap:
+def _tidy(product: BlockDiagonal | Kron) -> AxisMap:
     """A product or sum of identities is one."""
-    return Keep(product.source) if all(isinstance(part, Keep) for part in product.parts) else product
+    return Identity(product.source) if all(isinstance(part, Identity) for part in product.parts) else product

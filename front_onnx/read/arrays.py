@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["all_near", "counts_up", "is_filled", "repeats"]
+__all__ = ["all_near", "is_arange", "is_uniform", "repeats"]
 
 
 def all_near(array: np.ndarray, wanted: np.ndarray | float, *, rtol: float = 0.0, atol: float = 0.0) -> bool:
@@ -16,12 +16,12 @@ def all_near(array: np.ndarray, wanted: np.ndarray | float, *, rtol: float = 0.0
         return bool((np.abs(array - wanted) <= atol + rtol * np.abs(wanted)).all())
 
 
-def counts_up(array: np.ndarray) -> bool:
+def is_arange(array: np.ndarray) -> bool:
     """True if an array holds 0, 1, 2 ... in row-major order, so that it can be written at any size."""
     return array.size > 1 and np.array_equal(array.reshape(-1), np.arange(array.size))
 
 
-def is_filled(array: np.ndarray) -> bool:
+def is_uniform(array: np.ndarray) -> bool:
     """True if an array holds one value everywhere, so that it can be written at any size."""
     flat = array.reshape(-1)
     return flat.size > 0 and bool(flat[0] == flat[-1] and (flat == flat[0]).all())

@@ -15,8 +15,8 @@ from onnx import NodeProto, TensorProto, helper
 
 from front_onnx.errors import DamagedError
 from front_onnx.read.attributes import attribute
-from front_onnx.read.bodies import all_graphs, graphs_of, lay_out
 from front_onnx.read.model_file import ModelFile
+from front_onnx.read.subgraphs import all_graphs, graphs_of, number_nodes
 
 __all__ = ["Edge", "Graph", "attribute", "label"]
 
@@ -37,14 +37,14 @@ def label(node: NodeProto, index: int | None = None) -> str:
 class Graph:
     """The graph of a model, indexed. Nodes are numbered in file order, which ONNX requires topological.
 
-    Nodes of bodies are numbered right before the node that the body belongs to; see `Layout`.
+    Nodes of bodies are numbered right before the node that the body belongs to; see `NodeOrder`.
     """
 
     def __init__(self, model: ModelFile) -> None:
         self.model = model.with_unique_names()
         self.proto = self.model.proto.graph
-        self.layout = lay_out(self.proto)
-        self.nodes = self.layout.nodes
+        self.order = number_nodes(self.proto)
+        self.nodes = self.order.nodes
         self.initializers = {t.name: t for t in self.proto.initializer}
         self.opset = {o.domain or "ai.onnx": o.version for o in model.proto.opset_import}
         self.inputs = [v for v in self.proto.input if v.name not in self.initializers]
@@ -53,10 +53,10 @@ class Graph:
         self.constants: dict[str, TensorProto] = dict(self.initializers)
         self.alias: dict[str, str] = {}  # constants behind Identity nodes: exporters share tensors that way
         self.consumers: dict[str, list[Edge]] = defaultdict(list)
-        self.captured: dict[int, set[str]] = defaultdict(set)  # what subgraphs of a node read from outside
+        self.outer_scope: dict[int, set[str]] = defaultdict(set)  # what subgraphs of a node read from outside
         seen = set(self.initializers) | {v.name for v in self.inputs} | {""}
         seen |= {tensor.values.name for tensor in self.proto.sparse_initializer}
-        bodies = [*self.layout.all_bodies()]
+        bodies = [*self.order.all_subgraphs()]
         for body in bodies:
             self.constants |= {t.name: t for t in body.proto.initializer}
             seen.update((*body.inputs, *(t.name for t in body.proto.initializer)))
@@ -75,8 +75,8 @@ class Graph:
             elif node.op_type == "Identity" and node.input[0] in self.constants:
                 self.constants[node.output[0]] = self.constants[node.input[0]]
                 self.alias[node.output[0]] = self.alias.get(node.input[0], node.input[0])
-            for body in self.layout.bodies.get(index, {}).values():
-                self.captured[index] |= {name for name in _outer_names(body.proto) if name in seen}
+            for body in self.order.subgraphs.get(index, {}).values():
+                self.outer_scope[index] |= {name for name in _outer_names(body.proto) if name in seen}
         for name in (name for body in bodies for name in body.outputs):
             if name not in seen:
                 raise DamagedError(f"a body gives back {name!r}, and nothing makes it")
@@ -101,7 +101,7 @@ class Graph:
     def within(self, edge: Edge) -> Iterator[Edge]:
         """A reading, and all readings in a body that is given the tensor (by Loop and Scan in the same place)."""
         yield edge
-        for body in self.layout.bodies.get(edge.node, {}).values():
+        for body in self.order.subgraphs.get(edge.node, {}).values():
             if edge.slot < len(body.inputs):
                 for reader in self.consumers.get(body.inputs[edge.slot], ()):
                     yield from self.within(reader)

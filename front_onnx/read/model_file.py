@@ -16,9 +16,9 @@ from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
 from front_onnx.errors import DamagedError, FileError, RequestError
-from front_onnx.read.bodies import has_unique_names, made_twice, make_names_unique
 from front_onnx.read.external_data import DataFiles, is_external, map_file
 from front_onnx.read.functions import inline_functions
+from front_onnx.read.subgraphs import has_unique_names, made_twice, make_names_unique
 from front_onnx.read.tensor_data import from_buffer, has_data, inside_array, raw_length
 from front_onnx.read.wire import Hole, WireError, cut
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = ["Hole", "Layout", "WireError", "cut", "splice"]
+__all__ = ["Hole", "MessageLayout", "WireError", "cut", "splice"]
 
 GRAPH, INITIALIZER, RAW_DATA = 7, 5, 9
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
@@ -151,7 +151,7 @@ def _scannable(data: Buffer, tensor: _Field) -> bool:
 
 
 @dataclass(frozen=True)
-class Layout:
+class MessageLayout:
     """A model file to be written: `pieces` are (offset, bytes), `holes` the place of each missing raw_data.
 
     The holes are keyed by the initializer's position in the graph; the file has `size` bytes.
@@ -162,7 +162,7 @@ class Layout:
     size: int
 
 
-def splice(skeleton: bytes, lengths: Mapping[int, int]) -> Layout:
+def splice(skeleton: bytes, lengths: Mapping[int, int]) -> MessageLayout:
     """Where everything goes when initializer i of `skeleton` gets a raw_data of lengths[i] bytes.
 
     The inverse of `cut`: raw_data stands where protobuf itself puts it, after all lower field numbers.
@@ -206,7 +206,7 @@ def _size(item: bytes | tuple[int, int]) -> int:
     return len(item) if isinstance(item, bytes) else item[1]
 
 
-def _place(items: list[bytes | tuple[int, int]]) -> Layout:
+def _place(items: list[bytes | tuple[int, int]]) -> MessageLayout:
     pieces: list[tuple[int, bytes]] = []
     holes: dict[int, Hole] = {}
     at = 0
@@ -216,4 +216,4 @@ def _place(items: list[bytes | tuple[int, int]]) -> Layout:
         else:
             holes[item[0]] = Hole(at, item[1])
         at += _size(item)
-    return Layout(pieces, holes, at)
+    return MessageLayout(pieces, holes, at)

@@ -2,8 +2,8 @@
 
 A tensor is resized by one map per axis (the transform is separable), so every method (DCT, selection,
 duplication, permutation, any matrix) is a map in the same place and every comparison is fair by construction.
-An axis that is a product of atoms in row-major order (12 heads x 64) takes a `Kron` of maps, an axis that is a
-sum of segments (q, k and v in one) takes `Blocks`.
+An axis that is a product of size variables in row-major order (12 heads x 64) takes a `Kron` of maps, an axis that is a
+sum of segments (q, k and v in one) takes `BlockDiagonal`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["AxisMap", "Blocks", "Chain", "Dct", "Keep", "Kron", "Matrix"]
+__all__ = ["AxisMap", "BlockDiagonal", "Compose", "Dct", "Identity", "Kron", "Matrix"]
 
 
 @dataclass(frozen=True)
-class Keep:
+class Identity:
     """The identity on an axis of `source` entries."""
 
     source: int
@@ -76,7 +76,7 @@ class Kron:
 
 
 @dataclass(frozen=True)
-class Blocks:
+class BlockDiagonal:
     """One map per segment of an axis that is a sum: a block-diagonal map."""
 
     parts: tuple[AxisMap, ...]
@@ -93,7 +93,7 @@ class Blocks:
 
 
 @dataclass(frozen=True)
-class Chain:
+class Compose:
     """Maps applied one after another, the first one first."""
 
     parts: tuple[AxisMap, ...]
@@ -109,4 +109,4 @@ class Chain:
         return self.parts[-1].target
 
 
-AxisMap = Keep | Dct | Matrix | Kron | Blocks | Chain
+AxisMap = Identity | Dct | Matrix | Kron | BlockDiagonal | Compose

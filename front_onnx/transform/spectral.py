@@ -18,7 +18,7 @@ import numpy as np
 import scipy.fft
 import scipy.linalg
 
-from front_onnx.transform.maps import AxisMap, Blocks, Chain, Dct, Keep, Kron, Matrix
+from front_onnx.transform.maps import AxisMap, BlockDiagonal, Compose, Dct, Identity, Kron, Matrix
 
 __all__ = [
     "Selection",
@@ -89,7 +89,7 @@ class Selection(NamedTuple):
 
 def selection(axis_map: AxisMap) -> Selection | None:
     """The map as a choice of entries (copied, duplicated, permuted, rescaled), or None if it mixes them."""
-    if isinstance(axis_map, Keep):
+    if isinstance(axis_map, Identity):
         return Selection(np.arange(axis_map.source), np.ones(axis_map.source))
     return _matrix_selection(axis_map) if isinstance(axis_map, Matrix) else None
 
@@ -105,7 +105,7 @@ def _matrix_selection(axis_map: Matrix) -> Selection | None:
 
 def is_identity(axis_map: AxisMap) -> bool:
     """True if the map changes nothing, so that it is skipped and values stay the same bit for bit."""
-    if isinstance(axis_map, Keep):
+    if isinstance(axis_map, Identity):
         return True
     if isinstance(axis_map, Dct):
         return axis_map.source == axis_map.target <= axis_map.keep and axis_map.gain == 1
@@ -121,7 +121,7 @@ def _copies_in_order(chosen: Selection) -> bool:
 
 def dense_matrix(axis_map: AxisMap) -> np.ndarray:
     """The map as a float64 matrix [target, source]."""
-    if isinstance(axis_map, Keep):
+    if isinstance(axis_map, Identity):
         return np.eye(axis_map.source)
     if isinstance(axis_map, Dct):
         return axis_map.gain * resample_matrix(axis_map.source, axis_map.target, axis_map.keep)
@@ -130,7 +130,7 @@ def dense_matrix(axis_map: AxisMap) -> np.ndarray:
     parts = [dense_matrix(part) for part in axis_map.parts]
     if isinstance(axis_map, Kron):
         return reduce(np.kron, parts)
-    if isinstance(axis_map, Blocks):
+    if isinstance(axis_map, BlockDiagonal):
         joined: np.ndarray = scipy.linalg.block_diag(*parts)
         return joined
     return reduce(lambda before, after: after @ before, parts)
@@ -166,12 +166,12 @@ def apply_map(x: np.ndarray, axis: int, axis_map: AxisMap, workers: int | None =
         return _matrix(x, axis, axis_map)
     if isinstance(axis_map, Kron):
         return _kron(x, axis, axis_map, workers)
-    if isinstance(axis_map, Blocks):
+    if isinstance(axis_map, BlockDiagonal):
         cuts = np.cumsum([part.source for part in axis_map.parts])[:-1]
         pieces = np.split(x, cuts, axis)
         mapped = [apply_map(piece, axis, part, workers) for piece, part in zip(pieces, axis_map.parts, strict=True)]
         return np.concatenate(mapped, axis)
-    assert isinstance(axis_map, Chain)
+    assert isinstance(axis_map, Compose)
     for part in axis_map.parts:
         x = apply_map(x, axis, part, workers)
     return x

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 import onnx
 from onnx import NodeProto
 
-from front_onnx.read.bodies import graphs_of, lay_out
 from front_onnx.read.graph import Edge, Graph
 from front_onnx.read.names import unused
+from front_onnx.read.subgraphs import graphs_of, number_nodes
 from front_onnx.write.interface import Interface
 
 __all__ = ["Draft"]
@@ -31,12 +31,12 @@ class Draft:
         self.graph = graph
         self.proto = onnx.ModelProto()
         self.proto.CopyFrom(graph.model.proto)
-        self.layout = lay_out(self.proto.graph)
+        self.layout = number_nodes(self.proto.graph)
         self.nodes: dict[int, NodeProto] = dict(enumerate(self.layout.nodes))
         self.added: list[tuple[int, int, NodeProto, tuple[int, int]]] = []
         self.interface = Interface(graph)
         self.tensors = set(graph.producer) | set(graph.constants) | {v.name for v in graph.proto.input}
-        self.tensors |= {name for body in self.layout.all_bodies() for name in body.inputs}
+        self.tensors |= {name for body in self.layout.all_subgraphs() for name in body.inputs}
         self.names = {node.name for node in graph.nodes}
         self.copies: dict[str, str] = {}
 
@@ -103,7 +103,7 @@ class Draft:
         entries += [((after, i + 1, 0), node) for i, (after, _, node, _) in enumerate(self.added)]
         entries.sort(key=lambda entry: entry[0])
         ordered = _topological([node for _, node in entries])
-        main = self.graph.layout.main.nodes
+        main = self.graph.order.main.nodes
         dead = [main[i] for i in _dead([self.graph.nodes[i] for i in main], self.graph.outputs)]
         dead_before = {id(self.nodes[i]) for i in dead if i in self.nodes}
         dead_now = _dead(ordered, self.interface.outputs.tensors)
@@ -114,7 +114,7 @@ class Draft:
 
     def _finish_bodies(self) -> None:
         """Take the nodes that are gone out of the bodies, and keep their order topological."""
-        for body in self.layout.all_bodies():
+        for body in self.layout.all_subgraphs():
             ordered = _topological([self.nodes[i] for i in body.nodes if i in self.nodes])
             if [*map(id, ordered)] != [id(self.nodes.get(i)) for i in body.nodes]:
                 copies = [*map(_copy, ordered)]

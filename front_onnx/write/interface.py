@@ -12,10 +12,10 @@ from front_onnx.blocks.ports import Port
 from front_onnx.read.graph import Graph
 from front_onnx.read.names import Count, texts
 
-__all__ = ["Group", "Interface"]
+__all__ = ["Interface", "PortGroup"]
 
 
-class Group:
+class PortGroup:
     """The inputs of a graph, or its outputs.
 
     Attributes:
@@ -94,8 +94,8 @@ class Interface:
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
-        self.inputs = Group([info.name for info in graph.proto.input])
-        self.outputs = Group(graph.outputs)
+        self.inputs = PortGroup([info.name for info in graph.proto.input])
+        self.outputs = PortGroup(graph.outputs)
 
     def rebind(self, old: str, new: str) -> None:
         """Let an output that is one tensor be another."""
@@ -119,7 +119,7 @@ class Interface:
                 infos.extend(made)
 
     @staticmethod
-    def _declared(group: Group, source: dict[str, ValueInfoProto]) -> Iterator[ValueInfoProto]:
+    def _declared(group: PortGroup, source: dict[str, ValueInfoProto]) -> Iterator[ValueInfoProto]:
         for name in group.tensors:
             info = ValueInfoProto()
             info.CopyFrom(source[group.like.get(name, name)])

@@ -18,7 +18,7 @@ def moved_names(plan: Plan) -> dict[str, str]:
     """New names of the source's initializers that stand behind a chain in its own sequence."""
     graph = plan.structure.graph
     moved: dict[str, str] = {}
-    captured = set(graph.alias.values()).union(*graph.captured.values())
+    captured = set(graph.alias.values()).union(*graph.outer_scope.values())
     for chain, target in zip(plan.structure.chains, plan.units, strict=True):
         held = captured | {graph.read_by(edge) for there in chain.places.values() for edge in there}
         stacks = [[graph.read_by(edge) for edge in there] for there in chain.places.values()]

@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto
 
-from front_onnx.read.bodies import all_graphs
 from front_onnx.read.graph import Graph
+from front_onnx.read.subgraphs import all_graphs
 from front_onnx.read.tensor_data import array_bytes
 from front_onnx.store.atomic import Staged
 from front_onnx.store.model_writer import ModelWriter, ProtoWriter

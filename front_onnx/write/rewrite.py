@@ -13,12 +13,12 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from front_onnx.axes.atom import size_of
+from front_onnx.axes.size import size_of
 from front_onnx.constants.formulas import recomputed
 from front_onnx.plan.plan import Plan
-from front_onnx.read.bodies import all_graphs
 from front_onnx.read.graph import Edge
 from front_onnx.read.names import continued, renumbered
+from front_onnx.read.subgraphs import all_graphs
 from front_onnx.transform.contents import Computed, Content, Counted, Filled, Numbers, Original, Repeated, Resampled
 from front_onnx.write.draft import Draft
 from front_onnx.write.renumber import moved_names
@@ -73,10 +73,10 @@ class _Constants:
         self.draft, self.plan = draft, plan
         self.graph = plan.structure.graph
         self.proto = draft.proto.graph
-        self.bodies = [body.proto for body in draft.layout.all_bodies()]
-        self.tensors = {tensor.name: tensor for graph in (*self.bodies, self.proto) for tensor in graph.initializer}
+        self.subgraphs = [body.proto for body in draft.layout.all_subgraphs()]
+        self.tensors = {tensor.name: tensor for graph in (*self.subgraphs, self.proto) for tensor in graph.initializer}
         self.makers = {node.output[0]: node for node in draft.nodes.values() if node.op_type == "Constant"}
-        self.homes = {name: home for home, body in enumerate(self.bodies) for name in _constants(body)}
+        self.homes = {name: home for home, body in enumerate(self.subgraphs) for name in _constants(body)}
         self.wanted: dict[str, str] = {}  # names that added tensors would have, were they not taken
         self.pending: dict[str, Original | Resampled | Filled | Repeated] = {
             name: Original(name) for name in self.graph.model.missing()
@@ -85,7 +85,7 @@ class _Constants:
     def place(self) -> None:
         """Decide which tensor holds which content, and let the nodes read it."""
         readers: dict[tuple[Content, int | None], list[_Reading]] = defaultdict(list)
-        kept = {*self.graph.outputs, *(v.name for body in self.bodies for v in body.output)}
+        kept = {*self.graph.outputs, *(v.name for body in self.subgraphs for v in body.output)}
         for node, slot, edge, unit in self.draft.reading():
             name = node.input[slot]
             if name not in self.graph.constants or node.output[0] in self.graph.alias:
@@ -163,7 +163,7 @@ class _Constants:
 
     def _take_out(self, name: str) -> None:
         """A weight of a body becomes one of the main graph, where weights are written one at a time."""
-        for body in self.bodies:
+        for body in self.subgraphs:
             for tensor in body.initializer:
                 if tensor.name == name:
                     body.initializer.remove(tensor)
@@ -228,7 +228,7 @@ class _Constants:
     def _unread(self) -> set[str]:
         """The model's own initializers that no node reads any more and no output is."""
         read = {name for node in self.draft.all_nodes() for name in node.input}
-        ends = {v.name for graph in (self.proto, *self.bodies) for v in graph.output}
+        ends = {v.name for graph in (self.proto, *self.subgraphs) for v in graph.output}
         return {tensor.name for tensor in self.proto.initializer} - read - ends
 
     def sweep(self) -> None:

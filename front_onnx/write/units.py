@@ -65,7 +65,7 @@ class _Editor:
                     if name in self.graph.outputs and name not in self.numbered:
                         raise self._refusal(f"output {name} leaves the graph from block {unit}", index)
                     for edge in self.graph.consumers.get(name, ()):
-                        home = self.graph.layout.home(edge.node)
+                        home = self.graph.order.home(edge.node)
                         if home in needed and home not in self.inside:
                             reader = label(self.graph.nodes[edge.node])
                             raise self._refusal(f"{reader} reads what block {unit} makes", index)

@@ -12,11 +12,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from front_onnx.read.arrays import is_filled
-from front_onnx.read.bodies import all_graphs
+from front_onnx.read.arrays import is_uniform
 from front_onnx.read.graph import Edge, Graph
 from front_onnx.read.model_file import ModelFile
 from front_onnx.read.names import unused
+from front_onnx.read.subgraphs import all_graphs
 from front_onnx.read.tensor_data import array_bytes, is_float
 
 __all__ = ["share_again", "unshared"]
@@ -79,4 +79,4 @@ def _is_fill(graph: Graph, name: str) -> bool:
     if not tensor.dims or 0 in tensor.dims:
         return False
     array = graph.array(name)
-    return array.size > 1 and is_float(np.dtype(array.dtype)) and is_filled(array)
+    return array.size > 1 and is_float(np.dtype(array.dtype)) and is_uniform(array)

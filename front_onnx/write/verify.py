@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
-from front_onnx.axes.atom import Axis, size_of
+from front_onnx.axes.size import Axis, size_of
 from front_onnx.blocks.alike import tensors_alike
 from front_onnx.constants.classify import classify
 from front_onnx.constants.kinds import RESAMPLED, Constant

@@ -20,7 +20,7 @@ import onnx
 
 import front_onnx
 from front_onnx.errors import FrontError
-from front_onnx.read.bodies import all_graphs
+from front_onnx.read.subgraphs import all_graphs
 from front_onnx.read.tensor_data import has_data, inside_array
 from front_onnx.session import Session
 from front_onnx.summary import describe_plan, describe_structure

@@ -1,4 +1,4 @@
-"""Operators with bodies: If, Loop and Scan."""
+"""Operators with subgraphs: If, Loop and Scan."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__: list[str] = []
 
 def _walk(step: Step, body: str, tensors: list[Any]) -> list[Any]:
     assert step.walk is not None
-    return step.walk(step.bodies[body], tensors)
+    return step.walk(step.subgraphs[body], tensors)
 
 
 def _stacked(items: list[Tensor], axis: int = 0) -> Tensor:
@@ -33,7 +33,7 @@ def if_(step: Step, condition: Tensor) -> Any:
 @operator("Loop", host=[0, 1])
 def loop(step: Step, count: Tensor | None, going: Tensor | None, *carried: Tensor) -> Any:
     """Carried values, then what each iteration adds to the stacked outputs."""
-    body = step.bodies["body"]
+    body = step.subgraphs["body"]
     kept = len(carried)
     values: list[Any] = list(carried)
     scans: list[list[Tensor]] = [[] for _ in range(len(body.outputs) - 1 - kept)]
@@ -57,7 +57,7 @@ def scan(step: Step, *given: Tensor) -> Any:
     """Carried values, then stacked outputs; scan inputs are taken apart along an axis each."""
     if step.version < 9:
         raise UntrainableError("Scan as it was before version 9", node=step.label)
-    body, count = step.bodies["body"], step.get("num_scan_inputs")
+    body, count = step.subgraphs["body"], step.get("num_scan_inputs")
     kept = len(given) - count
     values, inputs = list(given[:kept]), given[kept:]
     stacked = len(body.outputs) - kept

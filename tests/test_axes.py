@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from front_onnx.axes.algebra import Algebra
-from front_onnx.axes.atom import Atom, Axis, AxisRole, Conflict, size_of
 from front_onnx.axes.holds import Hold, Why
+from front_onnx.axes.size import Axis, AxisRole, Conflict, SizeVar, size_of
 
 SIZES = st.integers(2, 6)
 QUICK = settings(max_examples=80, deadline=None)
@@ -20,21 +20,21 @@ KEPT, STUCK = Hold(Why.INPUT_AXIS, tensor="x", axis=1), Hold(Why.UNFOLLOWED, 3, 
 
 
 def sizes(axis: Axis) -> list[int]:
-    return [atom.size for atom in axis]
+    return [var.size for var in axis]
 
 
-def brute_force(axis: Axis, new: dict[Atom, int]) -> int:
+def brute_force(axis: Axis, new: dict[SizeVar, int]) -> int:
     """The size of an axis, followed link by link without the algebra's help."""
     total = 1
-    for atom in axis:
-        while atom.link is not None:
-            atom = atom.link
-        if atom.factors is not None:
-            total *= brute_force(atom.factors, new)
-        elif atom.parts is not None:
-            total *= sum(brute_force(part, new) for part in atom.parts)
+    for var in axis:
+        while var.link is not None:
+            var = var.link
+        if var.factors is not None:
+            total *= brute_force(var.factors, new)
+        elif var.parts is not None:
+            total *= sum(brute_force(part, new) for part in var.parts)
         else:
-            total *= new[atom]
+            total *= new[var]
     return total
 
 
@@ -42,12 +42,12 @@ def depth(axis: Axis, limit: int = 60) -> int:
     """How deep an axis is nested; a cycle would go past the limit."""
     assert limit, "a cycle"
     below = [0]
-    for atom in axis:
-        while atom.link is not None:
-            atom = atom.link
+    for var in axis:
+        while var.link is not None:
+            var = var.link
             limit -= 1
             assert limit, "a cycle"
-        for part in [atom.factors or (), *(atom.parts or ())]:
+        for part in [var.factors or (), *(var.parts or ())]:
             below.append(1 + depth(part, limit - 1) if part else 0)
     return max(below)
 
@@ -94,7 +94,7 @@ def test_no_operation_changes_a_size_and_nothing_is_circular(history):
     for axis, size in known:
         assert size_of(axis) == size
         assert size_of(algebra.expand(axis)) == size
-        assert algebra.evaluate(axis, lambda atom: atom.size) == size
+        assert algebra.evaluate(axis, lambda var: var.size) == size
         depth(axis)
 
 
@@ -102,8 +102,8 @@ def test_no_operation_changes_a_size_and_nothing_is_circular(history):
 @given(histories(), st.randoms(use_true_random=False))
 def test_new_sizes_are_those_of_a_brute_force_reconstruction(history, rng):
     algebra, known = history
-    free = [atom for axis, _ in known for atom in algebra.free_atoms(axis)]
-    new = {atom: rng.randint(1, 9) for atom in free}
+    free = [var for axis, _ in known for var in algebra.free_variables(axis)]
+    new = {var: rng.randint(1, 9) for var in free}
     for axis, _ in known:
         assert algebra.evaluate(axis, new.__getitem__) == brute_force(axis, new)
 
@@ -141,7 +141,7 @@ def test_what_is_one_has_one_size_whatever_the_atoms_become(history, rng):
             with contextlib.suppress(Conflict):
                 algebra.unify(axis, other)
                 ones += [(axis, other)] * (len(algebra.equalities) == unnested)
-    new = {atom: rng.randint(1, 9) for axis, _ in known for atom in algebra.free_atoms(axis)}
+    new = {var: rng.randint(1, 9) for axis, _ in known for var in algebra.free_variables(axis)}
     for axis, other in ones:
         assert algebra.evaluate(axis, new.__getitem__) == algebra.evaluate(other, new.__getitem__)
 
@@ -150,10 +150,10 @@ def test_what_is_one_has_one_size_whatever_the_atoms_become(history, rng):
 @given(histories(), st.randoms(use_true_random=False))
 def test_reasons_reach_every_atom_an_axis_is_made_of(history, rng):
     algebra, known = history
-    atoms = [atom for axis, _ in known for atom in algebra.expand(axis)]
-    if not atoms:
+    variables = [var for axis, _ in known for var in algebra.expand(axis)]
+    if not variables:
         return
-    fixed, frozen = rng.choice(atoms), rng.choice(atoms)
+    fixed, frozen = rng.choice(variables), rng.choice(variables)
     fixed.holds |= {KEPT}
     frozen.holds |= {STUCK}
     for axis, size in known:
@@ -165,15 +165,15 @@ def test_reasons_reach_every_atom_an_axis_is_made_of(history, rng):
         with contextlib.suppress(Conflict):
             algebra.unify(axis, other)
     algebra.settle()
-    assert all(atom.fixed for atom in algebra.free_atoms((fixed,)))
-    assert all(atom.frozen for atom in algebra.free_atoms((frozen,)))
+    assert all(var.fixed for var in algebra.free_variables((fixed,)))
+    assert all(var.frozen for var in algebra.free_variables((frozen,)))
 
 
 @QUICK
 @given(st.lists(SIZES, min_size=1, max_size=4), st.data())
 def test_every_cut_of_a_product_between_its_factors_is_found(factors, data):
     algebra = Algebra()
-    axis = tuple(atom for n in factors for atom in algebra.new(n))
+    axis = tuple(var for n in factors for var in algebra.new(n))
     place = data.draw(st.integers(0, len(factors)))
     lead, trail = algebra.divide(axis, math.prod(factors[place:]))
     assert (sizes(lead), sizes(trail)) == (factors[:place], factors[place:])
@@ -184,7 +184,7 @@ def test_every_cut_of_a_product_between_its_factors_is_found(factors, data):
 def test_a_plain_axis_takes_the_factors_it_is_given(factors, data):
     algebra = Algebra()
     plain = algebra.new(math.prod(factors))
-    product = tuple(atom for n in factors for atom in algebra.new(n))
+    product = tuple(var for n in factors for var in algebra.new(n))
     algebra.unify(*((plain, product) if data.draw(st.booleans()) else (product, plain)))
     assert sizes(algebra.expand(plain)) == factors
     assert algebra.same(plain, product)
@@ -202,7 +202,7 @@ def test_twelve_heads_of_64_and_768():
     algebra.unify(hidden, (*heads, *size))
     assert algebra.expand(hidden) == (*heads, *size)
     assert algebra.divide(hidden, 64) == (heads, size)
-    assert algebra.evaluate(hidden, lambda atom: {12: 6, 64: 32}[atom.size]) == 192
+    assert algebra.evaluate(hidden, lambda var: {12: 6, 64: 32}[var.size]) == 192
 
 
 def test_a_finer_cut_on_either_side():
@@ -252,7 +252,7 @@ def test_segments_without_a_common_factor_are_only_as_long_as_the_product():
     assert [[size_of(algebra.expand(side)) for side in pair] for pair in algebra.equalities] == [[24, 24]]
     assert [algebra.expand(part) for part in algebra.equalities[0][0][0].parts or ()] == segments
     algebra.settle()
-    assert all(AxisRole.CONTRACTED in atom.roles for atom in (*lead, *trail, *segments[1]))
+    assert all(AxisRole.CONTRACTED in var.roles for var in (*lead, *trail, *segments[1]))
 
 
 def test_equal_thirds_of_a_product_are_the_first_factor():
@@ -323,8 +323,8 @@ def test_parts_of_a_fixed_axis_are_fixed_and_of_a_frozen_one_frozen():
     algebra.hold(axis, STUCK)
     lead, trail = algebra.divide(axis, 6)
     first, second = algebra.cut(lead, 1)
-    atoms = [a for part in (lead, trail, first, second) for a in algebra.free_atoms(part)]
-    assert atoms and all(a.holds == {KEPT, STUCK} and a.fixed and a.frozen for a in atoms)
+    variables = [a for part in (lead, trail, first, second) for a in algebra.free_variables(part)]
+    assert variables and all(a.holds == {KEPT, STUCK} and a.fixed and a.frozen for a in variables)
 
 
 def test_a_size_of_one_carries_no_dim():
@@ -347,10 +347,10 @@ def test_sizes_known_at_run_time_are_told_by_name():
 
 def state(algebra: Algebra, axes: list[Axis]) -> object:
     """All that is known of some axes."""
-    atoms = [atom for axis in axes for atom in algebra.free_atoms(axis)]
+    variables = [var for axis in axes for var in algebra.free_variables(axis)]
     expanded = [algebra.expand(axis) for axis in axes]
-    parts = [[[*map(algebra.expand, atom.parts)] if atom.parts else None for atom in axis] for axis in expanded]
-    return expanded, parts, [(atom.holds, atom.roles, atom.symbols) for atom in atoms], [*algebra.equalities]
+    parts = [[[*map(algebra.expand, var.parts)] if var.parts else None for var in axis] for axis in expanded]
+    return expanded, parts, [(var.holds, var.roles, var.symbols) for var in variables], [*algebra.equalities]
 
 
 @QUICK
@@ -406,9 +406,9 @@ def test_reasons_are_united_and_only_the_one_that_is_meant_goes():
     indexed = Hold(Why.INDEXED, 2)
     left, right = algebra.new(8, KEPT), algebra.new(8, indexed)
     algebra.unify(left, right)
-    (atom,) = algebra.expand(right)
-    assert atom.holds == {KEPT, indexed} and atom.fixed
+    (var,) = algebra.expand(right)
+    assert var.holds == {KEPT, indexed} and var.fixed
     algebra.release(left, Why.INPUT_AXIS)
-    assert atom.holds == {indexed} and atom.fixed
+    assert var.holds == {indexed} and var.fixed
     algebra.release(left, Why.INDEXED)
-    assert not atom.fixed
+    assert not var.fixed

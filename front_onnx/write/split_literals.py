@@ -13,10 +13,10 @@ from front_onnx.plan.numbers import Parting
 from front_onnx.read.graph import Graph
 from front_onnx.read.names import unused
 
-__all__ = ["separate"]
+__all__ = ["split_literals"]
 
 
-def separate(analysis: Analysis, partings: list[Parting]) -> Graph | None:
+def split_literals(analysis: Analysis, partings: list[Parting]) -> Graph | None:
     """The graph with the nodes between numbers and readers doubled; None if no number can be told apart.
 
     Numbers whose nodes overlap are left to the next call.
@@ -27,7 +27,7 @@ def separate(analysis: Analysis, partings: list[Parting]) -> Graph | None:
     behind: dict[int, list[onnx.NodeProto]] = {}  # copies, by the place of the node they follow
     tensors, names = set(graph.producer) | set(graph.constants) | {""}, {node.name for node in graph.nodes}
     touched: set[int] = set()
-    places = {number: place for place, number in enumerate(graph.layout.main.nodes)}
+    places = {number: place for place, number in enumerate(graph.order.main.nodes)}
     for parting in partings:
         for readers in parting.others:
             between = _between(analysis, parting.node, readers)

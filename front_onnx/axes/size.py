@@ -1,6 +1,6 @@
-"""Atoms and axes: a size that nothing has cut yet, and products of them.
+"""Size variables and axes: a size that nothing has cut yet, and products of them.
 
-An **axis** is a tuple of atoms, a product in row-major order: 768 = 12 x 64 after one Reshape. `()` has size 1.
+An **axis** is a tuple of size variables, a product in row-major order: 768 = 12 x 64 after a Reshape; `()` has size 1.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from fractions import Fraction
 
 from front_onnx.axes.holds import Hold, Why
 
-__all__ = ["Atom", "Axis", "AxisRole", "Conflict", "size_of"]
+__all__ = ["Axis", "AxisRole", "Conflict", "SizeVar", "size_of"]
 
 
 class AxisRole(Enum):
@@ -35,7 +35,7 @@ _NO_SYMBOLS: frozenset[str] = frozenset()
 
 
 class Conflict(Exception):
-    """Two axes that a rule wants equal cannot be, a cut falls inside an atom, or what a rule needs is not known.
+    """Two axes that a rule wants equal cannot be, a cut falls inside a size, or what a rule needs is not known.
 
     Attributes:
         ratio: wanted / got where sizes differ: a size known only at run time may have been baked into the graph.
@@ -48,19 +48,19 @@ class Conflict(Exception):
         message: str,
         ratio: Fraction | None = None,
         *,
-        axes: Iterable[Atom] = (),
+        axes: Iterable[SizeVar] = (),
         behind: frozenset[int] = frozenset(),
     ) -> None:
         super().__init__(message)
         self.ratio, self.axes, self.behind = ratio, tuple(axes), behind
 
 
-class Atom:
+class SizeVar:
     """One size.
 
     Attributes:
         size: in the source model.
-        link: the atom that it was made one with, if it is no root any more.
+        link: the size variable that it was made one with, if it is no root any more.
         factors: the product that it is bound to.
         parts: the sum of axes that it is.
         holds: why it keeps its size.
@@ -72,8 +72,8 @@ class Atom:
 
     def __init__(self, size: int, holds: frozenset[Hold] = _NOTHING_HELD) -> None:
         self.size = size
-        self.link: Atom | None = None
-        self.factors: tuple[Atom, ...] | None = None
+        self.link: SizeVar | None = None
+        self.factors: tuple[SizeVar, ...] | None = None
         self.parts: list[Axis] | None = None
         self.holds = holds
         self.roles = _NO_ROLES
@@ -102,9 +102,9 @@ class Atom:
         return f"<{self.size}{'!' if self.frozen else '*' if self.fixed else ''}>"
 
 
-Axis = tuple[Atom, ...]
+Axis = tuple[SizeVar, ...]
 
 
-def size_of(axis: Iterable[Atom]) -> int:
+def size_of(axis: Iterable[SizeVar]) -> int:
     """Size of an axis in the source model (with primes for sizes known only at run time)."""
-    return math.prod(atom.size for atom in axis)
+    return math.prod(var.size for var in axis)

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 
-from front_onnx.axes.atom import Atom, AxisRole, size_of
+from front_onnx.axes.size import AxisRole, SizeVar, size_of
 from front_onnx.constants.kinds import Kind
 from front_onnx.constants.scalars import suspects
 from front_onnx.operators.record import Trait, record_of
@@ -23,7 +23,7 @@ _BLOCK = 6  # weights from which a numbered module is taken for a block, and not
 
 def doubts(plan: Plan) -> Iterator[str]:
     """One line for each doubt about a plan."""
-    changed = {dim.atom for dim in plan.structure.dims if plan.sizes[dim.atom] != dim.atom.size}
+    changed = {dim.var for dim in plan.structure.dims if plan.sizes[dim.var] != dim.var.size}
     yield from _siblings(plan)
     yield from _roots(plan, changed)
     yield from _guesses(plan)
@@ -48,7 +48,7 @@ def _siblings(plan: Plan) -> Iterator[str]:
             continue
         pattern = re.compile(re.escape(start) + r"(\d+)[./]")
         numbers = Counter(match[1] for name in graph.initializers if (match := pattern.match(name)))
-        lead = {name for segment in chain.lead for node in segment.nodes for name in graph.nodes[node].input}
+        lead = {name for segment in chain.entry for node in segment.nodes for name in graph.nodes[node].input}
         held = {match[1] for names in (*stacks, lead) for name in names if (match := pattern.match(name))}
         least = max(_BLOCK, min((numbers[number] for number in held), default=0))
         others = [number for number, weights in numbers.items() if number not in held and weights >= least]
@@ -59,7 +59,7 @@ def _siblings(plan: Plan) -> Iterator[str]:
             )
 
 
-def _roots(plan: Plan, changed: set[Atom]) -> Iterator[str]:
+def _roots(plan: Plan, changed: set[SizeVar]) -> Iterator[str]:
     """Scalars that look as if they depended on a size that changes."""
     structure = plan.structure
     for node, value, axis in suspects(structure.analysis, changed):
@@ -82,14 +82,14 @@ def _guesses(plan: Plan) -> Iterator[str]:
             )
 
 
-def _outputs(plan: Plan, changed: set[Atom]) -> Iterator[str]:
+def _outputs(plan: Plan, changed: set[SizeVar]) -> Iterator[str]:
     """Output sizes that follow the width: features, unless they are classes behind a nonlinearity."""
     analysis = plan.structure.analysis
     axes = [a for name in analysis.graph.outputs if name in analysis.facts for a in analysis.facts[name].axes or ()]
-    ends = {atom for axis in axes for atom in analysis.algebra.free_atoms(axis)}
+    ends = {var for axis in axes for var in analysis.algebra.free_variables(axis)}
     for dim in plan.structure.dims:
-        if dim.kind == "inner" and dim.atom in ends & changed and AxisRole.CONTRACTED not in dim.atom.roles:
-            now = plan.sizes[dim.atom] * dim.times
+        if dim.kind == "inner" and dim.var in ends & changed and AxisRole.CONTRACTED not in dim.var.roles:
+            now = plan.sizes[dim.var] * dim.times
             yield f"output dim {dim.name} follows the width, {dim.size} to {now}: --set {dim.name}={dim.size} keeps it"
 
 
@@ -100,11 +100,11 @@ def _tables(plan: Plan) -> Iterator[str]:
         dim = next(d for d in dims if d.name == name)
         alike = [d.name for d in dims if d.kind == dim.kind == "fixed" and d.named and d.size == dim.size]
         left = [other for other in alike if other not in asked]
-        if left and AxisRole.VOCABULARY in dim.atom.roles:
+        if left and AxisRole.VOCABULARY in dim.var.roles:
             yield f"{', '.join(left)} of the same size {dim.size} stays: set it too if it belongs to {name}"
 
 
-def _per_head(plan: Plan, changed: set[Atom]) -> Iterator[str]:
+def _per_head(plan: Plan, changed: set[SizeVar]) -> Iterator[str]:
     """Constants with one value per head that nothing shows to be learned."""
     analysis, graph = plan.structure.analysis, plan.structure.graph
     learned = {graph.read_by(edge) for edge in (*analysis.contractions, *analysis.tables)}
@@ -148,17 +148,17 @@ def _clipped(plan: Plan) -> Iterator[str]:
     by_name = {dim.name: dim for dim in plan.structure.dims}
     told: set[str] = set()
     for name in plan.request.dims:
-        atom = by_name[name].atom
+        var = by_name[name].var
         for edge in analysis.tables & set(by_name[name].edges):
             axis = (analysis.uses[edge].axes or ((),))[0]
             bound = _bound_of(graph, graph.nodes[edge.node].input[1]) if len(graph.nodes[edge.node].input) > 1 else None
-            if plan.sizes[atom] == atom.size or atom not in analysis.algebra.free_atoms(axis) or bound is None:
+            if plan.sizes[var] == var.size or var not in analysis.algebra.free_variables(axis) or bound is None:
                 continue
             if name not in told:
                 told.add(name)
                 yield (
                     f"{label(graph.nodes[bound])} holds the index of {graph.read_by(edge)} between bounds that stay: "
-                    f"at {name} {plan.sizes[atom]}, entries beyond them are never read, or what is read moves"
+                    f"at {name} {plan.sizes[var]}, entries beyond them are never read, or what is read moves"
                 )
 
 
@@ -196,13 +196,13 @@ def _in_turn(plan: Plan) -> Iterator[str]:
                 yield f"{kind} in {chain.name} is set to {shown} in turn: the order goes on with the depth"
 
 
-def _only_heads(plan: Plan, edge: Edge, changed: set[Atom]) -> bool:
+def _only_heads(plan: Plan, edge: Edge, changed: set[SizeVar]) -> bool:
     """True if a constant changes along axes that are heads or a head's size alone, and along no other."""
-    analysis, by_atom = plan.structure.analysis, plan.structure.by_atom
+    analysis, by_variable = plan.structure.analysis, plan.structure.by_variable
     moving = []
     for axis in analysis.uses[edge].axes or ():
-        atoms = set(analysis.algebra.free_atoms(axis))
-        if atoms & changed:
-            kinds = {by_atom[atom].kind for atom in atoms if atom in by_atom}
+        variables = set(analysis.algebra.free_variables(axis))
+        if variables & changed:
+            kinds = {by_variable[var].kind for var in variables if var in by_variable}
             moving.append(kinds <= {"heads", "kv_heads", "repeat"} or kinds == {"head_dim"})
     return bool(moving) and all(moving)

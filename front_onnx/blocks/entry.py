@@ -1,4 +1,4 @@
-"""The lead of a chain: the first block of a stage, where it differs from the blocks that repeat.
+"""The entry of a chain: the first block of a stage, where it differs from the blocks that repeat.
 
 It does all that a block does and more (a projection beside the shortcut, a larger stride), or the same in another order
 between the same axes (exporters merge a transpose at its start with the one before), or it is the end of a unit with
@@ -16,10 +16,10 @@ from front_onnx.blocks.runs import Run
 from front_onnx.blocks.segments import Flow, Segment
 from front_onnx.read.names import follows
 
-__all__ = ["find_lead"]
+__all__ = ["find_entry"]
 
 
-def find_lead(flow: Flow, path: Path, run: Run, layers: int) -> tuple[Segment, ...]:
+def find_entry(flow: Flow, path: Path, run: Run, layers: int) -> tuple[Segment, ...]:
     """The segments of the block before a run, or ()."""
     taken = {i for other in path.runs for i in range(other.start, other.stop)}
     unit = path.segments[run.start : run.start + run.period]
@@ -27,22 +27,22 @@ def find_lead(flow: Flow, path: Path, run: Run, layers: int) -> tuple[Segment, .
         return rest
     before = range(run.start - run.period, run.start)
     if before.start >= 0 and taken.isdisjoint(before):
-        lead = tuple(path.segments[i] for i in before)
-        one, other = _operators(flow, unit), _operators(flow, lead)
-        if (one < other and len(_weighted(flow, lead)) <= _most(flow, unit, layers)) or (
-            one == other and _keeps_axes(flow, lead)
+        entry = tuple(path.segments[i] for i in before)
+        one, other = _operators(flow, unit), _operators(flow, entry)
+        if (one < other and len(_weighted(flow, entry)) <= _most(flow, unit, layers)) or (
+            one == other and _keeps_axes(flow, entry)
         ):
-            return lead
+            return entry
     layer = _weighted(flow, unit)
     layer = layer[: len(layer) // layers]
     start = run.start
     while len(layer) > 1 and start > 0 and start - 1 not in taken:
         start -= 1
-        lead = tuple(path.segments[start : run.start])
-        nodes = _weighted(flow, lead)
+        entry = tuple(path.segments[start : run.start])
+        nodes = _weighted(flow, entry)
         if len(nodes) >= len(layer):
             if _precedes(flow, nodes, layer):
-                return lead
+                return entry
             found = _projected(flow, path, range(start, run.start), unit, taken) if len(nodes) > len(layer) else ()
             if len(_weighted(flow, found)) > _most(flow, unit, layers):
                 found = ()
@@ -51,7 +51,7 @@ def find_lead(flow: Flow, path: Path, run: Run, layers: int) -> tuple[Segment, .
 
 
 def _most(flow: Flow, unit: Sequence[Segment], layers: int) -> int:
-    """How many weights a lead may sum over: twice what a layer does, or it is a stage and no block."""
+    """How many weights a entry may sum over: twice what a layer does, or it is a stage and no block."""
     return 2 * len(_weighted(flow, unit)) // layers
 
 
@@ -68,9 +68,9 @@ def _module(flow: Flow, path: Path, run: Run, taken: set[int], weights: int) -> 
     start = run.start
     while start > 0 and start - 1 not in taken and is_before(start - 1):
         start -= 1
-    lead = tuple(path.segments[start : run.start])
+    entry = tuple(path.segments[start : run.start])
     whole = start == 0 or not is_before(start - 1)  # not the end of a stage whose blocks are a chain
-    return lead if whole and len(_weighted(flow, lead)) >= weights else ()
+    return entry if whole and len(_weighted(flow, entry)) >= weights else ()
 
 
 def _rest(flow: Flow, path: Path, run: Run, taken: set[int]) -> tuple[Segment, ...]:
@@ -108,9 +108,9 @@ def _projected(flow: Flow, path: Path, stretch: range, unit: Sequence[Segment], 
     """
     start = stretch.start
     while start >= 0 and start not in taken:
-        lead = tuple(path.segments[start : stretch.stop])
-        if _operators(flow, unit) < _operators(flow, lead):
-            return lead
+        entry = tuple(path.segments[start : stretch.stop])
+        if _operators(flow, unit) < _operators(flow, entry):
+            return entry
         start -= 1
         if start < stretch.start and _weighted(flow, path.segments[start : start + 1]):
             break

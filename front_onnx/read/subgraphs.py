@@ -10,21 +10,21 @@ from itertools import count
 from onnx import AttributeProto, GraphProto, NodeProto
 
 __all__ = [
-    "Body",
-    "Layout",
+    "NodeOrder",
+    "Subgraph",
     "all_graphs",
     "graphs_of",
     "has_unique_names",
-    "lay_out",
     "made_twice",
     "make_names_unique",
+    "number_nodes",
 ]
 
 _GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 
 
 @dataclass(frozen=True)
-class Body:
+class Subgraph:
     """A graph and the numbers of its own nodes, in file order."""
 
     proto: GraphProto
@@ -42,19 +42,19 @@ class Body:
 
 
 @dataclass(eq=False)
-class Layout:
+class NodeOrder:
     """All nodes of a graph, those of a body right before the node it belongs to.
 
     Attributes:
         nodes: every node, by its number.
         main: the graph itself.
-        bodies: the bodies of a node, by its number and the attribute's name.
+        subgraphs: the bodies of a node, by its number and the attribute's name.
         owners: the node that the body of a node belongs to.
     """
 
     nodes: list[NodeProto] = field(default_factory=list)
-    main: Body = field(init=False)
-    bodies: dict[int, dict[str, Body]] = field(default_factory=dict)
+    main: Subgraph = field(init=False)
+    subgraphs: dict[int, dict[str, Subgraph]] = field(default_factory=dict)
     owners: dict[int, int] = field(default_factory=dict)
 
     def home(self, node: int) -> int:
@@ -65,35 +65,35 @@ class Layout:
 
     def inside(self, node: int) -> Iterator[int]:
         """The nodes of a node's bodies, theirs included."""
-        for body in self.bodies.get(node, {}).values():
+        for body in self.subgraphs.get(node, {}).values():
             for inner in body.nodes:
                 yield from self.inside(inner)
                 yield inner
 
-    def all_bodies(self) -> Iterator[Body]:
+    def all_subgraphs(self) -> Iterator[Subgraph]:
         """Every body, each before the one around it."""
-        for bodies in self.bodies.values():
+        for bodies in self.subgraphs.values():
             yield from bodies.values()
 
 
-def lay_out(graph: GraphProto) -> Layout:
+def number_nodes(graph: GraphProto) -> NodeOrder:
     """Number the nodes of a graph and of all bodies in it."""
-    layout = Layout()
-    layout.main = _lay_out(graph, layout)
+    layout = NodeOrder()
+    layout.main = _number(graph, layout)
     return layout
 
 
-def _lay_out(graph: GraphProto, layout: Layout) -> Body:
+def _number(graph: GraphProto, layout: NodeOrder) -> Subgraph:
     numbers = []
     for node in graph.node:
-        bodies = {name: _lay_out(body, layout) for name, body in graphs_of(node)}
+        bodies = {name: _number(body, layout) for name, body in graphs_of(node)}
         number = len(layout.nodes)
         layout.nodes.append(node)
         numbers.append(number)
         if bodies:
-            layout.bodies[number] = bodies
+            layout.subgraphs[number] = bodies
             layout.owners.update((inner, number) for body in bodies.values() for inner in body.nodes)
-    return Body(graph, tuple(numbers))
+    return Subgraph(graph, tuple(numbers))
 
 
 def graphs_of(node: NodeProto) -> Iterator[tuple[str, GraphProto]]:
