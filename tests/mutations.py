@@ -144,7 +144,7 @@ MUTATIONS = [
         ),
         (
             "front_onnx/plan/sizing.py",
-            "layers = wanted - lead\n",
+            "layers = wanted - entry\n",
             "layers = wanted\n",
             "test_blocks.py test_exports.py",
         ),

@@ -88,7 +88,7 @@ def compile_graph(graph: Graph, held: Iterable[str]) -> Program:
                 graph.opset.get(domain, 1),
                 tuple(node.input),
                 tuple(node.output),
-                attributes_of(node, graph.opset.get(domain, 1)),
+                attributes_of(node),
                 bodies,
             )
             made.update(node.output)

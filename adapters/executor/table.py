@@ -86,17 +86,19 @@ class Step:
     walk: Callable[[Any, Sequence[Any]], list[Any]] | None = None
 
     def get(self, name: str, default: Any = None) -> Any:
-        """An attribute; a default for those that the specification has none for."""
-        return self.attributes.get(name, default)
+        """An attribute, or the specification's default, or the given one."""
+        if name in self.attributes:
+            return self.attributes[name]
+        return defaults(self.op_type, self.domain, self.version).get(name, default)
 
     def wants(self, place: int) -> bool:
         """True if an output is read or is an output of the graph, as far as its name tells."""
         return place < len(self.outputs) and bool(self.outputs[place])
 
 
-def attributes_of(node: onnx.NodeProto, version: int) -> dict[str, Any]:
-    """A node's attributes by name, without graphs; those that it leaves out as the specification has them."""
-    found = dict(defaults(node.op_type, node.domain, version))
+def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
+    """A node's attributes by name, without graphs."""
+    found = {}
     for attribute in node.attribute:
         if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
             continue
