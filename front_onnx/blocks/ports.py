@@ -134,7 +134,7 @@ def free_inputs(flow: Flow, chains: Sequence[Chain]) -> None:
         for name in (name for names in inputs for name in names):
             for var in (var for axis in facts[name].axes or () for var in algebra.free_variables(axis)):
                 if var in inside and not var.symbols:
-                    algebra.release((var,), Why.INPUT_AXIS)
+                    algebra.release((var,), Why.INPUT_AXIS, Why.PART)  # halves that are turned are parts of a key
 
 
 def find_ports(flow: Flow, chain: Chain) -> Ports:

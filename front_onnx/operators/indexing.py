@@ -294,7 +294,11 @@ def _segment(ctx: RuleContext, axis: Axis, start: object, end: object, step: int
         ctx.records.cut_alike(end.axis, axis)
         return ctx.algebra.expand(end.axis)
     if ctx.is_fixed(axis):
-        return ctx.derived(axis, length, Hold(Why.PART), first, last, step)
+        if any(isinstance(n, Literal) and 0 < abs(n.value) < total for n in (start, end)):
+            return ctx.derived(axis, length, Hold(Why.PART), first, last, step)
+        # Bounds that are computed from sizes move with them; that the part is as long is required by the caller.
+        key = (tuple(map(id, ctx.algebra.expand(axis))), length, Why.PART, first, last, step)
+        return ctx.records.derived(key, length, Hold(Why.PART))
     if not (_can_move(ctx, start, axis) and _can_move(ctx, end, axis)):
         ctx.hold(axis, Why.CUT_AT_RUN_TIME)
         return ctx.derived(axis, length, Hold(Why.CUT_AT_RUN_TIME, ctx.index))
