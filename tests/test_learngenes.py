@@ -23,6 +23,7 @@ from zoo.architectures import ARCHITECTURES
 from zoo.export import export, minilm
 
 import front_onnx
+from front_onnx.check.validate import Check, Validation
 from front_onnx.commands import main
 from front_onnx.errors import FrontError
 from front_onnx.gene.basis import Band, Segments, Whole, analyse, as_data, from_data, synthesise
@@ -94,6 +95,15 @@ def test_parameters_are_what_the_mask_leaves(tmp_path: Path) -> None:
     width, block = 24, 24 * 72 + 72 + 24 * 24 + 24 + 24 * 96 + 96 + 96 * 24 + 24 + 4 * 24
     others = width * 4 + width + width + 17 * width + 2 * width + 10 * width + 10
     assert gene.parameters == (total, 3 * block + others)
+
+
+def test_a_result_that_fails_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A learngene cannot be run to compare with, and is no damaged model because of that."""
+    gene = front_onnx.extract(DIGITS, output=tmp_path / "gene.safetensors").output
+    failed = Validation([Check("run", False, "made to fail")])
+    monkeypatch.setattr("front_onnx.check.validate.validate_model", lambda model, **options: failed)
+    with pytest.raises(FrontError, match="so nothing was written: run: made to fail"):
+        front_onnx.init(gene, output=tmp_path / "out.onnx")
 
 
 def test_equal_models_give_equal_bytes(tmp_path: Path) -> None:

@@ -32,6 +32,11 @@ class GeneModel(ModelFile):
         self.check()
 
     @property
+    def runs(self) -> bool:
+        """False: the file is no model."""
+        return False
+
+    @property
     def external(self) -> bool:
         """True if the source had its weights in data files."""
         return bool(self._gene.about.get("external"))

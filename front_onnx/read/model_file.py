@@ -104,6 +104,11 @@ class ModelFile:
         self._handed_out = 0
 
     @property
+    def runs(self) -> bool:
+        """True if it can be run as it is; what is read of a learngene cannot."""
+        return True
+
+    @property
     def external(self) -> bool:
         """True if weights lie in data files beside the model."""
         return any(is_external(tensor) for tensor in self.proto.graph.initializer) or (
