@@ -549,6 +549,7 @@ def test_a_read_only_folder(folder: Path) -> None:
     refused(folder, "resize digits.onnx --depth 3 -o locked/out.onnx", code=1)
 
 
+@pytest.mark.slow  # it fills what it may
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on file sizes")
 def test_a_full_disk(folder: Path) -> None:
     """A real failure in the middle of writing: files may not grow over 100 kB."""

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from tiers import few
 
 ROOT = Path(__file__).parent.parent
 GROUP = "front_onnx.operators"
@@ -79,14 +80,18 @@ def test_without_the_package_the_operator_is_in_the_way(model: Path) -> None:
 
 @pytest.mark.parametrize(
     ("source", "reason"),
-    [
-        ("import no_such_module", "No module named 'no_such_module'"),
-        ("from front_onnx.operators import Weather", "cannot import name 'Weather'"),
-        (
-            "from front_onnx.operators import operator\n\noperator('Relu')(lambda ctx: ctx.out(ctx.axes(0)))\n",
-            "Relu of ai.onnx has a record already",
-        ),
-    ],
+    few(
+        [
+            ("import no_such_module", "No module named 'no_such_module'"),
+            ("from front_onnx.operators import Weather", "cannot import name 'Weather'"),
+            (
+                "from front_onnx.operators import operator\n\noperator('Relu')(lambda ctx: ctx.out(ctx.axes(0)))\n",
+                "Relu of ai.onnx has a record already",
+            ),
+        ],
+        1,
+        mark="slow",
+    ),
 )
 def test_a_broken_package_is_named_in_one_line(model: Path, tmp_path: Path, source: str, reason: str) -> None:
     said = resize(model, install(tmp_path / "site", "broken-one", "broken_one", source))
