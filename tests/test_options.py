@@ -12,13 +12,19 @@ from small_graphs import Net, feeds_for, run_all
 from test_blocks import shapes, transformer
 
 from front_onnx.api import inspect, resize
-from front_onnx.errors import FrontError
+from front_onnx.errors import FrontError, RequestError
 
 
 def planned(model: object, **request: object) -> dict[str, int]:
     """The dims of a plan that do not keep their size by nature."""
     plan = resize(model, dry_run=True, **request).plan
     return {d.name: plan.sizes[d.var] * d.times for d in plan.structure.dims if d.kind != "fixed"}
+
+
+@pytest.mark.parametrize("size", ["abc", "24", 24.5, float("nan"), None, True, -1])
+def test_a_dim_takes_a_whole_number(size: object) -> None:
+    with pytest.raises(RequestError, match=r"dim ffn takes a whole number"):
+        resize(DIGITS, dims={"ffn": size}, dry_run=True)
 
 
 # --- rounding --------------------------------------------------------------------------------------------

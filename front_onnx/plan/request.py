@@ -55,6 +55,9 @@ class Request:
             raise RequestError("--round-to has to be positive", got=self.round_to)
         if self.width is not None and self.width_mult is not None:
             raise RequestError("--width and --width-mult exclude each other")
+        for name, size in self.dims.items():
+            if isinstance(size, bool) or not hasattr(size, "__index__") or size < 0:
+                raise RequestError(f"dim {name} takes a whole number", got=size)
         for name, kind in self.treat.items():
             if kind not in _KINDS:
                 wanted = ", ".join(sorted(_KINDS))
