@@ -168,7 +168,7 @@ def _reaches(ctx: RuleContext, data: Axis, places: Axis) -> None:
 def gather_nd(ctx: RuleContext) -> None:
     """Leading axes are indexed together."""
     data, indices = ctx.axes(0), ctx.axes(1)
-    batch = ctx.attr("batch_dims")
+    batch = ctx.attr("batch_dims", 0)
     depth = size_of(indices[-1])
     if depth > len(data) - batch:
         raise Conflict(f"{depth} indices into {len(data) - batch} axes")

@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from onnx import AttributeProto, NodeProto, helper
-from onnx.defs import OpSchema, SchemaError, get_schema
+from onnx.defs import OpSchema, get_schema, has
 
 __all__ = ["attribute", "defaults", "schema_of"]
 
@@ -18,13 +18,20 @@ _FUSED = {"FusedConv": ("Conv", 11), "FusedGemm": ("Gemm", 11), "NhwcConv": ("Co
 
 @cache
 def schema_of(op_type: str, domain: str, version: int) -> OpSchema | None:
-    """The specification of an operator; None if the onnx package has none."""
+    """The specification of an operator, its first where a file is older; None if the onnx package has none.
+
+    onnxruntime's optimisers write LayerNormalization into files of any version.
+    """
     if domain == "com.microsoft" and op_type in _FUSED:
         return schema_of(_FUSED[op_type][0], "", _FUSED[op_type][1])
-    try:
-        return get_schema(op_type, version, "" if domain == "ai.onnx" else domain)
-    except SchemaError:
+    domain = "" if domain == "ai.onnx" else domain
+    if has(op_type, version, domain):
+        return get_schema(op_type, version, domain)
+    if not has(op_type, domain):
         return None
+    newest = get_schema(op_type, domain).since_version
+    first = next(later for later in range(version + 1, newest + 1) if has(op_type, later, domain))
+    return get_schema(op_type, first, domain)
 
 
 @cache

@@ -38,7 +38,7 @@ def gather_elements(step: Step, x: Tensor, indices: Tensor) -> Tensor:
 @operator("GatherND")
 def gather_nd(step: Step, x: Tensor, indices: Tensor) -> Tensor:
     """The last axis of the indices says where, in as many axes as it is long, behind those of the batch."""
-    batch, depth = step.get("batch_dims"), indices.shape[-1]
+    batch, depth = step.get("batch_dims", 0), indices.shape[-1]
     grid = [
         torch.arange(x.shape[b], device=x.device).reshape([-1 if i == b else 1 for i in range(indices.dim() - 1)])
         for b in range(batch)

@@ -21,7 +21,7 @@ __all__: list[str] = []
 def shape(step: Step, x: Tensor) -> Tensor:
     """The shape, or a part of it, as numbers on the processor."""
     sizes = list(x.shape)
-    start, end = step.get("start"), step.get("end", len(sizes))
+    start, end = step.get("start", 0), step.get("end", len(sizes))
     start, end = (min(max(n + len(sizes) if n < 0 else n, 0), len(sizes)) for n in (start, end))
     return torch.tensor(sizes[start:end], dtype=torch.int64)
 
@@ -151,7 +151,7 @@ def pad(
     pads = list(step.get("pads") or step.get("paddings")) if given is None else ints(given)
     axes = list(range(x.dim())) if on is None else [a % x.dim() for a in ints(on)]
     mode = step.get("mode")
-    fill = step.get("value") if value is None else value.item()
+    fill = step.get("value", 0.0) if value is None else value.item()
     half = len(pads) // 2
     for place, axis in enumerate(axes):
         x = _pad_axis(x, axis, pads[place], pads[place + half], mode, fill)
