@@ -473,6 +473,31 @@ def test_the_numbers_of_hard_activations_stay_behind_a_weight(n: int) -> None:
 # -- numbers and weights over the blocks ------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("depth", [2, 6])
+@pytest.mark.parametrize(
+    "factor",
+    [
+        lambda i: 0.8 - 0.6 * np.exp(-0.3 * i),
+        lambda i: 2.0**i,
+        lambda i: 0.3 if i == 0 else 0.9,
+        lambda i: [0.7, 0.2, 0.9, 0.4][i],
+    ],
+    ids=["lambda_init", "powers of two", "another one in the first block", "learned"],
+)
+def test_numbers_of_blocks_by_no_known_rule_are_told(factor: Callable[[int], float], depth: int) -> None:
+    """They may be learned, and then resampling is right, or computed: the file does not say."""
+    model = net_of(lambda net, x, number: net.add("Mul", ffn(net, x, H), net.const(factor(number))))
+    told = [line for line in resize(model, depth=depth, dry_run=True).plan.warnings if "over the blocks" in line]
+    assert len(told) == 1 and f"{factor(0):.6g}, {factor(1):.6g}" in told[0]
+    assert not resize(model, width=2 * H, dry_run=True).plan.warnings
+
+
+def test_known_rules_and_equal_numbers_are_not_told_as_unknown() -> None:
+    for factor in (lambda i: 1 / (i + 1), lambda i: 0.7):
+        model = net_of(lambda net, x, number, f=factor: net.add("Mul", ffn(net, x, H), net.const(f(number))))
+        assert not [w for w in resize(model, depth=6, dry_run=True).plan.warnings if "no rule that is known" in w]
+
+
 @pytest.mark.parametrize(
     "number_of",
     [
@@ -497,6 +522,31 @@ def test_numbers_of_blocks_follow_the_depth(number_of: Callable[[int, int], floa
     np.testing.assert_allclose(
         sorted(numbers(constants(result.model))), sorted(numbers(constants(model(depth)))), atol=1e-5
     )
+
+
+MASKS: dict[str, Callable[[int, int], np.ndarray]] = {
+    "lower triangle": lambda n, m: np.tri(n, m),
+    "upper triangle": lambda n, m: np.tri(n, m).T if n == m else np.triu(np.ones((n, m))),
+    "band": lambda n, m: np.abs(np.subtract.outer(np.arange(n), np.arange(m))) < 3,
+    "blocks": lambda n, m: np.equal.outer(np.arange(n) // 6, np.arange(m) // 6),
+    "pruned": lambda n, m: np.random.default_rng(0).random((n, m)) < 0.3,
+}
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_weights_with_a_mask_folded_in_are_told(mask: str) -> None:
+    """Whether the pattern goes on, and how, is nowhere in the file any more."""
+
+    def block(net: Net, x: str, number: int, held: Callable[[int, int], np.ndarray]) -> str:
+        weight = held(H, H) * np.random.default_rng(number).normal(size=(H, H)) / H**0.5
+        return net.add("MatMul", net.add("Relu", net.linear(x, H, H)), net.const(weight.astype(np.float32)))
+
+    masked = net_of(lambda net, x, number: block(net, x, number, MASKS[mask]))
+    dense = net_of(lambda net, x, number: block(net, x, number, lambda n, m: np.ones((n, m))))
+    (told,) = resize(masked, width=2 * H, dry_run=True).plan.warnings
+    assert "and 3 more) is zero in" in told
+    assert not resize(masked, depth=6, dry_run=True).plan.warnings  # zeros of all blocks are zeros of the new ones
+    assert not resize(dense, width=2 * H, dry_run=True).plan.warnings
 
 
 @pytest.mark.parametrize("order", ["aabbcc", "abab", "abcabc", "aaabbb"])

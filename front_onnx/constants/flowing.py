@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from front_onnx.constants.gradient import fed
 from front_onnx.operators.record import Trait, record_of
 
 if TYPE_CHECKING:
@@ -11,11 +12,10 @@ if TYPE_CHECKING:
 
     from front_onnx.axes.size import SizeVar
     from front_onnx.operators.analysis import Analysis
-    from front_onnx.read.graph import Graph
 
 _FAR = 64  # nodes that are followed
 
-__all__ = ["fed_by_parameters", "fed_tensors", "flowing_variables"]
+__all__ = ["fed_by_parameters", "flowing_variables"]
 
 
 def flowing_variables(analysis: Analysis) -> set[SizeVar]:
@@ -24,20 +24,8 @@ def flowing_variables(analysis: Analysis) -> set[SizeVar]:
     Small networks over constants (position biases computed from coordinates) have sizes of their own, which no width
     of the model decides.
     """
-    facts = [analysis.facts[name] for name in fed_tensors(analysis.graph) if name in analysis.facts]
+    facts = [analysis.facts[name] for name in fed(analysis.graph) if name in analysis.facts]
     return {var for fact in facts for axis in fact.axes or () for var in analysis.algebra.free_variables(axis)}
-
-
-def fed_tensors(graph: Graph) -> set[str]:
-    """All tensors whose contents depend on an input's contents, and not on its shape alone."""
-    fed = {info.name for info in graph.inputs}
-    fed.update(name for body in graph.order.all_subgraphs() for name in body.inputs)
-    for index, node in enumerate(graph.nodes):
-        if record_of(node).has(Trait.MEASURES):
-            continue
-        if index in graph.order.subgraphs or not fed.isdisjoint(node.input):
-            fed.update(name for name in node.output if name)
-    return fed
 
 
 def fed_by_parameters(analysis: Analysis) -> set[str]:

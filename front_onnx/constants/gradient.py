@@ -43,7 +43,7 @@ def reaching(graph: Graph, *, gradient: bool = True) -> set[Edge]:
 
 
 def fed(graph: Graph) -> set[str]:
-    """Tensors that values of the graph's inputs flow into."""
+    """All tensors whose contents depend on an input's contents, and not on its shape alone."""
     found = {v.name for v in graph.inputs}
     for body in graph.order.all_subgraphs():
         found.update(body.inputs)

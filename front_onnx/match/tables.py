@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from front_onnx.axes.size import size_of
-from front_onnx.constants.flowing import fed_tensors
+from front_onnx.constants.gradient import fed
 from front_onnx.match.role import Role, Task
 from front_onnx.operators.analysis import Analysis
 from front_onnx.operators.record import Trait, record_of, values_of
@@ -19,7 +19,7 @@ class Tables:
 
     def __init__(self, analysis: Analysis) -> None:
         self.analysis, self.graph = analysis, analysis.graph
-        self.fed = fed_tensors(self.graph)
+        self.fed = fed(self.graph)
 
     def is_looked_up(self, edge: Edge) -> bool:
         """True for a table whose index does not depend on what is fed: with fixed sizes it is a list in the file."""

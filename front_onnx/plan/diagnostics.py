@@ -1,10 +1,12 @@
-"""Doubts: what the plan leaves as it is, or resamples, and the user should look at."""
+"""Diagnostics: what the plan leaves as it is, or resamples, and the user should look at."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
 from collections.abc import Iterator
+
+import numpy as np
 
 from front_onnx.axes.size import AxisRole, SizeVar, size_of
 from front_onnx.constants.kinds import Kind
@@ -14,14 +16,17 @@ from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge, Graph, label
 from front_onnx.read.names import sequence
 from front_onnx.transform.contents import Resampled
+from front_onnx.transform.maps import Identity
 
-__all__ = ["doubts"]
+__all__ = ["diagnose"]
 
 _FAR = 12  # nodes between a bound and the table
+_CORNER = 16  # entries of an axis that are looked at first
+_SPARSE = 0.25  # of all places: so many zeros are no accident
 _BLOCK = 6  # weights from which a numbered module is taken for a block, and not for a layer among others
 
 
-def doubts(plan: Plan) -> Iterator[str]:
+def diagnose(plan: Plan) -> Iterator[str]:
     """One line for each doubt about a plan."""
     changed = {dim.var for dim in plan.structure.dims if plan.sizes[dim.var] != dim.var.size}
     yield from _siblings(plan)
@@ -33,6 +38,7 @@ def doubts(plan: Plan) -> Iterator[str]:
     yield from _unknown(plan)
     yield from _clipped(plan)
     yield from _in_turn(plan)
+    yield from _zeros(plan)
 
 
 def _siblings(plan: Plan) -> Iterator[str]:
@@ -194,6 +200,31 @@ def _in_turn(plan: Plan) -> Iterator[str]:
             if len(values) % chain.layers == 0 and len(set(values)) > 1:
                 shown = ", ".join(f"{value:.6g}" for value in values)
                 yield f"{kind} in {chain.name} is set to {shown} in turn: the order goes on with the depth"
+
+
+def _zeros(plan: Plan) -> Iterator[str]:
+    """Weights with many exact zeros whose axes change: a mask that was folded into them, or what was pruned."""
+    graph = plan.structure.graph
+    resampled = (content for _, content in sorted(plan.contents.items()) if isinstance(content, Resampled))
+    names = dict.fromkeys(c.names[0] for c in resampled if not all(isinstance(axis, Identity) for axis in c.axes))
+    found = {name: share for name in names if (share := _share_of_zeros(graph.array(name))) > _SPARSE}
+    if found:
+        first, share = next(iter(found.items()))
+        also = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        yield (
+            f"{first}{also} is zero in {share:.0%} of its places, by a mask that was folded into it or by pruning: "
+            f"resampled like any other weight, so they are zeros no more"
+        )
+
+
+def _share_of_zeros(array: np.ndarray) -> float:
+    """How much of a matrix is exactly zero; 0 for one with neither corner beside its diagonal mostly zero."""
+    if array.ndim < 2 or array.size < _CORNER:
+        return 0.0
+    corners = array[:_CORNER, -_CORNER:], array[-_CORNER:, :_CORNER]
+    if not any(2 * np.count_nonzero(corner) <= corner.size for corner in corners):
+        return 0.0
+    return 1 - np.count_nonzero(array) / array.size
 
 
 def _only_heads(plan: Plan, edge: Edge, changed: set[SizeVar]) -> bool:

@@ -7,7 +7,7 @@ import contextlib
 from front_onnx.dims.structure import Structure
 from front_onnx.errors import FrontError
 from front_onnx.plan.alike import check_alike
-from front_onnx.plan.diagnostics import doubts
+from front_onnx.plan.diagnostics import diagnose
 from front_onnx.plan.numbers import plan_numbers
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.request import Request
@@ -43,5 +43,5 @@ def _make_plan(structure: Structure, request: Request, whole_heads: bool = False
     plan_weights(plan)
     plan_numbers(plan)
     check_alike(plan)
-    plan.warnings.extend(doubts(plan))
+    plan.warnings.extend(diagnose(plan))
     return plan

@@ -44,6 +44,7 @@ class _Weights:
         self.graph = plan.structure.graph
         self.algebra = self.analysis.algebra
         self.ratio = plan.request.ratio
+        self.unexplained: list[tuple[str, list[float]]] = []  # numbers of blocks, by the first block's
         self.sites: dict[Edge, list[Site]] = defaultdict(list)
         for site in self.analysis.sites:
             self.sites[Edge(site.node, site.slot)].append(site)
@@ -78,6 +79,14 @@ class _Weights:
                 self._set(edge, self._stack((edge,), 1)[0])
         self._transposed()
         self._measured()
+        if self.unexplained:
+            name, values = self.unexplained[0]
+            also = f" (and {len(self.unexplained) - 1} more like it)" if len(self.unexplained) > 1 else ""
+            shown = ", ".join(f"{value:.6g}" for value in values)
+            self.plan.warnings.append(
+                f"{name} is {shown} over the blocks{also}, by no rule that is known: resampled as if learned, which is "
+                f"wrong if it is computed"
+            )
 
     def _measured(self) -> None:
         """Where only the shape of a weight is read, read the tensor that its other readers get."""
@@ -147,6 +156,7 @@ class _Weights:
             return [holding(share(u)) for u in range(target)]
         sequence = going
         if sequence is None:
+            self.unexplained.append((names[0], values))
             return self._stack(edges, target)
         if any(b.at(self.plan.size) != b.at(size_of) for bindings in bound for b in bindings):
             raise UnsupportedError(
