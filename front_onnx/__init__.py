@@ -17,11 +17,11 @@ from front_onnx.gene.gene import Gene
 from front_onnx.gene.spectrum import AxisSpectrum, StackSpectrum
 from front_onnx.learngenes import Extracted, Moved, extract, init, init_into, spectrum
 from front_onnx.match.matching import Match
-from front_onnx.match.piece import Piece
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.request import Request
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import ModelFile, read_model
+from front_onnx.roles.piece import Piece
 from front_onnx.types import MatchOptions, ModelLike, Names, PathLike, Progress, ResizeOptions, Sizes
 
 __all__ = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -83,8 +84,11 @@ def resize(
     residual: Names | None = None,
     block: Names | None = None,
     treat: Mapping[str, str] | None = None,
+    method: str = "front",
     ratio: float = 1.0,
+    band: str = "low",
     scale: str = "auto",
+    symmetry: float = 0.0,
     output: PathLike | None = None,
     dry_run: bool = False,
     validate: bool = True,
@@ -107,14 +111,18 @@ def resize(
         block: the repeated unit of each chain by hand, "NODE..NODE", instead of what is found.
         treat: what constants are, by patterns of their names ("weight", "bias", "embedding", "mask" or "fixed"),
             where what is found is wrong: weights are resampled, masks and fixed tables stay as they are.
-        ratio: part of the low frequencies kept along every axis (Eq. 4).
+        method: how weights are carried over: one method, or "depth=METHOD,width=METHOD"; see docs/methods.md.
+        ratio: part of the low frequencies kept along every axis (Eq. 4); for FRONT and other bases.
+        band: which frequencies the ratio keeps: "low", or "mid" or "high" to compare with.
         scale: scale convention: "auto", "ortho" (the paper's), "amp", "variance" or "fan-in", see
-            `front_onnx/plan/scale.py`.
+            `front_onnx/methods/scale.py`.
+        symmetry: how unequal the shares of copies are, 0 to below 1, where a method makes copies: they can then part
+            in training.
         output: where to write. A model given by path is written to `default_output` if this is None;
             a model given in memory is returned and not written.
         dry_run: plan only.
         validate: check the result (see `validate`).
-        seed: for the synthetic inputs of the validation; nothing else is random.
+        seed: for the synthetic inputs of the validation, and for methods that draw numbers.
         progress: called with (stage, done, total).
 
     Raises:
@@ -126,7 +134,8 @@ def resize(
     """
     started = time.perf_counter()
     asked = Request(depth, width, width_mult, heads, head_dim, dims or {}, ratio, scale, several(freeze), round_to)
-    request = replace(asked, treat=dict(treat or {}))
+    how = {"method": method, "band": band, "symmetry": symmetry, "seed": seed}
+    request = replace(asked, treat=dict(treat or {}), **how)  # type: ignore[arg-type]
     session = Session(model, block=block, residual=residual)
     source = session.source
     refuse_overwriting(source, None if output is None else named_file(output))
@@ -210,6 +219,8 @@ def default_output(plan: Plan) -> Path:
         if value is not None:
             parts.append(f"{letter}{value}".replace(",", "-").replace("=", ""))
     parts += [f"{name}{size}" for name, size in request.dims.items()]
+    if request.method != "front":
+        parts.append(re.sub(r"\W+", "-", request.method))
     if request.ratio != 1:
         parts.append(f"r{request.ratio:g}")
     name = "-".join([source.stem, *(parts or ["resized"])])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
@@ -22,10 +22,11 @@ from front_onnx.gene.spectrum import StackSpectrum, spectra
 from front_onnx.match.describe import by_hand
 from front_onnx.match.into import moved_weights, resize_request
 from front_onnx.match.matching import Match, match
-from front_onnx.match.piece import Piece
+from front_onnx.methods.registry import choose
 from front_onnx.plan.request import Request
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import ModelFile
+from front_onnx.roles.piece import Piece
 from front_onnx.session import Session, read_any
 from front_onnx.store.atomic import atomic_write, named_file
 from front_onnx.store.refusals import refuse_overwriting
@@ -163,6 +164,8 @@ def init_into(
     output: PathLike | None = None,
     mapping: PathLike | Mapping[str, str | None] | None = None,
     scale: str | None = None,
+    method: str = "front",
+    symmetry: float = 0.0,
     dry_run: bool = False,
     validate: bool = True,
     seed: int = 0,
@@ -178,6 +181,8 @@ def init_into(
         output: where to write; TARGET-init.onnx beside a target given by path if this is None.
         mapping: matches by hand: {"TARGET TENSOR[:ROLE]": "SOURCE TENSOR[:ROLE]" or None}, or a JSON file of it.
         scale: scale convention; that of the learngene, or "auto", if this is None.
+        method: how weights are carried over, see `resize`; one that changes weights only.
+        symmetry: see `resize`.
         dry_run: match only.
         validate: check the result.
         seed: for the synthetic inputs of the validation.
@@ -187,6 +192,9 @@ def init_into(
         FileError: a model cannot be read.
         FrontError: nothing matches, or the source cannot have the target's sizes.
     """
+    how = Request(method=method, symmetry=symmetry, seed=seed)
+    if edits := [name for name, _ in how.methods.values() if choose(name).edits]:
+        raise RequestError(f"method {edits[0]} changes more than weights", hint="front-onnx resize resizes a model")
     progress("understand", 0, 1)
     wanted = by_hand(mapping)
     if is_gene(source):
@@ -206,7 +214,8 @@ def init_into(
     if dry_run:
         return Moved(matching.matches, matching.unused, {}, None, None)
     progress("transform", 0, 1)
-    request = resize_request(session.structure, matching, scale or "auto")
+    sizes = resize_request(session.structure, matching, scale or "auto")
+    request = replace(sizes, method=method, symmetry=symmetry, seed=seed)
     resized = Session(session.resized(request)).structure
     arrays, done = moved_weights(resized, matching, other)
     place = named_file(output) if output is not None else None

@@ -58,7 +58,10 @@ class ResizeOptions(TypedDict, total=False):
     dims: Mapping[str, int] | None
     freeze: Names | None
     round_to: int | None
+    method: str
     ratio: float
+    band: str
+    symmetry: float
     output: PathLike | None
     dry_run: bool
     validate: bool
@@ -70,6 +73,8 @@ class MatchOptions(TypedDict, total=False):
     """How weights find their way into a model from elsewhere; see `init_into`."""
 
     scale: str | None
+    method: str
+    symmetry: float
     mapping: PathLike | Mapping[str, str | None] | None
 
 

@@ -127,14 +127,14 @@ MUTATIONS = [
             "test_scalars.py test_exports.py",
         ),
         # plan
-        ("front_onnx/plan/scale.py", "math.sqrt(target / source)", "math.sqrt(source / target)", "test_method.py"),
+        ("front_onnx/methods/scale.py", "math.sqrt(target / source)", "math.sqrt(source / target)", "test_method.py"),
         (
-            "front_onnx/plan/scale.py",
+            "front_onnx/methods/scale.py",
             "return min(amp, 1.0)",
             "return max(amp, 1.0)",
             "test_transform.py test_method.py",
         ),
-        ("front_onnx/plan/scale.py", "return kept / amp if", "return kept if", "test_method.py"),
+        ("front_onnx/methods/scale.py", "return kept / amp if", "return kept if", "test_method.py"),
         ("front_onnx/plan/heads.py", "(ratio / head_dim, head_dim)", "(ratio, head_dim)", "test_api.py"),
         (
             "front_onnx/plan/rounding.py",
@@ -210,7 +210,7 @@ MUTATIONS = [
         ("front_onnx/gene/expand.py", "if member.transposed else entry", "if False else entry", "test_learngenes.py"),
         ("front_onnx/gene/spectrum.py", "power[:kept].sum()", "power[kept:].sum()", "test_learngenes.py"),
         # match
-        ("front_onnx/match/piece.py", "turned.transpose(np.argsort(self.order))", "turned", "test_match.py"),
+        ("front_onnx/roles/piece.py", "turned.transpose(np.argsort(self.order))", "turned", "test_match.py"),
         (
             "front_onnx/match/matching.py",
             'if mine.size != yours.size and "fixed" in kinds:',

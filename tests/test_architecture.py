@@ -20,6 +20,8 @@ ROW = (
     "understand",
     "trainable",
     "transform",
+    "roles",
+    "methods",
     "plan",
     "write",
     "check",

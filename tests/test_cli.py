@@ -18,7 +18,7 @@ from front_onnx import api, session
 from front_onnx.check import validate
 from front_onnx.commands import main
 from front_onnx.errors import FrontError
-from front_onnx.plan.scale import SCALES
+from front_onnx.methods.scale import SCALES
 from front_onnx.store import atomic
 
 ROOT = Path(__file__).parent.parent

@@ -21,7 +21,7 @@ from zoo.randomise import randomise
 import front_onnx
 from front_onnx.commands import main
 from front_onnx.errors import FrontError
-from front_onnx.match.roles import find_pieces
+from front_onnx.roles.pieces import find_pieces
 
 OTHER = {"torchscript": "dynamo", "dynamo": "torchscript"}
 KEEPS_COMPUTED = ("expand", "where", "constant")  # roles of what exporters compute, which the target computed too

@@ -11,7 +11,7 @@ from zoo.architectures import ARCHITECTURES
 from zoo.export import export
 
 import front_onnx
-from front_onnx.plan.scale import gain
+from front_onnx.methods.scale import gain
 
 
 def _weights(path: Path) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ from front_onnx.commands.tables import console, count
 from front_onnx.gene.basis import BANDS
 from front_onnx.gene.describe import describe_gene
 from front_onnx.learngenes import DEFAULT_RATIO, extract
-from front_onnx.plan.scale import SCALES
+from front_onnx.methods.scale import SCALES
 
 __all__ = ["extract_command"]
 

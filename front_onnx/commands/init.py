@@ -8,14 +8,14 @@ from typing import Any
 import click
 from rich.markup import escape
 
-from front_onnx.commands.options import BY_HAND, CHECKS, SIZES, TREAT, dims, options
+from front_onnx.commands.options import BY_HAND, CHECKS, METHOD, SIZES, TREAT, dims, options
 from front_onnx.commands.progress import shown
 from front_onnx.commands.resize import tell
 from front_onnx.commands.tables import console, print_matches, print_validation
 from front_onnx.errors import RequestError
 from front_onnx.learngenes import Moved, init, init_into
 from front_onnx.match.describe import describe_matches
-from front_onnx.plan.scale import SCALES
+from front_onnx.methods.scale import SCALES
 from front_onnx.summary import describe_validation
 
 __all__ = ["init_command"]
@@ -33,6 +33,7 @@ _ONLY_SIZES = ("depth", "width", "width_mult", "heads", "head_dim", "freeze", "r
 )
 @click.option("--map", "mapping", type=click.Path(), metavar="FILE", help="With --into: JSON, target to source tensor.")
 @options(SIZES, BY_HAND, TREAT)
+@options(METHOD)
 @click.option("--scale", type=click.Choice(SCALES), help="How values are scaled; as the learngene says otherwise.")
 @options(CHECKS)
 def init_command(

@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 import click
 
 from front_onnx.errors import RequestError
+from front_onnx.plan.request import BANDS
 
-__all__ = ["BY_HAND", "CHECKS", "SIZES", "TREAT", "dims", "options"]
+__all__ = ["BY_HAND", "CHECKS", "METHOD", "RATIO", "SIZES", "TREAT", "dims", "options"]
 
 BLOCK = "First and last node (or tensor) of one repeated unit, instead of what is found. Repeatable, one per chain."
 RESIDUAL = "Tensor whose axis is the residual width, instead of what is found (number AXIS of several). Repeatable."
@@ -89,6 +90,36 @@ TREAT = (
     ),
 )
 
+METHOD = (
+    click.option(
+        "--method",
+        default="front",
+        show_default=True,
+        metavar="NAME",
+        help="How weights are carried over, or depth=NAME,width=NAME; see docs/methods.md.",
+    ),
+    click.option(
+        "--symmetry",
+        default=0.0,
+        show_default=True,
+        metavar="S",
+        help="How unequal the shares of copies are, from 0 to below 1, so that they part in training.",
+    ),
+)
+
+RATIO = (
+    click.option(
+        "--ratio", default=1.0, show_default=True, help="Part of the frequencies kept along every axis (front, bases)."
+    ),
+    click.option(
+        "--band",
+        type=click.Choice(BANDS),
+        default="low",
+        show_default=True,
+        help="Which frequencies those are; mid and high are to compare with.",
+    ),
+)
+
 CHECKS = (
     click.option(
         "-o", "--output", type=click.Path(), help="Where to write; MODEL-dN-wW.onnx beside the model otherwise."
@@ -101,7 +132,7 @@ CHECKS = (
         type=click.IntRange(min=0),
         default=0,
         show_default=True,
-        help="For the inputs of the checks; nothing else is random.",
+        help="For the inputs of the checks, and for methods that draw numbers.",
     ),
 )
 

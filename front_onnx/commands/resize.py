@@ -9,10 +9,10 @@ import click
 from rich.markup import escape
 
 from front_onnx.api import Result, resize
-from front_onnx.commands.options import BY_HAND, CHECKS, SIZES, TREAT, dims, options
+from front_onnx.commands.options import BY_HAND, CHECKS, METHOD, RATIO, SIZES, TREAT, dims, options
 from front_onnx.commands.progress import shown
 from front_onnx.commands.tables import console, plan_table, print_inlined, print_validation
-from front_onnx.plan.scale import SCALES
+from front_onnx.methods.scale import SCALES
 from front_onnx.summary import describe_plan, describe_validation
 
 __all__ = ["resize_command", "tell"]
@@ -21,7 +21,7 @@ __all__ = ["resize_command", "tell"]
 @click.command("resize")
 @click.argument("model", type=click.Path())
 @options(SIZES, BY_HAND, TREAT)
-@click.option("--ratio", default=1.0, show_default=True, help="Part of the low frequencies kept along every axis.")
+@options(METHOD, RATIO)
 @click.option(
     "--scale",
     type=click.Choice(SCALES),
@@ -39,6 +39,7 @@ def resize_command(model: str, sets: tuple[str, ...], as_json: bool, no_validate
     front-onnx resize resnet50.onnx --width-mult 0.5
     front-onnx resize model.onnx --depth encoder=4,decoder=2 -o small.onnx
     front-onnx resize model.onnx --width 512 --set vocabulary=8000 --dry-run
+    front-onnx resize model.onnx --depth 8 --method depth=copy,width=front
     front-onnx resize model.onnx --width 500 --round-to 8
     front-onnx resize model.onnx --width 384 --freeze ffn
     front-onnx resize model.onnx --width 96 --residual /stem/Add_output_0:1

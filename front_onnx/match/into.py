@@ -7,8 +7,8 @@ import numpy as np
 from front_onnx.dims.structure import Structure
 from front_onnx.errors import FrontError
 from front_onnx.match.matching import Match, Matching
-from front_onnx.match.roles import find_pieces
 from front_onnx.plan.request import Request
+from front_onnx.roles.pieces import find_pieces
 
 __all__ = ["moved_weights", "resize_request"]
 

@@ -13,9 +13,9 @@ from fractions import Fraction
 
 from front_onnx.axes.size import Axis, SizeVar, size_of
 from front_onnx.dims.structure import Structure
-from front_onnx.match.piece import Piece
-from front_onnx.match.role import Role
-from front_onnx.match.roles import find_pieces
+from front_onnx.roles.piece import Piece
+from front_onnx.roles.pieces import find_pieces
+from front_onnx.roles.role import Role
 
 __all__ = ["Match", "Matching", "match"]
 

@@ -9,6 +9,8 @@ from functools import cached_property
 
 from front_onnx.axes.size import SizeVar
 from front_onnx.dims.structure import Structure
+from front_onnx.methods.chosen import Chosen
+from front_onnx.methods.method import Setting
 from front_onnx.plan.request import Request
 from front_onnx.read.graph import Edge
 from front_onnx.transform.contents import Content
@@ -43,6 +45,26 @@ class Plan:
     def size(self, axis: Iterable[SizeVar]) -> int:
         """The target size of an axis."""
         return self.structure.analysis.algebra.evaluate(axis, lambda var: self.sizes.get(var, var.size))
+
+    @cached_property
+    def methods(self) -> Chosen:
+        """How weights are carried over.
+
+        Raises:
+            RequestError: a method says no to a variant or a ratio.
+        """
+        request = self.request
+        setting = Setting(
+            self.structure,
+            self.sizes,
+            self.units,
+            scale=request.scale,
+            ratio=request.ratio,
+            band=request.band,
+            symmetry=request.symmetry,
+            seed=request.seed,
+        )
+        return Chosen.by_name(request.methods, setting)
 
     @cached_property
     def depths(self) -> list[tuple[int, int]]:

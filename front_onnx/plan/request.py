@@ -8,11 +8,13 @@ from fractions import Fraction
 
 from front_onnx.constants.kinds import Kind
 from front_onnx.errors import RequestError
-from front_onnx.plan.scale import SCALES
+from front_onnx.methods.registry import parse
+from front_onnx.methods.scale import SCALES
 from front_onnx.types import Sizes
 
-__all__ = ["Request", "per_chain", "per_list"]
+__all__ = ["BANDS", "Request", "per_chain", "per_list"]
 
+BANDS = ("low", "mid", "high")
 _KINDS = frozenset(kind.value for kind in (Kind.WEIGHT, Kind.BIAS_OR_GAIN, Kind.EMBEDDING, Kind.MASK, Kind.FIXED))
 
 
@@ -31,6 +33,10 @@ class Request:
         scale: how values are scaled when sizes change (see `scale.py`).
         freeze: named dims that keep their size whatever the width does.
         treat: what constants are, by patterns of names, where what is found is wrong (see `Kind`).
+        method: how weights are carried over: a method, or "depth=METHOD,width=METHOD" (see `methods/`).
+        band: which coefficients the ratio keeps: "low", "mid" or "high".
+        symmetry: how unequal the shares of copies are, 0 to below 1, where a method makes copies.
+        seed: for what a method draws.
         round_to: widths that follow are rounded to a multiple of this, heads to whole heads; None: never rounded.
     """
 
@@ -45,12 +51,21 @@ class Request:
     freeze: tuple[str, ...] = ()
     round_to: int | None = None
     treat: Mapping[str, str] = field(default_factory=dict)
+    method: str = "front"
+    band: str = "low"
+    symmetry: float = 0.0
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio <= 1:
             raise RequestError("the ratio is out of range", got=self.ratio, wanted="0 < ratio <= 1")
         if self.scale not in SCALES:
             raise RequestError("no such scale", got=self.scale, wanted=" or ".join(SCALES))
+        if self.band not in BANDS:
+            raise RequestError("no such band", got=self.band, wanted=" or ".join(BANDS))
+        if not 0 <= self.symmetry < 1:
+            raise RequestError("--symmetry is out of range", got=self.symmetry, wanted="0 <= symmetry < 1")
+        parse(self.method)
         if self.round_to is not None and self.round_to < 1:
             raise RequestError("--round-to has to be positive", got=self.round_to)
         if self.width is not None and self.width_mult is not None:
@@ -71,6 +86,11 @@ class Request:
     def kinds(self) -> dict[str, Kind]:
         """`treat` as kinds."""
         return {name: Kind(kind) for name, kind in self.treat.items()}
+
+    @property
+    def methods(self) -> dict[str, tuple[str, str | None]]:
+        """`method` by direction: (name, variant)."""
+        return parse(self.method)
 
     @property
     def factor(self) -> Fraction | None:

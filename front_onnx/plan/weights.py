@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,12 +15,13 @@ from front_onnx.constants.kinds import Constant, Kind
 from front_onnx.constants.readers import feeds_root
 from front_onnx.constants.sequences import continued, depth_power, period, shares, stretched
 from front_onnx.errors import UnsupportedError
+from front_onnx.methods.method import Use
 from front_onnx.plan.plan import Plan
-from front_onnx.plan.scale import gain
 from front_onnx.read.arrays import is_arange, is_uniform, repeats
 from front_onnx.read.graph import Edge, label
 from front_onnx.transform.contents import Computed, Content, Counted, Filled, Numbers, Original, Repeated, Resampled
 from front_onnx.transform.maps import AxisMap, BlockDiagonal, Compose, Dct, Identity, Kron
+from front_onnx.transform.spectral import selection
 
 __all__ = ["plan_weights"]
 
@@ -44,6 +45,7 @@ class _Weights:
         self.graph = plan.structure.graph
         self.algebra = self.analysis.algebra
         self.ratio = plan.request.ratio
+        self.methods = plan.methods
         self.unexplained: list[tuple[str, list[float]]] = []  # numbers of blocks, by the first block's
         self.sites: dict[Edge, list[Site]] = defaultdict(list)
         for site in self.analysis.sites:
@@ -75,10 +77,12 @@ class _Weights:
                 for unit in range(len(edges), target):
                     self.plan.clones.setdefault((number, unit), {})[edges[-1]] = contents[unit]
         for edge, fact in self.analysis.uses.items():
-            if edge not in placed and fact.value is None and self.graph.read_by(edge) not in self.analysis.transposed:
+            tied = self.methods.width.ties and self.graph.read_by(edge) in self.analysis.transposed
+            if edge not in placed and fact.value is None and not tied:
                 self._set(edge, self._stack((edge,), 1)[0])
         self._transposed()
         self._measured()
+        self.methods.settle(self.plan)
         if self.unexplained:
             name, values = self.unexplained[0]
             also = f" (and {len(self.unexplained) - 1} more like it)" if len(self.unexplained) > 1 else ""
@@ -101,6 +105,8 @@ class _Weights:
 
     def _transposed(self) -> None:
         """A weight tied to a table as its transpose is the transpose of what the table becomes, bit for bit."""
+        if not self.methods.width.ties:
+            return
         tables = {self.graph.read_by(edge): edge for edge in self.analysis.tables}
         for edge in self.analysis.uses:
             table = self.analysis.transposed.get(self.graph.read_by(edge))
@@ -197,28 +203,34 @@ class _Weights:
             return [uniform[min(u, len(names) - 1)] for u in range(target)]
         keeps = self.plan.request.scale != "ortho"  # the paper's formula scales even what is equal in all blocks
         tied = len(names) > 1 and (len(set(names)) == 1 or (keeps and self._equal(names)))
-        if tied:
-            names = names[:1]  # one tensor for all units stays one
-        maps = tuple(
-            self._map(axis, matrix, matrix and self.contracted[names[0]] == place) for place, axis in enumerate(axes)
-        )
-        if tied or target == len(names):
-            depth: AxisMap = Identity(len(names))
-            if self.ratio < 1 and len(names) > 1:
-                depth = Dct(len(names), len(names), self._coefficients(len(names)))
-        else:
-            factor = gain(self.plan.request.scale, len(names), target, matrix=matrix, contracted=False)
-            depth = Dct(len(names), target, self._coefficients(len(names)), factor)
+        if tied and self.methods.merges(edges):
+            edges, names = edges[:1], names[:1]  # one tensor for all units stays one
+        depth = self._depth(edges, names, len(names) if tied and len(names) == 1 else target, matrix)
         lowest = None
         if not matrix and feeds_root(self.graph, edges[0]):
             lowest = min(float(self.graph.array(name).min()) for name in names)
         if isinstance(depth, Identity):
-            if all(isinstance(m, Identity) for m in maps):
-                return [Original(names[min(u, len(names) - 1)]) for u in range(target)]
-            return [
-                Resampled((names[min(u, len(names) - 1)],), 0, Identity(1), maps, lowest=lowest) for u in range(target)
+            own = [
+                self._maps(edges[u : u + 1] if self.methods.apart(edges) else edges, axes) for u in range(len(edges))
             ]
+            return [
+                Original(names[u])
+                if all(isinstance(m, Identity) for m in own[u])
+                else Resampled((names[u],), 0, Identity(1), own[u], lowest=lowest)
+                for u in (min(unit, len(names) - 1) for unit in range(target))
+            ]
+        chosen = selection(depth) if self.methods.apart(edges) else None
+        if chosen is not None:
+            each = [self._maps(edges[u : u + 1], axes) for u in chosen.indices]
+            return [Resampled(names, u, depth, maps, lowest=lowest) for u, maps in enumerate(each)]
+        maps = self._maps(edges, axes)
         return [Resampled(names, u, depth, maps, lowest=lowest) for u in range(target)]
+
+    def _depth(self, edges: tuple[Edge, ...], names: tuple[str, ...], target: int, matrix: bool) -> AxisMap:
+        """The map over the units."""
+        if target == len(names):
+            return (self.methods.depth.cut(target) if target > 1 else None) or Identity(target)
+        return self.methods.depth.depth(edges, names, target, matrix=matrix)
 
     def _equal(self, names: tuple[str, ...]) -> bool:
         """True if tensors with different names hold the same (masks, copies of a weight that all blocks share)."""
@@ -337,45 +349,63 @@ class _Weights:
             return None
         return [Repeated(name, dims) for name in names]
 
-    def _coefficients(self, size: int) -> int:
-        return size if self.ratio == 1 else max(1, math.floor(self.ratio * size + 1e-9))
+    def _maps(self, edges: tuple[Edge, ...], axes: tuple[Axis, ...]) -> tuple[AxisMap, ...]:
+        """The maps of all axes of the weights in one place."""
+        return tuple(self._map(axis, _Place(edges, place)) for place, axis in enumerate(axes))
 
-    def _map(self, axis: Axis, matrix: bool, contracted: bool, cut: bool = True) -> AxisMap:
-        """The map of one axis: segments apart, factors apart, each size variable by a truncated or padded DCT.
+    def _map(self, axis: Axis, place: _Place, cut: bool = True) -> AxisMap:
+        """The map of one axis: segments apart, factors apart, each size variable as the method says.
 
-        With `cut`, no more than the low frequencies are kept: of each segment of a sum, and else of the whole axis.
+        With `cut`, no more than the coefficients of the ratio are kept: of each segment of a sum, and else of the
+        whole axis.
         """
         variables = self.algebra.expand(axis)
         if variables and variables[0].parts is not None:
             rest = variables[1:]
-            parts = (self._map((*part, *rest), matrix, contracted, cut) for part in self.algebra.segments(variables[0]))
+            parts = (self._map((*part, *rest), place, cut) for part in self.algebra.segments(variables[0]))
             return _tidy(BlockDiagonal(tuple(parts)))
         size = size_of(variables)
         movable = any(self._movable(var) for var in self.algebra.free_variables(variables))
-        keep = self._coefficients(size) if movable and cut else size
-        factors = tuple(self._factor(var, matrix, contracted) for var in variables)
-        if len(factors) == 1 and isinstance(factors[0], Dct | Identity):
+        low = self.methods.width.cut(size) if movable and cut else None
+        factors = tuple(self._factor(variables, number, place) for number in range(len(variables)))
+        if len(factors) == 1:
             only = factors[0]
-            factor = only.gain if isinstance(only, Dct) else 1.0
-            whole = Dct(size, only.target, keep, factor)
-            return Identity(size) if keep == size == only.target else whole
-        product = _tidy(Kron(factors)) if len(factors) != 1 else factors[0]
+            if isinstance(low, Dct) and isinstance(only, Dct | Identity):
+                return Dct(size, only.target, low.keep, only.gain if isinstance(only, Dct) else 1.0)
+            return only if low is None else Compose((low, only))
+        product = _tidy(Kron(factors))
         if not factors:
             return Identity(1)
-        return product if keep == size else Compose((Dct(size, size, keep), product))
+        return product if low is None else Compose((low, product))
 
     def _movable(self, var: SizeVar) -> bool:
         dim = self.structure.by_variable.get(var)
         return dim is not None and dim.kind != "fixed"
 
-    def _factor(self, var: SizeVar, matrix: bool, contracted: bool) -> AxisMap:
+    def _factor(self, variables: tuple[SizeVar, ...], number: int, place: _Place) -> AxisMap:
+        var = variables[number]
         if var.parts is not None:
-            return self._map((var,), matrix, contracted, cut=False)
+            return self._map((var,), place, cut=False)
         target = self.plan.sizes.get(var, var.size)
         if target == var.size:
             return Identity(target)
-        factor = gain(self.plan.request.scale, var.size, target, matrix=matrix, contracted=contracted)
-        return Dct(var.size, target, var.size, factor)
+        names = tuple(self.graph.read_by(edge) for edge in place.edges)
+        if self.methods.width.ties:
+            matrix = names[0] in self.contracted
+            summed = matrix and self.contracted[names[0]] == place.axis
+        else:
+            summed = self.analysis.contractions.get(place.edges[0]) == place.axis
+            matrix = place.edges[0] in self.analysis.contractions
+        within = size_of(variables[:number]), size_of(variables[number + 1 :])
+        return self.methods.width.axis(Use(var, target, place.edges, names, place.axis, within, matrix, summed))
+
+
+@dataclass(frozen=True)
+class _Place:
+    """An axis of the weights that some edges read."""
+
+    edges: tuple[Edge, ...]
+    axis: int
 
 
 def _tidy(product: BlockDiagonal | Kron) -> AxisMap:

@@ -8,12 +8,14 @@ sum of segments (q, k and v in one) takes `BlockDiagonal`.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-__all__ = ["AxisMap", "BlockDiagonal", "Compose", "Dct", "Identity", "Kron", "Matrix"]
+__all__ = ["AxisMap", "BlockDiagonal", "Compose", "Dct", "Identity", "Kron", "Matrix", "Select", "Stacked"]
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,21 @@ class Dct:
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """Any dense map: `matrix` is [target, source]."""
+    """Any dense map: `matrix` is [target, source]. Two are equal if their numbers are: tied weights stay tied."""
 
     matrix: np.ndarray
+
+    @cached_property
+    def _digest(self) -> bytes:
+        return hashlib.blake2b(np.ascontiguousarray(self.matrix).tobytes(), digest_size=16).digest()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Matrix) or self.matrix.shape != other.matrix.shape:
+            return False
+        return self._digest == other._digest
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
 
     @property
     def source(self) -> int:
@@ -56,6 +70,36 @@ class Matrix:
     def target(self) -> int:
         """The size after the map."""
         return int(self.matrix.shape[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Select:
+    """Entries that are taken, each multiplied by a gain: out[i] = gains[i] x[indices[i]].
+
+    Attributes:
+        source: the size before the map.
+        indices: [target], which entry each one is; equal ones are copies of one.
+        gains: [target].
+    """
+
+    source: int
+    indices: np.ndarray
+    gains: np.ndarray
+
+    @property
+    def target(self) -> int:
+        """The size after the map."""
+        return len(self.indices)
+
+    @cached_property
+    def _digest(self) -> tuple[int, bytes, bytes]:
+        return self.source, np.asarray(self.indices, np.int64).tobytes(), np.asarray(self.gains, np.float64).tobytes()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Select) and self._digest == other._digest
+
+    def __hash__(self) -> int:
+        return hash(self._digest)
 
 
 @dataclass(frozen=True)
@@ -109,4 +153,21 @@ class Compose:
         return self.parts[-1].target
 
 
-AxisMap = Identity | Dct | Matrix | Kron | BlockDiagonal | Compose
+@dataclass(frozen=True)
+class Stacked:
+    """Maps of one source whose results stand one after another: copies, and rows of another kind behind them."""
+
+    parts: tuple[AxisMap, ...]
+
+    @property
+    def source(self) -> int:
+        """The size before the map."""
+        return self.parts[0].source
+
+    @property
+    def target(self) -> int:
+        """The size after the map."""
+        return sum(part.target for part in self.parts)
+
+
+AxisMap = Identity | Dct | Matrix | Select | Kron | BlockDiagonal | Compose | Stacked

@@ -18,7 +18,7 @@ import numpy as np
 import scipy.fft
 import scipy.linalg
 
-from front_onnx.transform.maps import AxisMap, BlockDiagonal, Compose, Dct, Identity, Kron, Matrix
+from front_onnx.transform.maps import AxisMap, BlockDiagonal, Compose, Dct, Identity, Kron, Matrix, Select, Stacked
 
 __all__ = [
     "Selection",
@@ -91,6 +91,8 @@ def selection(axis_map: AxisMap) -> Selection | None:
     """The map as a choice of entries (copied, duplicated, permuted, rescaled), or None if it mixes them."""
     if isinstance(axis_map, Identity):
         return Selection(np.arange(axis_map.source), np.ones(axis_map.source))
+    if isinstance(axis_map, Select):
+        return Selection(axis_map.indices, axis_map.gains)
     return _matrix_selection(axis_map) if isinstance(axis_map, Matrix) else None
 
 
@@ -109,9 +111,11 @@ def is_identity(axis_map: AxisMap) -> bool:
         return True
     if isinstance(axis_map, Dct):
         return axis_map.source == axis_map.target <= axis_map.keep and axis_map.gain == 1
-    if isinstance(axis_map, Matrix):
+    if isinstance(axis_map, Matrix | Select):
         chosen = selection(axis_map) if axis_map.source == axis_map.target else None
         return chosen is not None and _copies_in_order(chosen)
+    if isinstance(axis_map, Stacked) and len(axis_map.parts) > 1:
+        return False
     return all(is_identity(part) for part in axis_map.parts)
 
 
@@ -127,7 +131,13 @@ def dense_matrix(axis_map: AxisMap) -> np.ndarray:
         return axis_map.gain * resample_matrix(axis_map.source, axis_map.target, axis_map.keep)
     if isinstance(axis_map, Matrix):
         return np.asarray(axis_map.matrix, np.float64)
+    if isinstance(axis_map, Select):
+        taken = np.zeros((axis_map.target, axis_map.source))
+        taken[np.arange(axis_map.target), axis_map.indices] = axis_map.gains
+        return taken
     parts = [dense_matrix(part) for part in axis_map.parts]
+    if isinstance(axis_map, Stacked):
+        return np.concatenate(parts)
     if isinstance(axis_map, Kron):
         return reduce(np.kron, parts)
     if isinstance(axis_map, BlockDiagonal):
@@ -162,8 +172,10 @@ def apply_map(x: np.ndarray, axis: int, axis_map: AxisMap, workers: int | None =
         raise ValueError(f"only float32 and float64 are mapped, not {x.dtype}")
     if isinstance(axis_map, Dct):
         return _dct(x, axis, axis_map, workers)
-    if isinstance(axis_map, Matrix):
+    if isinstance(axis_map, Matrix | Select):
         return _matrix(x, axis, axis_map)
+    if isinstance(axis_map, Stacked):
+        return np.concatenate([apply_map(x, axis, part, workers) for part in axis_map.parts], axis)
     if isinstance(axis_map, Kron):
         return _kron(x, axis, axis_map, workers)
     if isinstance(axis_map, BlockDiagonal):
@@ -237,10 +249,11 @@ def _dct(x: np.ndarray, axis: int, axis_map: Dct, workers: int | None) -> np.nda
     return out
 
 
-def _matrix(x: np.ndarray, axis: int, axis_map: Matrix) -> np.ndarray:
+def _matrix(x: np.ndarray, axis: int, axis_map: Matrix | Select) -> np.ndarray:
     chosen = selection(axis_map)
-    if chosen is None:
+    if isinstance(axis_map, Matrix) and chosen is None:
         return multiply(_typed(axis_map, x.dtype.str), x, axis)
+    assert chosen is not None
     out: np.ndarray = np.take(x, chosen.indices, axis)
     if not np.all(chosen.gains == 1):
         out = out * chosen.gains.astype(x.dtype).reshape(-1, *[1] * (x.ndim - axis - 1))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from onnx import helper
 
 from front_onnx.read.graph import Graph
 from front_onnx.transform.contents import Filled, Original, Repeated, Resampled
-from front_onnx.transform.maps import AxisMap
+from front_onnx.transform.maps import AxisMap, Identity
+from front_onnx.transform.spectral import selection
 from front_onnx.transform.stack import resize_stack
 
 __all__ = ["fill"]
@@ -36,6 +38,7 @@ def fill(
     done = 0
     for name, content in pending.items():
         if isinstance(content, Resampled):
+            content = _alone(content)
             stacks[content.names, content.depth, content.axes].append((name, content))
             continue
         if isinstance(content, Original):
@@ -56,3 +59,11 @@ def fill(
                 entry = np.maximum(entry, np.asarray(content.lowest, entry.dtype))
             put(name, np.ascontiguousarray(entry.T) if content.transposed else entry)
             progress(done := done + 1)
+
+
+def _alone(content: Resampled) -> Resampled:
+    """An entry that is one block of a stack, not mixed with others: the stack of this block."""
+    chosen = selection(content.depth) if len(content.names) > 1 else None
+    if chosen is None or chosen.gains[content.index] != 1:
+        return content
+    return replace(content, names=(content.names[chosen.indices[content.index]],), index=0, depth=Identity(1))

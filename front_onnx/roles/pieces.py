@@ -15,15 +15,15 @@ import numpy as np
 
 from front_onnx.axes.size import Axis, size_of
 from front_onnx.dims.structure import Structure
-from front_onnx.match.norms import is_gained, is_normed, is_root, normed_end
-from front_onnx.match.piece import Piece
-from front_onnx.match.role import Role, Task
-from front_onnx.match.tables import Tables
-from front_onnx.match.trace import Arrival, Contraction, Pick, Trace
 from front_onnx.operators.equation import parse
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge
 from front_onnx.read.tensor_data import is_float
+from front_onnx.roles.norms import is_gained, is_normed, is_root, normed_end
+from front_onnx.roles.piece import Piece
+from front_onnx.roles.role import Role, Task
+from front_onnx.roles.tables import Tables
+from front_onnx.roles.trace import Arrival, Contraction, Pick, Trace
 
 __all__ = ["find_pieces"]
 

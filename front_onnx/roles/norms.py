@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from front_onnx.match.trace import Trace
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Graph
+from front_onnx.roles.trace import Trace
 
 __all__ = ["is_gained", "is_normed", "is_root", "normed_end"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from front_onnx.axes.size import Axis
-from front_onnx.match.role import Role
+from front_onnx.roles.role import Role
 
 __all__ = ["Piece"]
 

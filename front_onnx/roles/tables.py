@@ -6,10 +6,10 @@ import math
 
 from front_onnx.axes.size import size_of
 from front_onnx.constants.gradient import fed
-from front_onnx.match.role import Role, Task
 from front_onnx.operators.analysis import Analysis
 from front_onnx.operators.record import Trait, record_of, values_of
 from front_onnx.read.graph import Edge
+from front_onnx.roles.role import Role, Task
 
 __all__ = ["Tables"]
 

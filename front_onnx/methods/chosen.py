@@ -1,0 +1,45 @@
+"""The methods that were chosen, one for each direction, which may be one and the same."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from front_onnx.methods.method import Draft, Method, Setting
+from front_onnx.methods.registry import choose
+from front_onnx.read.graph import Edge
+
+__all__ = ["Chosen"]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A method for axes, and one for the depth."""
+
+    width: Method
+    depth: Method
+
+    @classmethod
+    def by_name(cls, names: Mapping[str, tuple[str, str | None]], setting: Setting) -> Chosen:
+        """The methods of these names (and variants), by direction.
+
+        Raises:
+            RequestError: a method says no to its variant or to the ratio.
+        """
+        wide, deep = names["width"], names["depth"]
+        width = choose(wide[0])(replace(setting, variant=wide[1]))
+        return cls(width, width if deep == wide else choose(deep[0])(replace(setting, variant=deep[1])))
+
+    def apart(self, edges: tuple[Edge, ...]) -> bool:
+        """True if each unit that reads one of these edges has maps of its own."""
+        return self.width.apart and len(edges) > 1
+
+    def merges(self, edges: tuple[Edge, ...]) -> bool:
+        """True if what is equal in all units becomes one tensor."""
+        return not self.apart(edges)
+
+    def settle(self, plan: Draft) -> None:
+        """Let the methods change what maps do not say."""
+        self.width.settle(plan)
+        if self.depth is not self.width:
+            self.depth.settle(plan)

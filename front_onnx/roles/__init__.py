@@ -1,0 +1,1 @@
+"""What every weight is there for: query, key, gate, norm gain ..., from how data flow."""
