@@ -17,7 +17,7 @@ from front_onnx.errors import FrontError
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import ModelFile, read_model
 
-__all__ = ["Check", "Validation", "check_result", "validate_model"]
+__all__ = ["Check", "Validation", "check_result", "open_session", "validate_model"]
 
 _FUSED = {"SimplifiedLayerNormalization", "LayerNormalization", "Gelu"}  # below the opset that has them, or none has
 _UNKNOWN = re.compile(r"No Op registered for (\w+) with")
@@ -78,7 +78,7 @@ def validate_model(
     session: list[onnxruntime.InferenceSession] = []
 
     def load() -> str:
-        session.append(_session(source))
+        session.append(open_session(source))
         return "loads"
 
     if not _attempt(result, "onnxruntime", load):
@@ -143,11 +143,12 @@ def _without_large_weights(path: str) -> onnx.ModelProto:
     return proto
 
 
-def _session(source: str | onnx.ModelProto) -> onnxruntime.InferenceSession:
+def open_session(source: str | Path | onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """A session that runs a graph as it is written, without optimisations, on the CPU."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    given = source if isinstance(source, str) else source.SerializeToString()
+    given = source.SerializeToString() if isinstance(source, onnx.ModelProto) else str(source)
     return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from front_onnx.methods.method import Draft, Method, Setting
 from front_onnx.methods.registry import choose
-from front_onnx.read.graph import Edge
 
 __all__ = ["Chosen"]
 
@@ -29,14 +28,6 @@ class Chosen:
         wide, deep = names["width"], names["depth"]
         width = choose(wide[0])(replace(setting, variant=wide[1]))
         return cls(width, width if deep == wide else choose(deep[0])(replace(setting, variant=deep[1])))
-
-    def apart(self, edges: tuple[Edge, ...]) -> bool:
-        """True if each unit that reads one of these edges has maps of its own."""
-        return self.width.apart and len(edges) > 1
-
-    def merges(self, edges: tuple[Edge, ...]) -> bool:
-        """True if what is equal in all units becomes one tensor."""
-        return not self.apart(edges)
 
     def settle(self, plan: Draft) -> None:
         """Let the methods change what maps do not say."""

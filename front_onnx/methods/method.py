@@ -15,7 +15,7 @@ from front_onnx.axes.size import Axis, SizeVar
 from front_onnx.dims.structure import Structure
 from front_onnx.errors import RequestError
 from front_onnx.read.graph import Edge
-from front_onnx.transform.contents import Content
+from front_onnx.transform.contents import Content, Resampled
 from front_onnx.transform.maps import AxisMap
 
 __all__ = ["Draft", "Method", "Setting", "Use"]
@@ -88,6 +88,10 @@ class Draft(Protocol):
     attributes: list[tuple[int, str, int | None, int | float]]
     warnings: list[str]
 
+    def is_for(self, method: Method, direction: str) -> bool:
+        """True if a method was chosen for "width" or "depth"."""
+        ...
+
     def size(self, axis: Axis) -> int:
         """The target size of an axis."""
         ...
@@ -143,9 +147,17 @@ class Method:
         """The map from the blocks of a chain to `target` blocks."""
         raise NotImplementedError
 
+    def port(self, use: Use) -> AxisMap:
+        """The map of one size variable in an input (`summed` False) or, its transpose, in an output of the graph."""
+        return self.axis(use)
+
     def cut(self, size: int) -> AxisMap | None:
         """The map that takes from an axis all but the coefficients that `--ratio` keeps; None if all are kept."""
         return None
+
+    def refine(self, content: Resampled, edge: Edge) -> Resampled:
+        """Change what one unit's weight becomes; asked where each unit has maps of its own."""
+        return content
 
     def settle(self, plan: Draft) -> None:
         """Change what maps do not say, when all contents are planned."""

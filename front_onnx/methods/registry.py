@@ -8,12 +8,14 @@ from importlib.metadata import entry_points
 from front_onnx.errors import FrontError, RequestError
 from front_onnx.methods.dft import Dft
 from front_onnx.methods.front import Front
+from front_onnx.methods.lossless import Lossless
 from front_onnx.methods.method import Method
+from front_onnx.methods.zero import Zero
 
 __all__ = ["DIRECTIONS", "choose", "methods", "parse"]
 
 DIRECTIONS = ("depth", "width")
-_OWN: tuple[type[Method], ...] = (Front, Dft)
+_OWN: tuple[type[Method], ...] = (Front, Dft, Lossless, Zero)
 
 
 @cache

@@ -61,13 +61,16 @@ def bias_split_gelu(ctx: RuleContext) -> None:
     ctx.out((*x[:-1], gated))
 
 
+_LAYERWISE = Trait.NORMALISES | Trait.PARAMETERS | Trait.LAYERWISE
+
+
 @operator(
     "SkipLayerNormalization",
-    "SkipSimplifiedLayerNormalization",
     domain=MICROSOFT,
-    traits=Trait.NORMALISES | Trait.PARAMETERS,
+    traits=_LAYERWISE | Trait.CENTRES,
     parameters={2: "gain", 3: "bias"},
 )
+@operator("SkipSimplifiedLayerNormalization", domain=MICROSOFT, traits=_LAYERWISE, parameters={2: "gain"})
 def skip_layer_normalization(ctx: RuleContext) -> None:
     """X + skip + bias, normalised over the last axis; outputs: result, mean, 1/deviation, the sum before."""
     x = ctx.broadcast(ctx.axes(0), ctx.axes(1))
@@ -82,7 +85,7 @@ def skip_layer_normalization(ctx: RuleContext) -> None:
 @operator(
     "EmbedLayerNormalization",
     domain=MICROSOFT,
-    traits=Trait.NORMALISES | Trait.PARAMETERS,
+    traits=_LAYERWISE | Trait.CENTRES,
     parameters={5: "gain", 6: "bias"},
 )
 def embed_layer_normalization(ctx: RuleContext) -> None:

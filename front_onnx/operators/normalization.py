@@ -13,8 +13,8 @@ __all__: list[str] = []
 _NORM = Trait.NORMALISES | Trait.PARAMETERS
 
 
-@operator("LayerNormalization", traits=_NORM, parameters={1: "gain", 2: "bias"})
-@operator("RMSNormalization", "SimplifiedLayerNormalization", traits=_NORM, parameters={1: "gain"})
+@operator("LayerNormalization", traits=_NORM | Trait.LAYERWISE | Trait.CENTRES, parameters={1: "gain", 2: "bias"})
+@operator("RMSNormalization", "SimplifiedLayerNormalization", traits=_NORM | Trait.LAYERWISE, parameters={1: "gain"})
 def layer_normalization(ctx: RuleContext) -> None:
     """X, Scale and B over axes [axis, ...]; the statistics keep 1 there."""
     x = ctx.axes(0)

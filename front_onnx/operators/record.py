@@ -55,6 +55,8 @@ class Trait(Flag):
     CONVOLVES = auto()  # a contraction that has kernel sides
     RECURRENT = auto()  # contracts with its own state, step by step
     NORMALISES = auto()  # divides by a deviation or a root mean square
+    LAYERWISE = auto()  # normalises over the last axes, each place by itself
+    CENTRES = auto()  # takes the mean away before it normalises
     PARAMETERS = auto()  # a constant that it reads is a weight, whatever it holds
     MEASURES = auto()  # reads the shape of its input, and none of its values
     NO_GRADIENT = auto()  # no gradient passes

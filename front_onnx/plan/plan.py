@@ -10,7 +10,7 @@ from functools import cached_property
 from front_onnx.axes.size import SizeVar
 from front_onnx.dims.structure import Structure
 from front_onnx.methods.chosen import Chosen
-from front_onnx.methods.method import Setting
+from front_onnx.methods.method import Method, Setting
 from front_onnx.plan.request import Request
 from front_onnx.read.graph import Edge
 from front_onnx.transform.contents import Content
@@ -65,6 +65,10 @@ class Plan:
             seed=request.seed,
         )
         return Chosen.by_name(request.methods, setting)
+
+    def is_for(self, method: Method, direction: str) -> bool:
+        """True if a method was chosen for "width" or "depth"."""
+        return (self.methods.width if direction == "width" else self.methods.depth) is method
 
     @cached_property
     def depths(self) -> list[tuple[int, int]]:

@@ -184,7 +184,8 @@ class _Weights:
         tensor = self.graph.constants[names[0]]
         same = dims == tuple(tensor.dims)
         whole = np.dtype(self.graph.array(names[0]).dtype).kind in "iub"
-        filled = self._fill(names, whole, dims)
+        method = self.methods.width
+        filled = self._fill(names, whole, dims) if whole or method.ties else self._zero(names)
         if filled is not None:
             return [
                 Original(names[min(u, len(names) - 1)]) if same else Filled(dims, tensor.data_type, filled)
@@ -198,31 +199,35 @@ class _Weights:
             return self._kept_as_it_is(constant, edges, dims, target)
         if constant.kind is Kind.UNKNOWN and same and target == len(names):
             return [Original(name) for name in names]
-        uniform = self._uniform(names, dims, matrix)
+        uniform = self._uniform(names, dims, matrix) if method.ties else None
         if uniform is not None:
             return [uniform[min(u, len(names) - 1)] for u in range(target)]
         keeps = self.plan.request.scale != "ortho"  # the paper's formula scales even what is equal in all blocks
         tied = len(names) > 1 and (len(set(names)) == 1 or (keeps and self._equal(names)))
-        if tied and self.methods.merges(edges):
+        if tied and (len(set(names)) == 1 or not method.apart):
             edges, names = edges[:1], names[:1]  # one tensor for all units stays one
         depth = self._depth(edges, names, len(names) if tied and len(names) == 1 else target, matrix)
         lowest = None
         if not matrix and feeds_root(self.graph, edges[0]):
             lowest = min(float(self.graph.array(name).min()) for name in names)
         if isinstance(depth, Identity):
-            own = [
-                self._maps(edges[u : u + 1] if self.methods.apart(edges) else edges, axes) for u in range(len(edges))
-            ]
+            if method.apart:
+                own = [self._maps(edges[u : u + 1], axes) for u in range(len(edges))]
+            else:
+                own = [self._maps(edges, axes)] * len(edges)
             return [
                 Original(names[u])
                 if all(isinstance(m, Identity) for m in own[u])
-                else Resampled((names[u],), 0, Identity(1), own[u], lowest=lowest)
+                else method.refine(Resampled((names[u],), 0, Identity(1), own[u], lowest=lowest), edges[u])
                 for u in (min(unit, len(names) - 1) for unit in range(target))
             ]
-        chosen = selection(depth) if self.methods.apart(edges) else None
+        chosen = selection(depth) if method.apart else None
         if chosen is not None:
-            each = [self._maps(edges[u : u + 1], axes) for u in chosen.indices]
-            return [Resampled(names, u, depth, maps, lowest=lowest) for u, maps in enumerate(each)]
+            each = [(edges[u], self._maps(edges[u : u + 1], axes)) for u in chosen.indices]
+            return [
+                method.refine(Resampled(names, u, depth, maps, lowest=lowest), edge)
+                for u, (edge, maps) in enumerate(each)
+            ]
         maps = self._maps(edges, axes)
         return [Resampled(names, u, depth, maps, lowest=lowest) for u in range(target)]
 
@@ -252,6 +257,10 @@ class _Weights:
         if names[0] in self.contracted:
             return self._mean(names[0], float(value), dims)
         return value if self.plan.request.scale in ("auto", "amp") else None
+
+    def _zero(self, names: tuple[str, ...]) -> float | None:
+        """Zero if nothing else is in some tensors: every map leaves it."""
+        return None if any(np.any(self.graph.array(name)) for name in dict.fromkeys(names)) else 0.0
 
     def _mean(self, name: str, value: float, dims: tuple[int, ...]) -> float | None:
         """One value everywhere that is summed over takes a mean, a sum, or the root of neither; None if it is none."""

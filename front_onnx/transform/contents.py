@@ -7,10 +7,13 @@ part, and tied weights stay tied.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
 
 from front_onnx.transform.maps import AxisMap
 
-__all__ = ["Computed", "Content", "Counted", "Filled", "Numbers", "Original", "Repeated", "Resampled"]
+__all__ = ["Computed", "Content", "Counted", "Filled", "Numbers", "Original", "Patch", "Repeated", "Resampled"]
 
 
 @dataclass(frozen=True)
@@ -20,11 +23,44 @@ class Original:
     name: str
 
 
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """Entries `start` ... of one axis of a matrix that hold values of their own.
+
+    Attributes:
+        axis: which axis.
+        start: the first entry.
+        values: [entries, size of the other axis].
+    """
+
+    axis: int
+    start: int
+    values: np.ndarray
+
+    @cached_property
+    def _key(self) -> tuple[int, int, bytes]:
+        return self.axis, self.start, np.ascontiguousarray(self.values).tobytes()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Patch) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    def put(self, into: np.ndarray) -> np.ndarray:
+        """A copy of a matrix with these entries."""
+        out = into.copy()
+        rows = out if self.axis == 0 else out.T
+        rows[self.start : self.start + len(self.values)] = self.values
+        return out
+
+
 @dataclass(frozen=True)
 class Resampled:
     """Entry `index` of the stack of `names`, resampled along depth and along each axis, perhaps transposed.
 
     `lowest`: what no value falls below; variances that ring around a peak stay positive.
+    `patch`: entries that hold something else.
     """
 
     names: tuple[str, ...]
@@ -33,6 +69,7 @@ class Resampled:
     axes: tuple[AxisMap, ...]
     transposed: bool = False
     lowest: float | None = None
+    patch: Patch | None = None
 
     @property
     def dims(self) -> tuple[int, ...]:
@@ -43,11 +80,15 @@ class Resampled:
 
 @dataclass(frozen=True)
 class Filled:
-    """One value everywhere."""
+    """One value everywhere.
+
+    `apart`: tells tensors apart that are equal now and may part in training; else they become one.
+    """
 
     dims: tuple[int, ...]
     data_type: int
     value: float
+    apart: str = ""
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,8 @@ def fill(
             entry = stack[content.index]
             if content.lowest is not None:
                 entry = np.maximum(entry, np.asarray(content.lowest, entry.dtype))
+            if content.patch is not None:
+                entry = content.patch.put(entry)
             put(name, np.ascontiguousarray(entry.T) if content.transposed else entry)
             progress(done := done + 1)
 

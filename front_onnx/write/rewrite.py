@@ -277,7 +277,10 @@ def _set_attributes(draft: Draft, plan: Plan) -> None:
         copies[template].append(node)
     for index, name, element, size in plan.attributes:
         for node in [*([draft.nodes[index]] if index in draft.nodes else []), *copies[index]]:
-            attr = next(a for a in node.attribute if a.name == name)
+            attr = next((a for a in node.attribute if a.name == name), None)
+            if attr is None:
+                node.attribute.append(helper.make_attribute(name, size))
+                continue
             if element is not None:
                 attr.ints[element] = int(size)
             elif attr.type == onnx.AttributeProto.FLOAT:

@@ -1,0 +1,381 @@
+"""Channels beyond whole copies: what they hold, so that norms over all channels stay what they were.
+
+A stream of N channels that a norm takes means over becomes M = k N + E: k copies of each channel, and E extras. With
+eta^2 = k N / M the norm of the copies is that of the source if the gain is multiplied by eta, the epsilon by eta^2, and
+
+- the extras are zero before a root mean square;
+- they are the mean of the channels before a norm that takes the mean away, up to deviations which cancel.
+
+Where a norm's own result is such a stream again (post-norm), its extras have to be the mean of the result. That is no
+function of what the norm does with an extra that holds the mean; so the extras carry the functional that is missing,
+as a small deviation with a sign, and the norm's gain makes it large again:
+
+    wanted behind the norm:   y_e = q_e . y,    y = gamma n + beta
+    before it:                z_e = mean(z) + sign_e s phi_e(z),   phi_e = q_e gamma, without its mean
+    the gain of the extra:    sign_e eta / s,   its bias: q_e . beta
+
+What an extra carries is rounded, and made large again by 1 / s; it must not be handed from norm to norm. So where a
+feed-forward layer leads from one norm to the next, the extras are nothing behind the first, and four of its units
+compute anew, from the copies, what they have to be before the second (`passing.py`).
+
+Every writer into a stream is linear in what it writes, so each gets rows for the extras: what a row of R [E, N] takes
+of its N rows. The rows are found from the ends of the model to its start.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from front_onnx.axes.size import SizeVar
+from front_onnx.dims.structure import Structure
+from front_onnx.operators.record import Trait, record_of
+from front_onnx.read.graph import Edge
+from front_onnx.streams.norms import Norm
+from front_onnx.streams.passing import Passing, find_passing
+
+__all__ = ["UNITS", "Extras", "Impossible"]
+
+_VARIANCE = 3e-7  # by how much deviations may change a variance: about as much as they are rounded
+UNITS = 4  # that pass the mean and one more functional on, each by its positive and its negative part
+_DEVIATIONS = (1e-3, 0.3)
+_LINEAR = Trait.VIEW | Trait.PICKS | Trait.REPEATS | Trait.JOINS | Trait.CHOOSES | Trait.GATHERS | Trait.SLICES
+_CONSTANT_READERS = Trait.CONTRACTS | Trait.GATHERS
+
+
+class Impossible(Exception):
+    """Extras cannot hold what they would have to; the message says why."""
+
+
+@dataclass(frozen=True)
+class _Scaling:
+    """A multiplication of a stream by constants, one for each channel."""
+
+    before: str
+    after: str
+    edge: Edge
+
+
+class Extras:
+    """The rows of the extras of one size variable.
+
+    Args:
+        structure: the source.
+        norms: the norms of the graph.
+        var: the size variable, of N channels.
+        count: E, the number of extras.
+        spare: how many units of a size variable are added, and free for what is needed.
+
+    Raises:
+        Impossible: no extras keep the norms what they are.
+    """
+
+    def __init__(
+        self, structure: Structure, norms: Iterable[Norm], var: SizeVar, count: int, spare: Callable[[SizeVar], int]
+    ) -> None:
+        self.spare = spare
+        self.structure, self.analysis, self.graph = structure, structure.analysis, structure.graph
+        self.var, self.count, self.size = var, count, var.size
+        self.norms = [norm for norm in norms if norm.axis == (var,)]
+        self.parent: dict[str, str] = {}
+        self.scalings: list[_Scaling] = []
+        self.gains: dict[Edge, Norm] = {norm.gain: norm for norm in self.norms if norm.gain is not None}
+        self.biases: dict[Edge, Norm] = {norm.bias: norm for norm in self.norms if norm.bias is not None}
+        self.scales: dict[Edge, _Scaling] = {}
+        self.landings: dict[Edge, str] = {}
+        self._rows: dict[str, np.ndarray | None] = {}
+        self._collect()
+        self._check()
+
+    # -- what the extras of a weight are ----------------------------------------------------------------------------
+
+    def rows(self, edge: Edge) -> np.ndarray:
+        """[E, N]: what the extras take of the N rows of what an edge reads.
+
+        Raises:
+            Impossible: the stream that it is written into is not known.
+        """
+        norm = self.gains.get(edge)
+        if norm is not None:
+            return self._gain(norm)
+        norm = self.biases.get(edge)
+        if norm is not None and norm.output in self.passing:
+            return np.zeros((self.count, self.size))
+        if norm is not None:
+            wanted = self._of(norm.output)
+            return np.zeros((self.count, self.size)) if wanted is None else wanted
+        scaling = self.scales.get(edge)
+        if scaling is not None:
+            held = self.graph.array(self.graph.read_by(edge)).reshape(-1).astype(np.float64)
+            return np.tile(np.sign(held) / self.size, (self.count, 1))
+        landing = self.landings.get(edge) or self._landing(edge)
+        if landing is None:
+            raise Impossible(f"{self.graph.read_by(edge)} is written into no stream that is known")
+        found = self._of(landing)
+        return self._usual() if found is None else found
+
+    @cached_property
+    def passed(self) -> dict[Edge, Passing]:
+        """The feed-forward layers that pass something on, by the weights that change for it."""
+        return {edge: p for p in self.passing.values() for edge in (p.into, p.out)}
+
+    def passing_values(self, edge: Edge, decoder: np.ndarray) -> np.ndarray:
+        """[UNITS, M]: what the weights of a feed-forward layer hold for the units that pass something on.
+
+        Args:
+            edge: the first or the last weight.
+            decoder: [M, N], the transpose of D of this width.
+        """
+        passing = self.passed[edge]
+        wanted = self._of(passing.result)
+        rows = np.zeros((self.count, self.size)) if wanted is None else wanted
+        left, sizes, right = np.linalg.svd(rows, full_matrices=False)
+        if len(sizes) > 2 and sizes[2] > 1e-9 * max(sizes[0], 1e-30):
+            raise Impossible("more than two functionals would have to be passed on")
+        kept = min(2, len(sizes))
+        basis, shares = np.zeros((2, self.size)), np.zeros((self.count, 2))
+        basis[:kept] = right[:kept]
+        shares[:, :kept] = left[:, :kept] * sizes[:kept] / passing.slope
+        if edge == passing.into:
+            functionals = basis @ decoder.T
+            return np.stack([functionals[0], -functionals[0], functionals[1], -functionals[1]])
+        values = np.zeros((UNITS, len(decoder)))
+        values[:, -self.count :] = np.stack([shares[:, 0], -shares[:, 0], shares[:, 1], -shares[:, 1]])
+        return values
+
+    def input_rows(self, name: str) -> np.ndarray:
+        """[E, N]: the same for a tensor of the stream, an input of the graph perhaps."""
+        found = self._of(name) if name in self.parent else None
+        return self._usual() if found is None else found
+
+    def _gain(self, norm: Norm) -> np.ndarray:
+        """The extras of a gain, without eta."""
+        if norm.output in self.passing:
+            return np.zeros((self.count, self.size))
+        if not self._carries(norm):
+            return np.full((self.count, self.size), 1 / self.size)
+        gain = self._array(norm.gain)
+        rows: np.ndarray = np.outer(1 / self._deviations(norm), np.sign(gain) / self.size)
+        return rows
+
+    def _usual(self) -> np.ndarray:
+        """What extras hold that nothing in particular is asked of."""
+        centred = any(norm.centred for norm in self.norms)
+        return np.full((self.count, self.size), 1 / self.size if centred else 0.0)
+
+    # -- streams: tensors that are added up -------------------------------------------------------------------------
+
+    def _collect(self) -> None:
+        inside = {node for norm in self.norms for node in norm.nodes}
+        for norm in self.norms:
+            if not norm.plain or norm.gain is None:
+                raise Impossible(f"a norm has no gain of its own ({self._said(norm)})")
+            self._join(_before(norm))
+            self.parent.setdefault(norm.output, norm.output)
+            for edge in norm.added:
+                self.landings[edge] = _before(norm)[0]
+        for index in range(len(self.graph.nodes)):
+            if index not in inside:
+                self._meet(index)
+
+    def _meet(self, index: int) -> None:
+        node, record = self.graph.nodes[index], record_of(self.graph.nodes[index])
+        made = [name for name in node.output if name and self._has(name)]
+        data = [name for name in node.input if name and self._is_data(name) and self._has(name)]
+        for name in (*made, *data):
+            if not self._alone(name):
+                raise Impossible(f"the width is cut or joined at {node.name or node.op_type}")
+        fixed = [Edge(index, slot) for slot, name in enumerate(node.input) if name and not self._is_data(name)]
+        mine = [edge for edge in fixed if self._reads(edge)]
+        if not made or not (data or mine):
+            return
+        for name in made:
+            self.parent.setdefault(name, name)
+        if record.has(_CONSTANT_READERS) and not (record.has(Trait.GATHERS) and data):
+            if data and record.has(Trait.CONVOLVES) and any(self._depthwise(edge) for edge in fixed):
+                raise Impossible(f"{node.name or node.op_type} filters each channel by itself")
+            return
+        if not data:
+            return
+        if record.has(Trait.SHIFTS) or record.has(_LINEAR) or node.op_type == "Cast":
+            if record.has(Trait.SHIFTS) and len(data) + len(mine) < len([n for n in node.input if n]):
+                raise Impossible(f"{node.name or node.op_type} adds one number to all channels")
+            self._join((*data, *made))
+        elif record.has(Trait.SCALES) and len(data) == 1 and not mine:
+            self._join((*data, *made))
+        elif record.has(Trait.SCALES) and len(data) == 1 and not record.has(Trait.DIVIDES):
+            scaling = _Scaling(data[0], made[0], mine[0])
+            self.parent.setdefault(data[0], data[0])
+            self.scalings.append(scaling)
+            self.scales[mine[0]] = scaling
+        elif record.has(Trait.REDUCES):
+            self._join((*data, *made))
+        else:
+            raise Impossible(f"{node.name or node.op_type} ({node.op_type}) bends each channel by itself")
+
+    def _depthwise(self, edge: Edge) -> bool:
+        return edge not in self.analysis.contractions and self._reads(edge)
+
+    def _join(self, names: Iterable[str]) -> None:
+        first, *others = map(self._root, names)
+        for root in others:
+            self.parent[root] = self._root(first)
+
+    def _root(self, name: str) -> str:
+        self.parent.setdefault(name, name)
+        while self.parent[name] != name:
+            self.parent[name] = self.parent[self.parent[name]]
+            name = self.parent[name]
+        return name
+
+    def _axes(self, name: str) -> list[tuple[SizeVar, ...]]:
+        fact = self.analysis.facts.get(name)
+        return [self.analysis.algebra.expand(axis) for axis in (fact.axes or () if fact is not None else ())]
+
+    def _has(self, name: str) -> bool:
+        return any(self.var in set(self.analysis.algebra.free_variables(axis)) for axis in self._axes(name))
+
+    def _alone(self, name: str) -> bool:
+        held = [axis for axis in self._axes(name) if self.var in set(self.analysis.algebra.free_variables(axis))]
+        return held in ([], [(self.var,)])
+
+    def _reads(self, edge: Edge) -> bool:
+        fact = self.analysis.uses.get(edge)
+        if fact is None:
+            return self._has(self.graph.nodes[edge.node].input[edge.slot])
+        return any(self.analysis.algebra.expand(axis) == (self.var,) for axis in fact.axes or ())
+
+    def _is_data(self, name: str) -> bool:
+        fact = self.analysis.facts.get(name)
+        return name not in self.graph.constants and not (fact is not None and fact.constant)
+
+    def _landing(self, edge: Edge) -> str | None:
+        """The tensor of the stream that a constant is written into, through what only constants make."""
+        names = list(self.graph.nodes[edge.node].output)
+        seen = set()
+        while names:
+            name = names.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            if self._is_data(name):
+                if name in self.parent:
+                    return str(name)
+                continue
+            names += [out for e in self.graph.consumers.get(name, ()) for out in self.graph.nodes[e.node].output]
+        return None
+
+    def _find_passing(self) -> dict[str, Passing]:
+        """By a norm's result: the feed-forward layer that leads from it to the next norm of the same stream."""
+        found = {}
+        norms = {self._root(_before(norm)[0]) for norm in self.norms if norm.centred}
+        for norm in self.norms:
+            if self._root(norm.output) not in norms:
+                continue  # nothing is asked of what it makes
+            for passing in find_passing(self.analysis, norm.output):
+                same = passing.result in self.parent and self._root(passing.result) == self._root(norm.output)
+                if same and self.spare(passing.units) >= UNITS:
+                    found[norm.output] = passing
+                    break
+        return found
+
+    # -- what the streams have to hold ------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        self.demands: dict[str, list[Norm | _Scaling]] = defaultdict(list)
+        for norm in self.norms:
+            self.demands[self._root(_before(norm)[0])].append(norm)
+        for scaling in self.scalings:
+            self.demands[self._root(scaling.before)].append(scaling)
+        self.passing = self._find_passing()
+        self.open: set[str] = set()
+        for name in list(self.parent):
+            self._of(name)
+
+    def _of(self, name: str) -> np.ndarray | None:
+        """[E, N]: what the extras of a stream hold; None if nothing is asked of them."""
+        root = self._root(name)
+        if root in self._rows:
+            return self._rows[root]
+        if root in self.open:
+            raise Impossible("a stream is normalised and added to itself")
+        self.open.add(root)
+        asked = [self._asked(demand) for demand in self.demands.get(root, ())]
+        wanted = [rows for rows in asked if rows is not None]
+        if any(not np.allclose(rows, wanted[0], atol=1e-12) for rows in wanted[1:]):
+            raise Impossible("two norms read one stream and ask for different extras")
+        self.open.discard(root)
+        self._rows[root] = wanted[0] if wanted else None
+        return self._rows[root]
+
+    def _asked(self, demand: Norm | _Scaling) -> np.ndarray | None:
+        if isinstance(demand, _Scaling):
+            after = self._of(demand.after)
+            if after is None:
+                return None
+            held = self._array(demand.edge)
+            typical = np.abs(held).mean()
+            if typical == 0:
+                raise Impossible("a scale of channels is zero")
+            scaled: np.ndarray = after * held / typical
+            return scaled
+        wanted = None if demand.output in self.passing else self._of(demand.output)
+        if not demand.centred:
+            if wanted is not None and np.any(wanted):
+                raise Impossible(f"a root mean square would have to make the mean ({self._said(demand)})")
+            return np.zeros((self.count, self.size))
+        rows = np.full((self.count, self.size), 1 / self.size)
+        if not self._carries(demand):
+            return rows
+        assert wanted is not None
+        gain = self._array(demand.gain)
+        if not np.any(gain):
+            raise Impossible(f"a gain is zero ({self._said(demand)})")
+        rows += self._deviations(demand)[:, None] * self._functional(demand, wanted)
+        return rows
+
+    def _functional(self, norm: Norm, wanted: np.ndarray) -> np.ndarray:
+        """[E, N]: what is wanted behind a norm, before its gain, over the gain's typical size."""
+        gain = self._array(norm.gain)
+        functional = wanted * gain / np.abs(gain).mean()
+        functional -= functional.mean(axis=1, keepdims=True)
+        return functional
+
+    def _carries(self, norm: Norm) -> bool:
+        """True if the extras behind a norm have something to hold."""
+        if not norm.centred or norm.output in self.passing:
+            return False
+        wanted = self._of(norm.output)
+        return wanted is not None and bool(np.any(wanted))
+
+    def _deviations(self, norm: Norm) -> np.ndarray:
+        """[E]: sizes and signs of the deviations before a norm; they cancel, if there is more than one."""
+        wanted = self._of(norm.output)
+        assert wanted is not None
+        change = np.linalg.norm(self._functional(norm, wanted), axis=1).max()
+        share = self.count / (self.count + self.size)
+        size = float(np.clip(np.sqrt(_VARIANCE / share) / max(change, 1e-12), *_DEVIATIONS))
+        signs = np.where(np.arange(self.count) % 2 == 0, 1.0, -1.0)
+        if self.count % 2 and self.count > 1:
+            signs[-1] = 2.0 if signs[-2] < 0 else -2.0
+            signs[-3:] = (1.0, 1.0, -2.0)
+        deviations: np.ndarray = size * signs
+        return deviations
+
+    def _array(self, edge: Edge | None) -> np.ndarray:
+        assert edge is not None
+        held: np.ndarray = self.graph.array(self.graph.read_by(edge)).reshape(-1).astype(np.float64)
+        return held
+
+    def _said(self, norm: Norm) -> str:
+        node = self.graph.nodes[max(norm.nodes)]
+        return str(node.name or node.op_type)
+
+
+def _before(norm: Norm) -> tuple[str, ...]:
+    """The stream that a norm reads; one without a name where the operator looks up and adds what it normalises."""
+    return norm.inputs or (f"before {norm.output}",)

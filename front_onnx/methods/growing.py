@@ -1,0 +1,124 @@
+"""New blocks that do nothing yet: where they stand, and what in them is zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from front_onnx.blocks.chains import Chain
+from front_onnx.dims.structure import Structure
+from front_onnx.methods.method import Draft
+from front_onnx.read.graph import Edge
+from front_onnx.streams.branches import Way, find_way, last_writers
+from front_onnx.streams.norms import Norm, find_norms
+from front_onnx.transform.contents import Content, Filled
+
+__all__ = ["Growing", "sources"]
+
+
+def sources(structure: Structure, number: int, target: int) -> list[int]:
+    """The block that each of `target` blocks is a copy of; the second of two equal ones is new.
+
+    A new block stands behind the one that it is a copy of, unless something that is no weight tells the blocks apart:
+    then every block has to keep its place, and the new ones stand behind all others.
+    """
+    chain = structure.chains[number]
+    count = len(chain.units)
+    if _in_order(structure, chain):
+        return [min(unit, count - 1) for unit in range(target)]
+    return [unit * count // target for unit in range(target)]
+
+
+def _in_order(structure: Structure, chain: Chain) -> bool:
+    """True if something that is no weight differs from block to block."""
+    graph = structure.graph
+    for edges in chain.places.values():
+        names = [graph.read_by(edge) for edge in edges]
+        if len(set(names)) == 1 or structure.constants[edges[0]].is_resampled:
+            continue
+        first, *others = (graph.array(name) for name in names)
+        if not all(np.array_equal(first, other) for other in others):
+            return True
+    return False
+
+
+@dataclass
+class Growing:
+    """The blocks of one chain that are added, and what makes them do nothing.
+
+    Attributes:
+        plan: what is planned so far.
+        number: of the chain.
+        norms: the norms of the graph, by their output.
+    """
+
+    plan: Draft
+    number: int
+    norms: dict[str, Norm]
+
+    @classmethod
+    def all(cls, plan: Draft) -> Iterator[Growing]:
+        """Every chain that grows."""
+        norms = {norm.output: norm for norm in find_norms(plan.structure.analysis)}
+        for number, chain in enumerate(plan.structure.chains):
+            if chain.loop is None and plan.units[number] > len(chain.units):
+                yield cls(plan, number, norms)
+
+    @property
+    def chain(self) -> Chain:
+        """The chain."""
+        return self.plan.structure.chains[self.number]
+
+    @cached_property
+    def new(self) -> list[int]:
+        """The places of the new blocks."""
+        places = sources(self.plan.structure, self.number, self.plan.units[self.number])
+        return [unit for unit, source in enumerate(places) if unit and source == places[unit - 1]]
+
+    @cached_property
+    def way(self) -> Way | None:
+        """The way through the last block, which all are like."""
+        unit = self.chain.units[-1]
+        return find_way(self.plan.structure.analysis, self.norms, unit[0].start, unit[-1].end)
+
+    @cached_property
+    def writers(self) -> frozenset[Edge] | None:
+        """What in the last block has to be zero, so that nothing is added to the stream; None if it cannot be."""
+        if self.way is None:
+            return None
+        structure = self.plan.structure
+        inside = set(structure.flow.private(self.chain.units[-1]))
+        found = frozenset(self.way.added)
+        for branch in self.way.branches:
+            writers = last_writers(structure.analysis, structure.constants, self.norms, branch, inside)
+            if writers is None:
+                return None
+            found |= writers
+        return found
+
+    def empty(self, unit: int) -> None:
+        """Let a block add nothing."""
+        for edge in self.writers or ():
+            self.fill(unit, edge, 0.0)
+
+    def fill(self, unit: int, edge: Edge, value: float) -> None:
+        """Let what an edge of the last block reads hold one value, in another block."""
+        graph = self.plan.structure.graph
+        axes = self.plan.structure.analysis.uses[edge].axes or ()
+        dims = tuple(self.plan.size(axis) for axis in axes)
+        name = graph.read_by(edge)
+        self.put(unit, edge, Filled(dims, graph.constants[name].data_type, value, f"{name} of {unit}"))
+
+    def put(self, unit: int, edge: Edge, content: Content) -> None:
+        """Let what an edge of the last block reads have a content, in another block."""
+        if unit < len(self.chain.units):
+            self.plan.contents[self._places[edge][unit]] = content
+        else:
+            self.plan.clones.setdefault((self.number, unit), {})[edge] = content
+
+    @cached_property
+    def _places(self) -> dict[Edge, tuple[Edge, ...]]:
+        return {edges[-1]: edges for edges in self.chain.places.values()}

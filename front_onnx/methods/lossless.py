@@ -1,0 +1,272 @@
+"""Lossless: a larger model that computes what the source computes.
+
+Wider: units, heads and channels are copied and their readers divided among the copies (Net2Net); where norms take
+means over a width that is no whole multiple, the channels beyond whole copies are extras (`extras.py`). Sizes that
+products of two activations sum over are padded with zeros. Deeper: new blocks that add nothing yet (`growing.py`);
+where a norm stands on the way through, its gain and bias move behind the new blocks: a norm of what is normalised
+already changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from front_onnx.axes.numbers import Binding
+from front_onnx.axes.size import AxisRole, SizeVar
+from front_onnx.errors import RequestError
+from front_onnx.methods.extras import UNITS, Extras, Impossible
+from front_onnx.methods.growing import Growing
+from front_onnx.methods.method import Draft, Method, Use
+from front_onnx.methods.zero import added_blocks
+from front_onnx.read.graph import Edge
+from front_onnx.streams.norms import Norm, find_norms
+from front_onnx.transform.contents import Numbers, Patch, Resampled
+from front_onnx.transform.maps import AxisMap, Matrix, Select, Stacked
+from front_onnx.transform.spectral import dense_matrix
+
+__all__ = ["Lossless"]
+
+
+@dataclass
+class Lossless(Method):
+    """Growth that keeps the function, as far as the graph allows; the difference that is left is measured."""
+
+    _extras: dict[SizeVar, Extras | str] = field(default_factory=dict, repr=False)
+
+    name = "lossless"
+    apart = True
+    ties = False
+    edits = True
+
+    # -- width --------------------------------------------------------------------------------------------------------
+
+    def axis(self, use: Use) -> AxisMap:
+        """Copies, or zeros behind what there is; readers divided among copies.
+
+        Raises:
+            RequestError: the size is to be smaller.
+        """
+        var, source, target = use.var, use.var.size, use.target
+        if target < source:
+            dim = self.setting.structure.by_variable[var]
+            raise RequestError(
+                "method lossless only makes sizes larger",
+                dim=dim.name,
+                got=target * dim.times,
+                wanted=f"{dim.size} or more",
+            )
+        if AxisRole.INNER in var.roles:
+            return self._padded(use)
+        extras = self._extras_of(var)
+        if isinstance(extras, Extras):
+            return self._with_extras(use, extras)
+        return self._copied(use)
+
+    def _copied(self, use: Use) -> Select:
+        """Entry i is a copy of entry i mod N; what reads copies is divided among them."""
+        spare = self._reserved(use.var)
+        indices = np.arange(use.target - spare) % use.var.size
+        gains = self._shares(indices, use) if use.summed else np.ones(len(indices))
+        none = np.zeros(spare)
+        return Select(use.var.size, np.concatenate([indices, none.astype(int)]), np.concatenate([gains, none]))
+
+    def _reserved(self, var: SizeVar) -> int:
+        """Units that are no copies, as extras need them."""
+        known = [extras for extras in map(self._extras_of, self._normed_vars) if isinstance(extras, Extras)]
+        return UNITS if any(var is passing.units for extras in known for passing in extras.passing.values()) else 0
+
+    def _shares(self, indices: np.ndarray, use: Use) -> np.ndarray:
+        """Positive shares of the copies of each entry, which sum to one; unequal ones by `--symmetry`."""
+        weights: np.ndarray = np.ones(len(indices))
+        if self.setting.symmetry:
+            drawn = np.random.default_rng([self.setting.seed, use.var.size, use.target, *map(ord, use.names[0])])
+            weights += self.setting.symmetry * drawn.uniform(-1, 1, len(indices))
+        totals = np.bincount(indices, weights, minlength=use.var.size)
+        shares: np.ndarray = weights / totals[indices]
+        return shares
+
+    def _padded(self, use: Use) -> AxisMap:
+        """Zeros behind the entries, where a product of two activations sums: it stays what it is.
+
+        A scale that follows the size, 1 / sqrt(size), is given back half by each of the two factors.
+        """
+        source, target = use.var.size, use.target
+        gain = (target / source) ** 0.25 if self._scale_follows(use.var) else 1.0
+        if AxisRole.HEAD not in use.var.roles and AxisRole.INNER not in use.var.roles:
+            gain = 1.0
+        indices = np.minimum(np.arange(target), source - 1)
+        gains = np.where(np.arange(target) < source, 1 / gain if use.summed else gain, 0.0)
+        return Select(source, indices, gains)
+
+    def _scale_follows(self, var: SizeVar) -> bool:
+        """True if something is scaled by a root of this size, by a number of the file or inside an operator."""
+        analysis = self.setting.structure.analysis
+
+        def rooted(binding: Binding) -> bool:
+            free = set(analysis.algebra.free_variables(binding.axis))
+            return var in free and abs(binding.power) == 0.5
+
+        written = [binding for site in analysis.sites for binding in site.bindings]
+        written += [binding for *_, binding in analysis.attributes]
+        if any(rooted(binding) for binding in written):
+            return True
+        apart = [axis for axis in analysis.products.values() if var in set(analysis.algebra.free_variables(axis))]
+        return not apart  # the product is within an operator, which scales by itself
+
+    # -- norms --------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def norms(self) -> list[Norm]:
+        """The norms of the graph."""
+        return find_norms(self.setting.structure.analysis)
+
+    def _normed(self, var: SizeVar) -> bool:
+        algebra = self.setting.structure.analysis.algebra
+        return any(var in set(algebra.free_variables(norm.axis)) for norm in self.norms)
+
+    def _extras_of(self, var: SizeVar) -> Extras | str | None:
+        """The extras of a size variable that norms take means over; why there are none; None if none are needed."""
+        target = self.setting.size(var)
+        if target % var.size == 0 or not self._normed(var):
+            return None
+        if var not in self._extras:
+            try:
+                self._extras[var] = Extras(self.setting.structure, self.norms, var, target % var.size, self._spare)
+            except Impossible as problem:
+                self._extras[var] = str(problem)
+        return self._extras[var]
+
+    def _spare(self, var: SizeVar) -> int:
+        """How many units of a size variable are added."""
+        return self.setting.size(var) - var.size
+
+    def refine(self, content: Resampled, edge: Edge) -> Resampled:
+        """Let the reserved units of a feed-forward layer pass on what extras need."""
+        analysis = self.setting.structure.analysis
+        for var in self._normed_vars:
+            extras = self._extras_of(var)
+            if isinstance(extras, Extras) and edge in extras.passed:
+                passing = extras.passed[edge]
+                axes = [analysis.algebra.expand(axis) for axis in analysis.uses[edge].axes or ()]
+                place = axes.index((passing.units,))
+                use = Use(var, self.setting.size(var), (edge,), content.names, 1 - place, (1, 1), True, True)
+                values = extras.passing_values(edge, dense_matrix(self._with_extras(use, extras)))
+                return replace(content, patch=Patch(place, self.setting.size(passing.units) - UNITS, values))
+        return content
+
+    @cached_property
+    def _normed_vars(self) -> list[SizeVar]:
+        """The widths that norms take means over and that change."""
+        found = {norm.axis[0]: None for norm in self.norms if len(norm.axis) == 1}
+        return [var for var in found if self.setting.size(var) != var.size]
+
+    def eta(self, var: SizeVar) -> float:
+        """By what gains are multiplied: sqrt(k N / M)."""
+        target = self.setting.size(var)
+        return float(np.sqrt(target // var.size * var.size / target))
+
+    def _with_extras(self, use: Use, extras: Extras) -> AxisMap:
+        source, target = use.var.size, use.target
+        copies = target // source * source
+        indices = np.arange(copies) % source
+        if use.summed:
+            shares = self._shares(indices, use)
+            unread = np.zeros(target - copies)
+            return Select(source, np.concatenate([indices, unread.astype(int)]), np.concatenate([shares, unread]))
+        edge = use.edges[0]
+        eta = self.eta(use.var) if edge in extras.gains else 1.0
+        try:
+            rows = extras.rows(edge)
+        except Impossible as problem:
+            self._extras[use.var] = str(problem)
+            return self._copied(use)
+        return Stacked((Select(source, indices, np.full(copies, eta)), Matrix(eta * rows)))
+
+    def port(self, use: Use) -> AxisMap:
+        """The map in an input or an output of the graph."""
+        extras = self._extras_of(use.var)
+        if use.summed or not isinstance(extras, Extras) or AxisRole.INNER in use.var.roles:
+            return self.axis(use)
+        rest = use.target % use.var.size
+        copies = Select(use.var.size, np.arange(use.target - rest) % use.var.size, np.ones(use.target - rest))
+        return Stacked((copies, Matrix(extras.input_rows(use.names[0]))))
+
+    # -- depth --------------------------------------------------------------------------------------------------------
+
+    def depth(self, edges: tuple[Edge, ...], names: tuple[str, ...], target: int, *, matrix: bool) -> AxisMap:
+        """Each block, and copies behind it that add nothing."""
+        return added_blocks(self, edges, len(names), target)
+
+    def settle(self, plan: Draft) -> None:
+        """Empty the new blocks, move gains behind them, and let epsilons follow."""
+        if plan.is_for(self, "depth"):
+            for growing in Growing.all(plan):
+                self._grow(plan, growing)
+        if plan.is_for(self, "width"):
+            self._epsilons(plan)
+            for var, problem in self._extras.items():
+                if isinstance(problem, str):
+                    dim = self.setting.structure.by_variable[var]
+                    target = self.setting.size(var) * dim.times
+                    plan.warnings.append(
+                        f"{dim.name} {dim.size} -> {target}: not exact, as {problem}; a whole multiple of {dim.size} is"
+                    )
+
+    def _grow(self, plan: Draft, growing: Growing) -> None:
+        name = growing.chain.name
+        if growing.way is None or growing.writers is None:
+            plan.warnings.append(f"{name}: not exact, as nothing learned alone decides what a new block adds")
+            return
+        for unit in growing.new:
+            growing.empty(unit)
+        norms = growing.way.norms
+        if not norms:
+            return
+        if not growing.way.last or any(not norm.plain for norm in norms):
+            plan.warnings.append(f"{name}: not exact, as what stands behind the norm of a block changes what passes it")
+            return
+        for unit in growing.new:
+            for norm in norms[1:]:
+                self._plain(plan, growing, unit, norm)
+            self._plain(plan, growing, unit - 1, norms[0])
+
+    def _plain(self, plan: Draft, growing: Growing, unit: int, norm: Norm) -> None:
+        """Let a norm pass on what it normalised, as it is."""
+        (var,) = norm.axis if len(norm.axis) == 1 else (None,)
+        extras = self._extras_of(var) if var is not None and plan.is_for(self, "width") else None
+        gain = self.eta(var) if var is not None and isinstance(extras, Extras) else 1.0
+        if norm.gain is not None:
+            growing.fill(unit, norm.gain, gain)
+        if norm.bias is not None:
+            growing.fill(unit, norm.bias, 0.0)
+
+    def _epsilons(self, plan: Draft) -> None:
+        """Let what is added to a mean of squares shrink as the mean does."""
+        graph = self.setting.structure.graph
+        for norm in self.norms:
+            (var,) = norm.axis if len(norm.axis) == 1 else (None,)
+            if var is None or not isinstance(self._extras_of(var), Extras):
+                continue
+            factor = self.eta(var) ** 2
+            if norm.operator is not None:
+                usual = 1e-12 if graph.nodes[norm.operator].domain == "com.microsoft" else 1e-5
+                held = graph.attribute(norm.operator, "epsilon")
+                plan.attributes.append(
+                    (norm.operator, "epsilon", None, float(usual if held is None else held) * factor)
+                )
+            elif norm.epsilon is not None and graph.read_by(norm.epsilon) in graph.constants:
+                tensor = graph.constants[graph.read_by(norm.epsilon)]
+                value = float(graph.array(graph.read_by(norm.epsilon)).reshape(-1)[0])
+                self._everywhere(plan, norm.epsilon, Numbers(tuple(tensor.dims), tensor.data_type, (value * factor,)))
+
+    def _everywhere(self, plan: Draft, edge: Edge, content: Numbers) -> None:
+        """Set the content of an edge, and of its copies in added blocks."""
+        plan.contents[edge] = content
+        for number, chain in enumerate(self.setting.structure.chains):
+            own = self.setting.structure.flow.private(chain.units[-1]) if chain.loop is None else ()
+            if edge.node in own:
+                for unit in range(len(chain.units), plan.units[number]):
+                    plan.clones.setdefault((number, unit), {})[edge] = content

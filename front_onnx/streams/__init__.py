@@ -1,0 +1,1 @@
+"""Residual streams: what normalises them, and what each block adds to them."""

@@ -1,0 +1,195 @@
+"""What a repeated unit adds to the stream that passes it: the way through, the norms on it, and what joins it.
+
+The way through leads from the unit's start to its end and only passes sums, norms, views and what changes nothing the
+second time (Relu). What joins it at a sum is a branch. If all branches are zero and the norms on the way change
+nothing, the unit does nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from front_onnx.constants.classify import Constants
+from front_onnx.operators.analysis import Analysis
+from front_onnx.operators.record import Trait, record_of, values_of
+from front_onnx.read.graph import Edge
+from front_onnx.streams.norms import Norm
+
+__all__ = ["Way", "find_way", "last_writers"]
+
+_IDEMPOTENT = ("Relu", "Clip")
+_VIEWS = Trait.VIEW | Trait.REPEATS
+# Activations that are zero at zero.
+_THROUGH_ZERO = frozenset(
+    ("Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Gelu", "FastGelu", "QuickGelu", "Tanh", "Swish", "Mish")
+) | {"HardSwish", "Softsign", "Erf", "ThresholdedRelu", "Shrink", "Silu"}
+
+
+@dataclass(frozen=True)
+class Way:
+    """The way through a unit, from its end back to its start.
+
+    Attributes:
+        branches: the tensors that join it.
+        norms: the norms on it, the last one first.
+        added: constants that are added on it.
+        last: True if nothing that could change values stands behind the last norm.
+    """
+
+    branches: tuple[str, ...] = ()
+    norms: tuple[Norm, ...] = ()
+    added: tuple[Edge, ...] = ()
+    last: bool = True
+
+
+def find_way(analysis: Analysis, norms: dict[str, Norm], start: str, end: str) -> Way | None:
+    """The way through from `start` to `end` with the fewest norms; None if there is none.
+
+    Args:
+        analysis: the graph.
+        norms: the norms of the graph, by their output.
+        start: the tensor that a unit reads.
+        end: the tensor that it makes.
+    """
+    return _Ways(analysis, norms, start).to(end)
+
+
+class _Ways:
+    def __init__(self, analysis: Analysis, norms: dict[str, Norm], start: str) -> None:
+        self.analysis, self.graph, self.norms, self.start = analysis, analysis.graph, norms, start
+        self.known: dict[str, Way | None] = {start: Way()}
+
+    def to(self, tensor: str) -> Way | None:
+        if tensor not in self.known:
+            self.known[tensor] = None
+            self.known[tensor] = self._to(tensor)
+        return self.known[tensor]
+
+    def _to(self, tensor: str) -> Way | None:
+        maker = self.graph.producer.get(tensor)
+        if maker is None:
+            return None
+        norm = self.norms.get(tensor)
+        if norm is not None:
+            way = self._joined(norm.inputs, norm.added)
+            return None if way is None else Way(way.branches, (norm, *way.norms), way.added)
+        node, record = self.graph.nodes[maker], record_of(self.graph.nodes[maker])
+        if record.has(Trait.SHIFTS) and node.op_type != "Sub":
+            data = [name for name in node.input if self._is_data(name)]
+            fixed = [Edge(maker, slot) for slot, name in enumerate(node.input) if not self._is_data(name)]
+            return self._after(self._joined(tuple(data), tuple(fixed)))
+        if record.has(_VIEWS) or node.op_type == "Cast":
+            return self.to(node.input[0])
+        if node.op_type in _IDEMPOTENT:
+            return self.to(node.input[0]) if self._made_by(self.start, node.op_type) else None
+        return None
+
+    def _after(self, way: Way | None) -> Way | None:
+        """A way with something behind its last norm."""
+        return way if way is None or not way.norms else Way(way.branches, way.norms, way.added, last=False)
+
+    def _joined(self, names: tuple[str, ...], added: tuple[Edge, ...]) -> Way | None:
+        """The way through one of some tensors that are added up; the others join it."""
+        ways = [
+            (len(way.norms), number, way) for number, name in enumerate(names) if (way := self.to(name)) is not None
+        ]
+        if not ways:
+            return None
+        _, number, way = min(ways, key=lambda found: found[:2])
+        others = tuple(name for place, name in enumerate(names) if place != number)
+        return Way((*way.branches, *others), way.norms, (*way.added, *added), way.last)
+
+    def _made_by(self, tensor: str, operator: str) -> bool:
+        """True if a tensor comes from an operator, or from nothing but views of what does."""
+        maker = self.graph.producer.get(tensor)
+        while maker is not None and record_of(self.graph.nodes[maker]).has(_VIEWS):
+            maker = self.graph.producer.get(self.graph.nodes[maker].input[0])
+        return maker is not None and self.graph.nodes[maker].op_type == operator
+
+    def _is_data(self, name: str) -> bool:
+        fact = self.analysis.facts.get(name)
+        return bool(name) and name not in self.graph.constants and not (fact is not None and fact.constant)
+
+
+def last_writers(
+    analysis: Analysis, constants: Constants, norms: dict[str, Norm], tensor: str, inside: set[int]
+) -> frozenset[Edge] | None:
+    """The constants that make a tensor zero if they are zero; None if there are none.
+
+    Args:
+        analysis: the graph.
+        constants: what its constants are.
+        norms: the norms of the graph, by their output.
+        tensor: the end of a branch.
+        inside: the nodes of the unit.
+    """
+    return _Writers(analysis, constants, norms, inside).of(tensor)
+
+
+class _Writers:
+    def __init__(self, analysis: Analysis, constants: Constants, norms: dict[str, Norm], inside: set[int]) -> None:
+        self.analysis, self.graph, self.constants = analysis, analysis.graph, constants
+        self.norms, self.inside = norms, inside
+
+    def of(self, tensor: str) -> frozenset[Edge] | None:
+        maker = self.graph.producer.get(tensor)
+        if maker is None or maker not in self.inside:
+            return None
+        norm = self.norms.get(tensor)
+        if norm is not None and norm.plain and (norm.gain is not None or norm.bias is None):
+            own = frozenset(edge for edge in (norm.gain, norm.bias) if edge is not None)
+            return own or (None if norm.centred and norm.bias is not None else self._all(norm.inputs))
+        node, record = self.graph.nodes[maker], record_of(self.graph.nodes[maker])
+        fixed = [self._behind(Edge(maker, slot)) for slot, name in enumerate(node.input) if self._is_fixed(name)]
+        data = [name for name in values_of(node) if name and self._is_data(name)]
+        learned = [edge for edge in fixed if self._is_learned(edge)]
+        if record.has(Trait.CONTRACTS) and not record.has(Trait.RECURRENT):
+            weight = [edge for edge in learned if edge in self.analysis.contractions]
+            biases = [edge for edge in learned if edge not in self.analysis.contractions]
+            return frozenset((*weight, *biases)) if weight and len(learned) == len(fixed) else None
+        if record.has(Trait.NORMALISES) and record.parameters:
+            said = {what: Edge(maker, slot) for slot, what in record.parameters.items() if slot < len(node.input)}
+            own = frozenset(said[what] for what in ("gain", "bias") if what in said)
+            return own if own and all(edge in self.analysis.uses for edge in own) else None
+        if record.has(Trait.SHIFTS):
+            if fixed and any(edge not in learned for edge in fixed):
+                return None
+            return self._all(data, frozenset(learned))
+        if record.has(Trait.MULTIPLIES):
+            if learned:
+                return frozenset(learned[:1])
+            return next((found for name in data if (found := self.of(name)) is not None), None)
+        if record.has(Trait.DIVIDES):
+            return self.of(node.input[0]) if self._is_data(node.input[0]) else None
+        if record.has(Trait.CHOOSES | Trait.PRODUCT):
+            return None
+        if record.has(Trait.JOINS):
+            return self._all(data)
+        through = record.has(_VIEWS | Trait.PICKS | Trait.REDUCES | Trait.MAGNITUDE) or node.op_type in _THROUGH_ZERO
+        return self.of(node.input[0]) if through or node.op_type == "Cast" else None
+
+    def _all(self, names: tuple[str, ...] | list[str], found: frozenset[Edge] = frozenset()) -> frozenset[Edge] | None:
+        for name in names:
+            writers = self.of(name)
+            if writers is None:
+                return None
+            found |= writers
+        return found or None
+
+    def _behind(self, edge: Edge) -> Edge:
+        """Where a constant is read, by views before its use perhaps."""
+        while (maker := self.graph.producer.get(self.graph.nodes[edge.node].input[edge.slot])) is not None:
+            if not (record_of(self.graph.nodes[maker]).has(_VIEWS) or self.graph.nodes[maker].op_type == "Cast"):
+                break
+            edge = Edge(maker, 0)
+        return edge
+
+    def _is_fixed(self, name: str) -> bool:
+        return bool(name) and not self._is_data(name)
+
+    def _is_learned(self, edge: Edge) -> bool:
+        return edge in self.analysis.uses and self.constants.of(self.graph.read_by(edge)).learned
+
+    def _is_data(self, name: str) -> bool:
+        fact = self.analysis.facts.get(name)
+        return name not in self.graph.constants and not (fact is not None and fact.constant)
