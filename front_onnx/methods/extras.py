@@ -40,7 +40,7 @@ from front_onnx.streams.passing import Passing, find_passing
 
 __all__ = ["UNITS", "Extras", "Impossible"]
 
-_VARIANCE = 3e-7  # by how much deviations may change a variance: about as much as they are rounded
+_ROUNDING = 1.2e-7  # of float32
 UNITS = 4  # that pass the mean and one more functional on, each by its positive and its negative part
 _DEVIATIONS = (1e-3, 0.3)
 _LINEAR = Trait.VIEW | Trait.PICKS | Trait.REPEATS | Trait.JOINS | Trait.CHOOSES | Trait.GATHERS | Trait.SLICES
@@ -87,6 +87,7 @@ class Extras:
         self.biases: dict[Edge, Norm] = {norm.bias: norm for norm in self.norms if norm.bias is not None}
         self.scales: dict[Edge, _Scaling] = {}
         self.landings: dict[Edge, str] = {}
+        self.plain: dict[str, str] = {}  # streams whose channels are bent one by one: extras are copies; by what
         self._rows: dict[str, np.ndarray | None] = {}
         self._collect()
         self._check()
@@ -156,6 +157,8 @@ class Extras:
         """The extras of a gain, without eta."""
         if norm.output in self.passing:
             return np.zeros((self.count, self.size))
+        if self.is_plain(norm):
+            return self._copies()
         if not self._carries(norm):
             return np.full((self.count, self.size), 1 / self.size)
         gain = self._array(norm.gain)
@@ -197,13 +200,13 @@ class Extras:
             self.parent.setdefault(name, name)
         if record.has(_CONSTANT_READERS) and not (record.has(Trait.GATHERS) and data):
             if data and record.has(Trait.CONVOLVES) and any(self._depthwise(edge) for edge in fixed):
-                raise Impossible(f"{node.name or node.op_type} filters each channel by itself")
+                self._bend((*data, *made), f"{node.name or node.op_type} filters each channel by itself")
             return
         if not data:
             return
         if record.has(Trait.SHIFTS) or record.has(_LINEAR) or node.op_type == "Cast":
             if record.has(Trait.SHIFTS) and len(data) + len(mine) < len([n for n in node.input if n]):
-                raise Impossible(f"{node.name or node.op_type} adds one number to all channels")
+                self._bend((*data, *made), f"{node.name or node.op_type} adds one number to all channels")
             self._join((*data, *made))
         elif record.has(Trait.SCALES) and len(data) == 1 and not mine:
             self._join((*data, *made))
@@ -215,7 +218,13 @@ class Extras:
         elif record.has(Trait.REDUCES):
             self._join((*data, *made))
         else:
-            raise Impossible(f"{node.name or node.op_type} ({node.op_type}) bends each channel by itself")
+            self._bend((*data, *made), f"{node.name or node.op_type} ({node.op_type}) bends each channel by itself")
+
+    def _bend(self, names: Iterable[str], why: str) -> None:
+        """Let the extras of a stream be copies: only of them is what is done to each channel a copy again."""
+        names = tuple(names)
+        self._join(names)
+        self.plain.setdefault(names[0], why)
 
     def _depthwise(self, edge: Edge) -> bool:
         return edge not in self.analysis.contractions and self._reads(edge)
@@ -291,15 +300,39 @@ class Extras:
             self.demands[self._root(_before(norm)[0])].append(norm)
         for scaling in self.scalings:
             self.demands[self._root(scaling.before)].append(scaling)
+        self._bent = {self._root(name): why for name, why in self.plain.items()}
         self.passing = self._find_passing()
+        self._reached: dict[tuple[str, int], int] = {}
         self.open: set[str] = set()
         for name in list(self.parent):
             self._of(name)
+        self._check_shared()
+
+    def _check_shared(self) -> None:
+        """Blocks that share their weights go on sharing them."""
+        for chain in self.structure.chains:
+            for edges in chain.places.values():
+                if len(edges) < 2 or len({self.graph.read_by(edge) for edge in edges}) > 1:
+                    continue
+                if edges[0] in self.analysis.uses and self._reads(edges[0]) and self._writes(edges[0]):
+                    rows = [self.rows(edge) for edge in edges]
+                    if not all(np.allclose(rows[0], other, atol=1e-9) for other in rows[1:]):
+                        name = self.graph.read_by(edges[0])
+                        raise Impossible(f"blocks share {name} and their norms ask for different extras")
+
+    def _writes(self, edge: Edge) -> bool:
+        """True if a weight has this width among what it is not summed over."""
+        summed = self.analysis.contractions.get(edge)
+        axes = [self.analysis.algebra.expand(axis) for axis in self.analysis.uses[edge].axes or ()]
+        return any(axis == (self.var,) for place, axis in enumerate(axes) if place != summed)
 
     def _of(self, name: str) -> np.ndarray | None:
         """[E, N]: what the extras of a stream hold; None if nothing is asked of them."""
         root = self._root(name)
         if root in self._rows:
+            return self._rows[root]
+        if root in self._bent:
+            self._rows[root] = self._copies()
             return self._rows[root]
         if root in self.open:
             raise Impossible("a stream is normalised and added to itself")
@@ -311,6 +344,20 @@ class Extras:
         self.open.discard(root)
         self._rows[root] = wanted[0] if wanted else None
         return self._rows[root]
+
+    def _copies(self) -> np.ndarray:
+        """[E, N]: extras that are copies of the first channels."""
+        return np.eye(self.size)[np.arange(self.count) % self.size]
+
+    def is_plain(self, norm: Norm) -> bool:
+        """True for a norm over a stream whose extras are copies: it is not exact."""
+        return self._root(_before(norm)[0]) in self._bent
+
+    @property
+    def problems(self) -> list[str]:
+        """Why norms are not exact."""
+        over = {self._root(_before(norm)[0]) for norm in self.norms}
+        return [why for root, why in self._bent.items() if root in over]
 
     def _asked(self, demand: Norm | _Scaling) -> np.ndarray | None:
         if isinstance(demand, _Scaling):
@@ -341,16 +388,25 @@ class Extras:
     def _functional(self, norm: Norm, wanted: np.ndarray) -> np.ndarray:
         """[E, N]: what is wanted behind a norm, before its gain, over the gain's typical size."""
         gain = self._array(norm.gain)
-        functional = wanted * gain / np.abs(gain).mean()
+        functional: np.ndarray = wanted * gain / np.abs(gain).mean()
         functional -= functional.mean(axis=1, keepdims=True)
         return functional
 
     def _carries(self, norm: Norm) -> bool:
         """True if the extras behind a norm have something to hold."""
-        if not norm.centred or norm.output in self.passing:
+        known = norm.centred and norm.output not in self.passing and not self.is_plain(norm)
+        return known and self._is_asked(self._root(norm.output), frozenset())
+
+    def _is_asked(self, root: str, behind: frozenset[str]) -> bool:
+        """True if the extras of a stream have to be something other than zero."""
+        if root in behind:
             return False
-        wanted = self._of(norm.output)
-        return wanted is not None and bool(np.any(wanted))
+        return any(
+            self._is_asked(self._root(demand.after), behind | {root})
+            if isinstance(demand, _Scaling)
+            else demand.centred
+            for demand in self.demands.get(root, ())
+        )
 
     def _deviations(self, norm: Norm) -> np.ndarray:
         """[E]: sizes and signs of the deviations before a norm; they cancel, if there is more than one."""
@@ -358,13 +414,28 @@ class Extras:
         assert wanted is not None
         change = np.linalg.norm(self._functional(norm, wanted), axis=1).max()
         share = self.count / (self.count + self.size)
-        size = float(np.clip(np.sqrt(_VARIANCE / share) / max(change, 1e-12), *_DEVIATIONS))
+        # What deviations add to a variance, s^2 change^2 share, and how rounding grows from norm to norm, 1 / s each.
+        best = (_ROUNDING / (share * max(change, 1e-9) ** 2)) ** (1 / (self._run(norm) + 2))
+        size = float(np.clip(best, *_DEVIATIONS))
         signs = np.where(np.arange(self.count) % 2 == 0, 1.0, -1.0)
         if self.count % 2 and self.count > 1:
             signs[-1] = 2.0 if signs[-2] < 0 else -2.0
             signs[-3:] = (1.0, 1.0, -2.0)
         deviations: np.ndarray = size * signs
         return deviations
+
+    def _run(self, norm: Norm) -> int:
+        """How many norms hand what extras carry from one to the next, this one among them."""
+        return self._reach(norm, 0) + self._reach(norm, 1) - 1
+
+    def _reach(self, norm: Norm, backward: int) -> int:
+        key = (norm.output, backward)
+        if key not in self._reached:
+            self._reached[key] = 1
+            here = self._root(_before(norm)[0] if backward else norm.output)
+            there = [n for n in self.norms if self._root(n.output if backward else _before(n)[0]) == here]
+            self._reached[key] = 1 + max((self._reach(n, backward) for n in there if self._carries(n)), default=0)
+        return self._reached[key]
 
     def _array(self, edge: Edge | None) -> np.ndarray:
         assert edge is not None

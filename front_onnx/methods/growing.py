@@ -103,6 +103,8 @@ class Growing:
         """Let a block add nothing."""
         for edge in self.writers or ():
             self.fill(unit, edge, 0.0)
+        for edge in self.way.scaled if self.way is not None else ():
+            self.fill(unit, edge, 1.0)
 
     def fill(self, unit: int, edge: Edge, value: float) -> None:
         """Let what an edge of the last block reads hold one value, in another block."""

@@ -14,17 +14,20 @@ from functools import cached_property
 
 import numpy as np
 
-from front_onnx.axes.numbers import Binding
+from front_onnx.axes.numbers import Binding, Site
 from front_onnx.axes.size import AxisRole, SizeVar
 from front_onnx.errors import RequestError
 from front_onnx.methods.extras import UNITS, Extras, Impossible
 from front_onnx.methods.growing import Growing
 from front_onnx.methods.method import Draft, Method, Use
 from front_onnx.methods.zero import added_blocks
+from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge
+from front_onnx.streams.branches import last_writers
+from front_onnx.streams.heads import TiedHead, find_tied_heads
 from front_onnx.streams.norms import Norm, find_norms
-from front_onnx.transform.contents import Numbers, Patch, Resampled
-from front_onnx.transform.maps import AxisMap, Matrix, Select, Stacked
+from front_onnx.transform.contents import Computed, Numbers, Patch, Resampled
+from front_onnx.transform.maps import AxisMap, Compose, Matrix, Select, Stacked
 from front_onnx.transform.spectral import dense_matrix
 
 __all__ = ["Lossless"]
@@ -60,16 +63,21 @@ class Lossless(Method):
             )
         if AxisRole.INNER in var.roles:
             return self._padded(use)
+        head = self._tied.get(use.edges[0]) if use.edges and use.summed else None
+        if head is not None:
+            use = replace(use, edges=(head.table,), summed=False)
         extras = self._extras_of(var)
-        if isinstance(extras, Extras):
-            return self._with_extras(use, extras)
-        return self._copied(use)
+        found = self._with_extras(use, extras) if isinstance(extras, Extras) else self._copied(use)
+        gain = self._given_back.get(use.edges[0], 1.0) if use.edges and not use.summed else 1.0
+        return found if gain == 1 else Compose((found, Select(target, np.arange(target), np.full(target, gain))))
 
     def _copied(self, use: Use) -> Select:
         """Entry i is a copy of entry i mod N; what reads copies is divided among them."""
         spare = self._reserved(use.var)
         indices = np.arange(use.target - spare) % use.var.size
         gains = self._shares(indices, use) if use.summed else np.ones(len(indices))
+        if use.edges and use.edges[0] in self._silent:
+            gains *= self._silent[use.edges[0]]
         none = np.zeros(spare)
         return Select(use.var.size, np.concatenate([indices, none.astype(int)]), np.concatenate([gains, none]))
 
@@ -115,6 +123,40 @@ class Lossless(Method):
             return True
         apart = [axis for axis in analysis.products.values() if var in set(analysis.algebra.free_variables(axis))]
         return not apart  # the product is within an operator, which scales by itself
+
+    def keeps_tie(self, edge: Edge) -> bool:
+        """True for a head behind a norm of its own: the norm divides among the copies, and silences the extras."""
+        return edge in self._tied
+
+    @cached_property
+    def _tied(self) -> dict[Edge, TiedHead]:
+        """The heads that can stay tied, by where they read the table."""
+        norms = {norm.output: norm for norm in self.norms}
+        return {head.edge: head for head in find_tied_heads(self.setting.structure.analysis, norms) if self._can(head)}
+
+    def _can(self, head: TiedHead) -> bool:
+        norm = head.norm
+        if norm is None or not norm.plain or norm.gain is None or len(norm.axis) != 1:
+            return False
+        var = norm.axis[0]
+        extras = self._extras_of(var)
+        return extras is None or (isinstance(extras, Extras) and not extras.is_plain(norm))
+
+    @cached_property
+    def _silent(self) -> dict[Edge, float]:
+        """Gains and biases of norms before tied heads, and by what they are multiplied.
+
+        The head adds up all copies, and has the table with what was given back (`_given_back`).
+        """
+        found = {}
+        for head in self._tied.values():
+            norm = head.norm
+            var = norm.axis[0] if norm is not None else None
+            if norm is None or var is None:
+                continue
+            factor = 1 / (self.setting.size(var) // var.size) / self._given_back.get(head.table, 1.0)
+            found.update({edge: factor for edge in (norm.gain, norm.bias) if edge is not None})
+        return found
 
     # -- norms --------------------------------------------------------------------------------------------------------
 
@@ -168,6 +210,45 @@ class Lossless(Method):
         target = self.setting.size(var)
         return float(np.sqrt(target // var.size * var.size / target))
 
+    @cached_property
+    def _given_back(self) -> dict[Edge, float]:
+        """Gains of weights that give back what a number which follows a width does to their result.
+
+        An embedding may be multiplied by the root of the width; products of two activations see to themselves.
+        """
+        structure = self.setting.structure
+        analysis, graph = structure.analysis, structure.graph
+        norms = {norm.output: norm for norm in self.norms}
+        everywhere = set(range(len(graph.nodes)))
+        inside = {node for norm in self.norms for node in norm.nodes}
+        found: dict[Edge, float] = {}
+        for site in analysis.sites:
+            ratio = self._moved(site)
+            node = graph.nodes[site.node]
+            record = record_of(node)
+            if ratio == 1 or site.node in inside or not record.has(Trait.SCALES) or len(node.input) != 2:
+                continue
+            tensor = node.input[1 - site.slot]
+            if tensor in graph.constants or (record.has(Trait.DIVIDES) and site.slot == 0):
+                continue
+            writers = last_writers(analysis, structure.constants, norms, tensor, everywhere)
+            for edge in writers or ():
+                found[edge] = found.get(edge, 1.0) * (ratio if record.has(Trait.DIVIDES) else 1 / ratio)
+        return found
+
+    def _moved(self, site: Site) -> float:
+        """By what a number of the file is multiplied because a width changes, and not what a product sums over."""
+        analysis = self.setting.structure.analysis
+        moved = {
+            float(binding.at(lambda axis: analysis.algebra.evaluate(axis, self.setting.size)))
+            for binding in site.bindings
+            if not any(AxisRole.INNER in var.roles for var in analysis.algebra.free_variables(binding.axis))
+        }
+        value = float(site.value)
+        if len(moved) != 1 or not isinstance(site.value, float) or value == 0:
+            return 1.0
+        return moved.pop() / value
+
     def _with_extras(self, use: Use, extras: Extras) -> AxisMap:
         source, target = use.var.size, use.target
         copies = target // source * source
@@ -177,7 +258,12 @@ class Lossless(Method):
             unread = np.zeros(target - copies)
             return Select(source, np.concatenate([indices, unread.astype(int)]), np.concatenate([shares, unread]))
         edge = use.edges[0]
-        eta = self.eta(use.var) if edge in extras.gains else 1.0
+        norm = extras.gains.get(edge)
+        if edge in self._silent:
+            gains = np.full(copies, (self.eta(use.var) if norm is not None else 1.0) * self._silent[edge])
+            none = np.zeros(target - copies)
+            return Select(source, np.concatenate([indices, none.astype(int)]), np.concatenate([gains, none]))
+        eta = self.eta(use.var) if norm is not None and not extras.is_plain(norm) else 1.0
         try:
             rows = extras.rows(edge)
         except Impossible as problem:
@@ -207,8 +293,10 @@ class Lossless(Method):
                 self._grow(plan, growing)
         if plan.is_for(self, "width"):
             self._epsilons(plan)
-            for var, problem in self._extras.items():
-                if isinstance(problem, str):
+            for content in {c.name: c for c in plan.contents.values() if isinstance(c, Computed)}.values():
+                plan.warnings.append(f"not exact, as {content.name} is computed from a size that changes")
+            for var, extras in self._extras.items():
+                for problem in [extras] if isinstance(extras, str) else extras.problems[:1]:
                     dim = self.setting.structure.by_variable[var]
                     target = self.setting.size(var) * dim.times
                     plan.warnings.append(
@@ -248,7 +336,8 @@ class Lossless(Method):
         graph = self.setting.structure.graph
         for norm in self.norms:
             (var,) = norm.axis if len(norm.axis) == 1 else (None,)
-            if var is None or not isinstance(self._extras_of(var), Extras):
+            extras = self._extras_of(var) if var is not None else None
+            if var is None or not isinstance(extras, Extras) or extras.is_plain(norm):
                 continue
             factor = self.eta(var) ** 2
             if norm.operator is not None:

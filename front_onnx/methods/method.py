@@ -155,6 +155,10 @@ class Method:
         """The map that takes from an axis all but the coefficients that `--ratio` keeps; None if all are kept."""
         return None
 
+    def keeps_tie(self, edge: Edge) -> bool:
+        """True if the weight that an edge reads stays the transpose of the table that it is tied to."""
+        return self.ties
+
     def refine(self, content: Resampled, edge: Edge) -> Resampled:
         """Change what one unit's weight becomes; asked where each unit has maps of its own."""
         return content

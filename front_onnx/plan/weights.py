@@ -77,7 +77,7 @@ class _Weights:
                 for unit in range(len(edges), target):
                     self.plan.clones.setdefault((number, unit), {})[edges[-1]] = contents[unit]
         for edge, fact in self.analysis.uses.items():
-            tied = self.methods.width.ties and self.graph.read_by(edge) in self.analysis.transposed
+            tied = self.graph.read_by(edge) in self.analysis.transposed and self.methods.width.keeps_tie(edge)
             if edge not in placed and fact.value is None and not tied:
                 self._set(edge, self._stack((edge,), 1)[0])
         self._transposed()
@@ -105,11 +105,11 @@ class _Weights:
 
     def _transposed(self) -> None:
         """A weight tied to a table as its transpose is the transpose of what the table becomes, bit for bit."""
-        if not self.methods.width.ties:
-            return
         tables = {self.graph.read_by(edge): edge for edge in self.analysis.tables}
         for edge in self.analysis.uses:
             table = self.analysis.transposed.get(self.graph.read_by(edge))
+            if table is None or not self.methods.width.keeps_tie(edge):
+                continue
             content = self.plan.contents.get(tables[table]) if table is not None else None
             if isinstance(content, Resampled):
                 self._set(edge, replace(content, transposed=True))

@@ -7,7 +7,7 @@ nothing, the unit does nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from front_onnx.constants.classify import Constants
 from front_onnx.operators.analysis import Analysis
@@ -33,12 +33,14 @@ class Way:
         branches: the tensors that join it.
         norms: the norms on it, the last one first.
         added: constants that are added on it.
+        scaled: constants that it is multiplied by.
         last: True if nothing that could change values stands behind the last norm.
     """
 
     branches: tuple[str, ...] = ()
     norms: tuple[Norm, ...] = ()
     added: tuple[Edge, ...] = ()
+    scaled: tuple[Edge, ...] = ()
     last: bool = True
 
 
@@ -72,12 +74,16 @@ class _Ways:
         norm = self.norms.get(tensor)
         if norm is not None:
             way = self._joined(norm.inputs, norm.added)
-            return None if way is None else Way(way.branches, (norm, *way.norms), way.added)
+            return None if way is None else replace(way, norms=(norm, *way.norms), last=True)
         node, record = self.graph.nodes[maker], record_of(self.graph.nodes[maker])
         if record.has(Trait.SHIFTS) and node.op_type != "Sub":
             data = [name for name in node.input if self._is_data(name)]
             fixed = [Edge(maker, slot) for slot, name in enumerate(node.input) if not self._is_data(name)]
             return self._after(self._joined(tuple(data), tuple(fixed)))
+        if record.has(Trait.MULTIPLIES) and len(node.input) == 2:
+            slot = next((slot for slot in (0, 1) if not self._is_data(node.input[slot])), None)
+            way = None if slot is None or Edge(maker, slot) not in self.analysis.uses else self.to(node.input[1 - slot])
+            return None if way is None else self._after(replace(way, scaled=(*way.scaled, Edge(maker, slot or 0))))
         if record.has(_VIEWS) or node.op_type == "Cast":
             return self.to(node.input[0])
         if node.op_type in _IDEMPOTENT:
@@ -86,7 +92,7 @@ class _Ways:
 
     def _after(self, way: Way | None) -> Way | None:
         """A way with something behind its last norm."""
-        return way if way is None or not way.norms else Way(way.branches, way.norms, way.added, last=False)
+        return way if way is None or not way.norms else replace(way, last=False)
 
     def _joined(self, names: tuple[str, ...], added: tuple[Edge, ...]) -> Way | None:
         """The way through one of some tensors that are added up; the others join it."""
@@ -97,7 +103,7 @@ class _Ways:
             return None
         _, number, way = min(ways, key=lambda found: found[:2])
         others = tuple(name for place, name in enumerate(names) if place != number)
-        return Way((*way.branches, *others), way.norms, (*way.added, *added), way.last)
+        return replace(way, branches=(*way.branches, *others), added=(*way.added, *added))
 
     def _made_by(self, tensor: str, operator: str) -> bool:
         """True if a tensor comes from an operator, or from nothing but views of what does."""
@@ -161,6 +167,8 @@ class _Writers:
             return next((found for name in data if (found := self.of(name)) is not None), None)
         if record.has(Trait.DIVIDES):
             return self.of(node.input[0]) if self._is_data(node.input[0]) else None
+        if record.has(Trait.GATHERS) and fixed and fixed[0] in self.analysis.tables:
+            return frozenset(fixed[:1]) if self._is_learned(fixed[0]) else None
         if record.has(Trait.CHOOSES | Trait.PRODUCT):
             return None
         if record.has(Trait.JOINS):
