@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
+from front_onnx.check.agreement import EXACT, Agreement, agreement
 from front_onnx.check.validate import Validation, check_result, validate_model
 from front_onnx.dims.structure import Structure
 from front_onnx.gene.file import is_gene
 from front_onnx.plan.plan import Plan
+from front_onnx.plan.ports import decoders
 from front_onnx.plan.request import Request
-from front_onnx.read.model_file import read_model
+from front_onnx.read.model_file import ModelFile, read_model
 from front_onnx.session import Session, read_any, to_graphsurgeon
 from front_onnx.store.atomic import atomic_write, named_file
 from front_onnx.store.model_writer import ModelWriter, ProtoWriter
@@ -42,6 +44,8 @@ class Result:
         skeleton: the resized model without its large weights.
         model: the resized model, if the source was given in memory; a gs.Graph if the source was one.
         validation: the checks of the result, or None if they were left out.
+        agreement: how far the outputs are from the source's, for methods that are to keep them; None for others.
+        decoder: the file with the matrices that take outputs back to the source's sizes, if any have others.
         seconds: time taken, without the validation.
         size: bytes of the result.
     """
@@ -53,6 +57,8 @@ class Result:
     validation: Validation | None
     seconds: float
     size: int
+    agreement: Agreement | None = None
+    decoder: Path | None = None
 
 
 def inspect(model: ModelLike, *, residual: Names | None = None, block: Names | None = None) -> Structure:
@@ -167,14 +173,40 @@ def resize(
             seconds = time.perf_counter() - started
             checked = check(staged.path)
         size = read_model(target).size
-        return Result(plan, rewritten.proto, target, None, checked, seconds, size)
+        agreed, decoder = None, None
+        if plan.methods.exact and plan.resizes:
+            decoder = _write_decoder(plan, target)
+            agreed = _agreed(source, target, plan, seed) if validate else None
+        return Result(plan, rewritten.proto, target, None, checked, seconds, size, agreed, decoder)
     memory = ProtoWriter(rewritten.proto, set(rewritten.pending))
     fill(graph, rewritten.pending, memory.put, tell)
     seconds = time.perf_counter() - started
     proto = memory.result()
     checked = check(proto)
     given = proto if isinstance(model, onnx.ModelProto) else to_graphsurgeon(proto)
-    return Result(plan, rewritten.proto, None, given, checked, seconds, proto.ByteSize())
+    agreed = _agreed(source, proto, plan, seed) if validate and plan.methods.exact and plan.resizes else None
+    return Result(plan, rewritten.proto, None, given, checked, seconds, proto.ByteSize(), agreed)
+
+
+def _agreed(source: ModelFile, result: Path | onnx.ModelProto, plan: Plan, seed: int) -> Agreement | None:
+    """How far a result is from its source; what is not exact for no known reason is told as a warning."""
+    if not source.runs:
+        return None
+    agreed = agreement(source, result, plan, seed)
+    if agreed.worst > EXACT and not any("not exact" in warning for warning in plan.warnings):
+        plan.warnings.append("not exact: something in this graph depends on its sizes")
+    return agreed
+
+
+def _write_decoder(plan: Plan, target: Path) -> Path | None:
+    """Write the matrices that take outputs back to the source's sizes, `OUTPUT.AXIS` [N, M], beside the model."""
+    found = {f"{name}.{axis}": d for name, axes in decoders(plan).items() for axis, d in axes.items()}
+    if not found:
+        return None
+    path = target.with_name(f"{target.stem}.decode.npz")
+    with atomic_write(path) as staged, open(staged.path, "wb") as file:
+        np.savez_compressed(file, **found)  # type: ignore[arg-type]
+    return path
 
 
 def validate(

@@ -18,7 +18,7 @@ from front_onnx.read.graph import label
 from front_onnx.read.subgraphs import all_graphs
 from front_onnx.transform.contents import Original, Resampled
 
-__all__ = ["describe_plan", "describe_structure", "describe_validation", "parameter_count"]
+__all__ = ["describe_method", "describe_plan", "describe_structure", "describe_validation", "parameter_count"]
 
 
 def parameter_count(graph: onnx.GraphProto) -> int:
@@ -159,10 +159,17 @@ def describe_plan(plan: Plan, proto: onnx.ModelProto) -> dict[str, Any]:
         "weights_copied": max(len(weights) - len(resampled), 0),
         "constants_rewritten": numbers,
         "attributes_rewritten": len(plan.attributes),
+        "methods": {direction: describe_method(plan, direction) for direction in ("depth", "width")},
         "scale": plan.request.scale,
         "ratio": plan.request.ratio,
         "warnings": list(plan.warnings),
     }
+
+
+def describe_method(plan: Plan, direction: str) -> str:
+    """The method of "depth" or "width", as users say it."""
+    name, variant = plan.request.methods[direction]
+    return f"{name}:{variant}" if variant else name
 
 
 def describe_validation(validation: Validation | None) -> dict[str, Any] | None:

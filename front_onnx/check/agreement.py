@@ -16,7 +16,9 @@ from front_onnx.plan.ports import decoders, encoders
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import ModelFile
 
-__all__ = ["Agreement", "agreement"]
+__all__ = ["EXACT", "Agreement", "agreement"]
+
+EXACT = 1e-4  # relative differences up to this are rounding, in float32
 
 
 @dataclass(frozen=True)

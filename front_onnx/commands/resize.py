@@ -9,11 +9,13 @@ import click
 from rich.markup import escape
 
 from front_onnx.api import Result, resize
+from front_onnx.check.agreement import EXACT
 from front_onnx.commands.options import BY_HAND, CHECKS, METHOD, RATIO, SIZES, TREAT, dims, options
 from front_onnx.commands.progress import shown
 from front_onnx.commands.tables import console, plan_table, print_inlined, print_validation
 from front_onnx.methods.scale import SCALES
-from front_onnx.summary import describe_plan, describe_validation
+from front_onnx.plan.plan import Plan
+from front_onnx.summary import describe_method, describe_plan, describe_validation
 
 __all__ = ["resize_command", "tell"]
 
@@ -68,6 +70,8 @@ def _about(result: Result) -> dict[str, Any]:
         "bytes": [source.size, result.size] if result.output else None,
         "seconds": round(result.seconds, 3),
         "validation": describe_validation(result.validation),
+        "difference": dict(result.agreement.differences) if result.agreement else None,
+        "decoder": str(result.decoder) if result.decoder else None,
     }
 
 
@@ -77,7 +81,7 @@ def _print(result: Result, about: dict[str, Any]) -> None:
     console.print(
         f"\n{about['weights_resized']} weights resized, {about['weights_copied']} copied; "
         f"{about['constants_rewritten']} shape constants and {about['attributes_rewritten']} attributes rewritten; "
-        f"scale {about['scale']}, ratio {about['ratio']:g}"
+        f"{_methods(result.plan)}"
     )
     print_inlined(about["functions_inlined"])
     for warning in about["warnings"]:
@@ -89,4 +93,42 @@ def _print(result: Result, about: dict[str, Any]) -> None:
         print_validation(about["validation"])
         if not about["validation"]["passed"]:
             console.print("[yellow]warning[/] the source model fails this check too, so the result was kept")
+    if result.agreement:
+        worst = result.agreement.worst
+        console.print(
+            f"{'ok  ' if worst <= EXACT else 'near'} source: outputs differ by {worst:.1e} of the largest value"
+        )
+    if result.decoder:
+        console.print(f"wrote {escape(str(result.decoder))}: outputs back to the source's sizes, one matrix for each")
     console.print(f"wrote [bold]{escape(str(result.output))}[/] in {about['seconds']:.2f} s")
+    if hint := _hint(result):
+        console.print(hint)
+
+
+def _methods(plan: Plan) -> str:
+    """The methods that were used, in words."""
+    deeper = any(before != after for before, after in plan.depths)
+    wider = any(var.size != size for var, size in plan.sizes.items())
+    used = [d for d, changed in (("depth", deeper), ("width", wider)) if changed] or ["depth", "width"]
+    said = {direction: describe_method(plan, direction) for direction in used}
+    scaled = any(getattr(plan.methods, direction).scaled for direction in used)
+    settings = f"; scale {plan.request.scale}, ratio {plan.request.ratio:g}" if scaled else ""
+    if len(set(said.values())) == 1:
+        return f"method {said[used[0]]}{settings}"
+    return ", ".join(f"{direction} by {name}" for direction, name in said.items()) + settings
+
+
+def _hint(result: Result) -> str | None:
+    """What to do next, where something is worth more or has to be known."""
+    plan = result.plan
+    sizes = [pair for pair in plan.depths if pair[0] != pair[1]]
+    sizes += [(var.size, size) for var, size in plan.sizes.items() if var.size != size]
+    if not sizes:
+        return None
+    if plan.methods.exact:
+        return (
+            "train it at a tenth of the rate that random weights would get, or less: it starts where the source ended"
+        )
+    if plan.request.method == "front" and all(before < after for before, after in sizes):
+        return "--method lossless would keep what the model computes; docs/methods.md compares the methods"
+    return None

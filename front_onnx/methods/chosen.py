@@ -29,6 +29,11 @@ class Chosen:
         width = choose(wide[0])(replace(setting, variant=wide[1]))
         return cls(width, width if deep == wide else choose(deep[0])(replace(setting, variant=deep[1])))
 
+    @property
+    def exact(self) -> bool:
+        """True if what comes out is to compute what the source computes."""
+        return self.width.exact and self.depth.exact
+
     def settle(self, plan: Draft) -> None:
         """Let the methods change what maps do not say."""
         self.width.settle(plan)

@@ -42,6 +42,7 @@ class Lossless(Method):
     name = "lossless"
     apart = True
     ties = False
+    exact = True
     edits = True
 
     # -- width --------------------------------------------------------------------------------------------------------

@@ -109,6 +109,7 @@ class Method:
         apart: True if each unit of a chain may have maps of its own.
         ties: True if a table and the weight tied to it stay one tensor.
         scaled: True if `--scale` has a meaning.
+        exact: True if what comes out is to compute what the source computes.
         edits: True if it changes more than weights (an epsilon).
     """
 
@@ -122,6 +123,7 @@ class Method:
     apart: ClassVar[bool] = False
     ties: ClassVar[bool] = True
     scaled: ClassVar[bool] = False
+    exact: ClassVar[bool] = False
     edits: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
