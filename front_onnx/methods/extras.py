@@ -194,10 +194,10 @@ class Extras:
                 raise Impossible(f"the width is cut or joined at {node.name or node.op_type}")
         fixed = [Edge(index, slot) for slot, name in enumerate(node.input) if name and not self._is_data(name)]
         mine = [edge for edge in fixed if self._reads(edge)]
-        if not made or not (data or mine):
-            return
         for name in made:
             self.parent.setdefault(name, name)
+        if not made or not (data or mine):
+            return
         if record.has(_CONSTANT_READERS) and not (record.has(Trait.GATHERS) and data):
             if data and record.has(Trait.CONVOLVES) and any(self._depthwise(edge) for edge in fixed):
                 self._bend((*data, *made), f"{node.name or node.op_type} filters each channel by itself")

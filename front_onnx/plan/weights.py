@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from front_onnx.methods.method import Use
 from front_onnx.plan.plan import Plan
 from front_onnx.read.arrays import is_arange, is_uniform, repeats
 from front_onnx.read.graph import Edge, label
+from front_onnx.roles.trace import Trace
 from front_onnx.transform.contents import Computed, Content, Counted, Filled, Numbers, Original, Repeated, Resampled
 from front_onnx.transform.maps import AxisMap, BlockDiagonal, Compose, Dct, Identity, Kron
 from front_onnx.transform.spectral import selection
@@ -56,6 +58,14 @@ class _Weights:
             for edge, axis in self.analysis.contractions.items()
             if self.graph.read_by(edge) not in tables
         }
+
+    @cached_property
+    def summed(self) -> dict[Edge, set[int]]:
+        """All axes of weights that contractions sum over; one contraction may sum over heads and their size."""
+        found = {edge: {axis} for edge, axis in self.analysis.contractions.items()}
+        for contraction in Trace(self.analysis).contractions.values():
+            found.setdefault(contraction.edge, set()).update(contraction.into)
+        return found
 
     def run(self) -> None:
         """Contents of all weights: stacks over their units, single tensors by themselves."""
@@ -403,8 +413,8 @@ class _Weights:
             matrix = names[0] in self.contracted
             summed = matrix and self.contracted[names[0]] == place.axis
         else:
-            summed = self.analysis.contractions.get(place.edges[0]) == place.axis
-            matrix = place.edges[0] in self.analysis.contractions
+            summed = place.axis in self.summed.get(place.edges[0], ())
+            matrix = place.edges[0] in self.summed
         within = size_of(variables[:number]), size_of(variables[number + 1 :])
         return self.methods.width.axis(Use(var, target, place.edges, names, place.axis, within, matrix, summed))
 

@@ -150,9 +150,8 @@ class _Writers:
         data = [name for name in values_of(node) if name and self._is_data(name)]
         learned = [edge for edge in fixed if self._is_learned(edge)]
         if record.has(Trait.CONTRACTS) and not record.has(Trait.RECURRENT):
-            weight = [edge for edge in learned if edge in self.analysis.contractions]
-            biases = [edge for edge in learned if edge not in self.analysis.contractions]
-            return frozenset((*weight, *biases)) if weight and len(learned) == len(fixed) else None
+            weight = [edge for edge in learned if self._is_wide(edge)]
+            return frozenset(learned) if weight and len(learned) == len(fixed) else None
         if record.has(Trait.NORMALISES) and record.parameters:
             said = {what: Edge(maker, slot) for slot, what in record.parameters.items() if slot < len(node.input)}
             own = frozenset(said[what] for what in ("gain", "bias") if what in said)
@@ -194,6 +193,9 @@ class _Writers:
 
     def _is_fixed(self, name: str) -> bool:
         return bool(name) and not self._is_data(name)
+
+    def _is_wide(self, edge: Edge) -> bool:
+        return sum(size > 1 for size in self.graph.constants[self.graph.read_by(edge)].dims) > 1
 
     def _is_learned(self, edge: Edge) -> bool:
         return edge in self.analysis.uses and self.constants.of(self.graph.read_by(edge)).learned

@@ -1,19 +1,34 @@
-"""Norms: what is divided by its deviation or root mean square along its last axis, in one operator or written out."""
+"""Norms: what is divided by its deviation or root mean square along its last axis, in one operator or written out.
+
+Exporters write norms out in a dozen ways (E[x^2] - mean^2, a gain that is multiplied into one over the root, means by
+pooling). They are known by what they compute: the nodes that only a tensor and constants lead to are run on noise, and
+a result that is the tensor normalised, times a constant, plus another, is a norm.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from front_onnx.axes.size import Axis
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper, numpy_helper
+
+from front_onnx.axes.size import Axis, size_of
 from front_onnx.operators.analysis import Analysis
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge
+from front_onnx.read.tensor_data import numpy_type
 
 __all__ = ["Norm", "find_norms"]
 
-_STEPS = 6  # nodes between a mean of squares and the division by its root
-_SAME = Trait.VIEW | Trait.REPEATS
+_MEANS = ("ReduceMean", "GlobalAveragePool")  # tf2onnx pools over a last axis that it takes for a spatial one
+_POINTWISE = Trait.ARITHMETIC | Trait.ROOT | Trait.REDUCES | Trait.BOUNDS | Trait.MAGNITUDE | Trait.VIEW | Trait.REPEATS
+_OTHERS = frozenset(("Pow", "Reciprocal", "Neg", "Cast", "Sub", "Identity", *_MEANS))
+_MANY = 24  # nodes of a norm that is written out
+_ROWS = 6  # of noise
+_EPSILON = 0.1  # the largest
 
 
 @dataclass(frozen=True)
@@ -49,7 +64,7 @@ class Norm:
 
 def find_norms(analysis: Analysis) -> list[Norm]:
     """The norms of a graph, in the order of its nodes."""
-    return list(_Norms(analysis).run())
+    return sorted(_Norms(analysis).run(), key=lambda norm: max(norm.nodes))
 
 
 class _Norms:
@@ -57,162 +72,189 @@ class _Norms:
         self.analysis, self.graph = analysis, analysis.graph
 
     def run(self) -> Iterator[Norm]:
+        started: set[str] = set()
         for index, node in enumerate(self.graph.nodes):
-            record = record_of(node)
-            if record.has(Trait.LAYERWISE):
+            if record_of(node).has(Trait.LAYERWISE):
                 yield from self._fused(index)
-            elif record.has(Trait.SCALES):
-                yield from self._written(index)
+            elif node.op_type in _MEANS and self._over_last(index):
+                for start in self._starts(node.input[0]):
+                    if start not in started:
+                        started.add(start)
+                        norm = self._written(start)
+                        if norm is not None:
+                            yield norm
+                            break
 
-    def _last(self, name: str) -> Axis | None:
+    def _axes(self, name: str) -> list[Axis]:
         fact = self.analysis.facts.get(name)
-        return self.analysis.algebra.expand(fact.axes[-1]) if fact is not None and fact.axes else None
-
-    def _fused(self, index: int) -> Iterator[Norm]:
-        node, record = self.graph.nodes[index], record_of(self.graph.nodes[index])
-        axis = self._last(node.output[0])
-        rank = len(self.analysis.facts[node.output[0]].axes or ()) if axis is not None else 0
-        last = int(self.graph.attribute(index, "axis", -1) or -1)
-        if axis is None or last not in (-1, rank - 1):
-            return
-        slots = {what: slot for slot, what in record.parameters.items() if self._given(index, slot)}
-        gain, bias = (Edge(index, slots[w]) if w in slots else None for w in ("gain", "bias"))
-        others = [slot for slot in range(len(node.input)) if slot not in record.parameters and node.input[slot]]
-        inputs = [name for slot in others if self._is_data(name := node.input[slot]) and self._last(name) == axis]
-        added = [Edge(index, slot) for slot in others if not self._is_data(node.input[slot])]
-        plain = all(edge is None or edge in self.analysis.uses for edge in (gain, bias))
-        sums = [name for name in node.output[1:] if name and self._last(name) == axis]  # the sum before the norm
-        yield Norm(
-            (*inputs, *sums),
-            node.output[0],
-            frozenset((index,)),
-            axis,
-            record.has(Trait.CENTRES),
-            gain,
-            bias,
-            tuple(added),
-            operator=index,
-            plain=plain,
-        )
-
-    def _given(self, index: int, slot: int) -> bool:
-        node = self.graph.nodes[index]
-        return slot < len(node.input) and bool(node.input[slot])
+        return [self.analysis.algebra.expand(axis) for axis in (fact.axes or () if fact is not None else ())]
 
     def _is_data(self, name: str) -> bool:
         fact = self.analysis.facts.get(name)
         return name not in self.graph.constants and not (fact is not None and fact.constant)
 
+    # -- one operator -----------------------------------------------------------------------------------------------
+
+    def _fused(self, index: int) -> Iterator[Norm]:
+        node, record = self.graph.nodes[index], record_of(self.graph.nodes[index])
+        axes = self._axes(node.output[0])
+        last = int(self.graph.attribute(index, "axis", -1) or -1)
+        if not axes or last not in (-1, len(axes) - 1):
+            return
+        slots = {what: slot for slot, what in record.parameters.items() if slot < len(node.input) and node.input[slot]}
+        gain, bias = (Edge(index, slots[what]) if what in slots else None for what in ("gain", "bias"))
+        others = [slot for slot in range(len(node.input)) if slot not in record.parameters and node.input[slot]]
+        streams = [slot for slot in others if self._is_data(node.input[slot])]
+        inputs = [node.input[slot] for slot in streams if self._axes(node.input[slot])[-1:] == axes[-1:]]
+        added = [Edge(index, slot) for slot in others if slot not in streams]
+        sums = [name for name in node.output[1:] if name and self._axes(name)[-1:] == axes[-1:]]  # before the norm
+        yield Norm(
+            (*inputs, *sums),
+            node.output[0],
+            frozenset((index,)),
+            axes[-1],
+            record.has(Trait.CENTRES),
+            gain,
+            bias,
+            tuple(added),
+            operator=index,
+            plain=all(edge is None or edge in self.analysis.uses for edge in (gain, bias)),
+        )
+
     # -- written out ------------------------------------------------------------------------------------------------
 
-    def _written(self, index: int) -> Iterator[Norm]:
-        """A division by a root of a mean of squares, then perhaps a gain and a bias."""
-        node = self.graph.nodes[index]
-        if len(node.input) != 2 or not all(map(self._is_data, node.input)):
-            return
-        for slot in (1,) if record_of(node).has(Trait.DIVIDES) else (1, 0):
-            root = self._root(node.input[slot])
-            if root is None:
-                continue
-            squared, nodes, epsilon = root
-            over = self._through(node.input[1 - slot])
-            if over != squared:
-                continue
-            axis = self._last(node.output[0])
-            centre = self._centre(over)
-            start = over if centre is None else centre[0]
-            if axis is None:
-                continue
-            nodes |= {index} | (set() if centre is None else centre[1])
-            output, gain, bias, own, plain = self._parameters(node.output[0])
-            yield Norm(
-                (start,), output, frozenset(nodes | own), axis, centre is not None, gain, bias, (), epsilon, None, plain
-            )
-            return
+    def _over_last(self, index: int) -> bool:
+        """True if a node folds the last axis that its input has, or one that a view has moved."""
+        before = self._axes(self.graph.nodes[index].input[0])
+        after = self._axes(self.graph.nodes[index].output[0])
+        gone = [axis for axis in before if axis not in after and size_of(axis) > 1]
+        return len(gone) == 1
 
-    def _through(self, name: str) -> str:
-        """A tensor before casts."""
-        while (maker := self.graph.producer.get(name)) is not None and self.graph.nodes[maker].op_type == "Cast":
-            name = self.graph.nodes[maker].input[0]
-        return name
-
-    def _root(self, name: str) -> tuple[str, set[int], Edge | None] | None:
-        """What the mean of squares behind a root (or one over it) is of, the nodes between, and the epsilon's place."""
-        nodes: set[int] = set()
-        epsilon: Edge | None = None
-        rooted = False
-        for _ in range(_STEPS):
+    def _starts(self, name: str) -> Iterator[str]:
+        """What may be normalised where a mean is taken: the tensor, what it was made of, nearest first."""
+        for _ in range(4):
+            yield name
             maker = self.graph.producer.get(name)
             if maker is None:
-                return None
+                return
             node, record = self.graph.nodes[maker], record_of(self.graph.nodes[maker])
-            nodes.add(maker)
-            data = [slot for slot, each in enumerate(node.input) if each and self._is_data(each)]
-            if record.has(Trait.REDUCES):
-                squared = self._squared(node.input[0])
-                taken = rooted and node.op_type == "ReduceMean" and squared is not None
-                return (squared[0], nodes | squared[1], epsilon) if taken and squared is not None else None
-            if record.has(Trait.ROOT) or node.op_type == "Pow":
-                rooted = True
-            elif record.has(Trait.SHIFTS) and len(data) == 1:
-                if epsilon is not None:
-                    return None
-                epsilon = Edge(maker, 1 - data[0])
-            elif not (record.has(_SAME) or node.op_type in ("Reciprocal", "Div")):
-                return None
-            if len(data) != 1:
-                return None
-            name = node.input[data[0]]
+            square = node.op_type == "Pow" or (node.op_type == "Mul" and len(set(node.input)) == 1)
+            if not (square or node.op_type == "Cast" or record.has(Trait.VIEW) or node.op_type == "Sub"):
+                return
+            name = str(node.input[0])
+
+    def _written(self, start: str) -> Norm | None:
+        axes = self._axes(start)
+        fact = self.analysis.facts.get(start)
+        if not axes or fact is None or size_of(axes[-1]) < 2:
+            return None
+        nodes = self._local(start)
+        if len(nodes) < 3:
+            return None
+        held = {name: None for index in nodes for name in self.graph.nodes[index].input if not self._is_data(name)}
+        shape = [size_of(axis) for axis in axes]
+        outer = zip(axes[:-1], shape[:-1], strict=True)
+        shape[:-1] = [min(size, _ROWS) if axis and axis[0].symbols else size for axis, size in outer]
+        noise = np.random.default_rng(0).normal(0.3, 1.0, shape)
+        made = self._computed(start, nodes, list(held), noise)
+        if made is None:
+            return None
+        for index in reversed(nodes):
+            output = str(self.graph.nodes[index].output[0])
+            if self._axes(output) == axes and output in made:
+                norm = self._known(start, output, nodes, noise, made)
+                if norm is not None:
+                    return norm
         return None
 
-    def _squared(self, name: str) -> tuple[str, set[int]] | None:
-        """What a tensor is the square of."""
-        maker = self.graph.producer.get(name)
-        if maker is None:
-            return None
-        node = self.graph.nodes[maker]
-        if node.op_type == "Cast":
-            return self._squared(node.input[0])
-        if node.op_type == "Mul" and node.input[0] == node.input[1]:
-            return self._through(node.input[0]), {maker}
-        if node.op_type == "Pow":
-            power = self.graph.constants.get(node.input[1])
-            if power is not None and float(self.graph.array(node.input[1]).reshape(-1)[0]) == 2:
-                return self._through(node.input[0]), {maker}
-        return None
-
-    def _centre(self, name: str) -> tuple[str, set[int]] | None:
-        """What a tensor is without its own mean."""
-        maker = self.graph.producer.get(name)
-        node = self.graph.nodes[maker] if maker is not None else None
-        if node is None or maker is None or node.op_type != "Sub":
-            return None
-        mean = self.graph.producer.get(node.input[1])
-        if mean is None or self.graph.nodes[mean].op_type != "ReduceMean":
-            return None
-        start = self._through(node.input[0])
-        return (start, {maker, mean}) if self._through(self.graph.nodes[mean].input[0]) == start else None
-
-    def _parameters(self, name: str) -> tuple[str, Edge | None, Edge | None, set[int], bool]:
-        """The result behind a gain and a bias, where those are read, the nodes, and False for what is computed."""
-        found: dict[str, Edge] = {}
-        nodes: set[int] = set()
-        for what, trait in (("gain", Trait.MULTIPLIES), ("bias", Trait.SHIFTS)):
-            while len(readers := self.graph.consumers.get(name, ())) == 1:
-                edge = next(iter(readers))
-                node = self.graph.nodes[edge.node]
-                if node.op_type == "Cast":
-                    nodes.add(edge.node)
-                    name = node.output[0]
-                    continue
-                other = node.input[1 - edge.slot] if len(node.input) == 2 else ""
-                if record_of(node).has(trait) and other and not self._is_data(other) and node.op_type != "Sub":
-                    if other not in self.graph.constants:
-                        return name, None, None, nodes, False
-                    if len(self.graph.constants[other].dims) == 0:
-                        break
-                    found[what] = Edge(edge.node, 1 - edge.slot)
-                    nodes.add(edge.node)
-                    name = node.output[0]
+    def _local(self, start: str) -> list[int]:
+        """The nodes that only a tensor and constants lead to."""
+        inside = {start}
+        nodes: list[int] = []
+        waiting = sorted({edge.node for edge in self.graph.consumers.get(start, ())})
+        for _ in range(4 * _MANY):
+            if not waiting or len(nodes) >= _MANY:
                 break
-        return name, found.get("gain"), found.get("bias"), nodes, True
+            index = waiting.pop(0)
+            node = self.graph.nodes[index]
+            simple = record_of(node).has(_POINTWISE) or node.op_type in _OTHERS
+            known = all(not name or name in inside or not self._is_data(name) for name in node.input)
+            if index in nodes or not simple or not known or record_of(node).has(Trait.BENDS):
+                continue
+            nodes.append(index)
+            inside.update(node.output)
+            more = {edge.node for name in node.output for edge in self.graph.consumers.get(name, ())}
+            waiting = sorted({*waiting, *more})
+        return sorted(nodes)
+
+    def _computed(
+        self, start: str, nodes: list[int], held: list[str], noise: np.ndarray
+    ) -> dict[str, np.ndarray] | None:
+        """What nodes make of noise; None if that cannot be run by itself."""
+        if not all(name in self.graph.constants for name in held if name):
+            return None
+        tensors = [numpy_helper.from_array(np.asarray(self.graph.array(name)), name) for name in held if name]
+        kinds = [t.data_type for t in tensors if t.data_type in (1, 10, 11, 16)]
+        kind = kinds[0] if kinds else onnx.TensorProto.FLOAT
+        outputs = [str(name) for index in nodes for name in self.graph.nodes[index].output if name]
+        graph = helper.make_graph(
+            [self.graph.nodes[index] for index in nodes],
+            "norm",
+            [helper.make_tensor_value_info(start, kind, list(noise.shape))],
+            [onnx.ValueInfoProto(name=name) for name in outputs],
+            tensors,
+        )
+        proto = self.graph.model.proto
+        model = helper.make_model(graph, opset_imports=proto.opset_import, ir_version=proto.ir_version)
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 4
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        try:
+            session = onnxruntime.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+            fed = noise.astype(helper.tensor_dtype_to_np_dtype(kind))
+            return dict(zip(outputs, session.run(None, {start: fed}), strict=True))
+        except Exception:  # nodes that onnxruntime does not run by themselves are no norm that is known
+            return None
+
+    def _known(
+        self, start: str, output: str, nodes: list[int], noise: np.ndarray, made: dict[str, np.ndarray]
+    ) -> Norm | None:
+        """The norm that a tensor is the result of, if it is one."""
+        edges = [
+            (Edge(index, slot), name) for index in nodes for slot, name in enumerate(self.graph.nodes[index].input)
+        ]
+        constants = {e: np.asarray(self.graph.array(n), np.float64) for e, n in edges if self._is_float(n)}
+        vectors = {e: a.reshape(-1) for e, a in constants.items() if a.size == noise.shape[-1]}
+        small = [
+            (e, float(a.reshape(-1)[0])) for e, a in constants.items() if a.size == 1 and 0 < abs(a).max() < _EPSILON
+        ]
+        x = np.asarray(noise.astype(made[output].dtype), np.float64)
+        result = np.asarray(made[output], np.float64)
+        for centred in (True, False):
+            rest = x - x.mean(-1, keepdims=True) if centred else x
+            for place, epsilon in (*small, (None, 0.0)):
+                normed = rest / np.sqrt((rest**2).mean(-1, keepdims=True) + epsilon)
+                for gain, scale in (*vectors.items(), (None, np.ones(1))):
+                    for bias, shift in (*vectors.items(), (None, np.zeros(1))):
+                        if np.allclose(normed * scale + shift, result, rtol=1e-3, atol=1e-3):
+                            own = self._between(start, output, nodes)
+                            axis = self._axes(start)[-1]
+                            return Norm((start,), output, own, axis, centred, gain, bias, (), place, None, True)
+        return None
+
+    def _is_float(self, name: str) -> bool:
+        tensor = self.graph.constants.get(name)
+        return tensor is not None and numpy_type(tensor).kind not in "iub"
+
+    def _between(self, start: str, output: str, nodes: list[int]) -> frozenset[int]:
+        """The nodes that an output needs, of some."""
+        found: set[int] = set()
+        waiting = [output]
+        while waiting:
+            maker = self.graph.producer.get(waiting.pop())
+            if maker is not None and maker in nodes and maker not in found:
+                found.add(maker)
+                waiting += [name for name in self.graph.nodes[maker].input if name != start]
+        return frozenset(found)
