@@ -259,6 +259,8 @@ class Lossless(Method):
             unread = np.zeros(target - copies)
             return Select(source, np.concatenate([indices, unread.astype(int)]), np.concatenate([shares, unread]))
         edge = use.edges[0]
+        if record_of(self.setting.structure.graph.nodes[edge.node]).has(Trait.MEASURES):
+            return self._copied(use)  # only its size is read
         norm = extras.gains.get(edge)
         if edge in self._silent:
             gains = np.full(copies, (self.eta(use.var) if norm is not None else 1.0) * self._silent[edge])

@@ -195,7 +195,8 @@ class _Writers:
         return bool(name) and not self._is_data(name)
 
     def _is_wide(self, edge: Edge) -> bool:
-        return sum(size > 1 for size in self.graph.constants[self.graph.read_by(edge)].dims) > 1
+        dims: list[int] = list(self.graph.constants[self.graph.read_by(edge)].dims)
+        return sum(size > 1 for size in dims) > 1
 
     def _is_learned(self, edge: Edge) -> bool:
         return edge in self.analysis.uses and self.constants.of(self.graph.read_by(edge)).learned
