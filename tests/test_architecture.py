@@ -21,6 +21,7 @@ ROW = (
     "trainable",
     "transform",
     "roles",
+    "streams",
     "methods",
     "plan",
     "write",

@@ -34,6 +34,7 @@ import numpy as np
 from front_onnx.axes.size import SizeVar
 from front_onnx.dims.structure import Structure
 from front_onnx.operators.record import Trait, record_of
+from front_onnx.read.arrays import is_uniform
 from front_onnx.read.graph import Edge
 from front_onnx.streams.norms import Norm
 from front_onnx.streams.passing import Passing, find_passing
@@ -44,6 +45,7 @@ _ROUNDING = 1.2e-7  # of float32
 UNITS = 4  # that pass the mean and one more functional on, each by its positive and its negative part
 _DEVIATIONS = (1e-3, 0.3)
 _LINEAR = Trait.VIEW | Trait.PICKS | Trait.REPEATS | Trait.JOINS | Trait.CHOOSES | Trait.GATHERS | Trait.SLICES
+_AVERAGES = ("AveragePool", "GlobalAveragePool", "Resize")  # the same for all channels, and of ones, one
 _CONSTANT_READERS = Trait.CONTRACTS | Trait.GATHERS
 
 
@@ -81,6 +83,7 @@ class Extras:
         self.structure, self.analysis, self.graph = structure, structure.analysis, structure.graph
         self.var, self.count, self.size = var, count, var.size
         self.norms = [norm for norm in norms if norm.axis == (var,)]
+        self.centred = any(norm.centred for norm in self.norms)
         self.parent: dict[str, str] = {}
         self.scalings: list[_Scaling] = []
         self.gains: dict[Edge, Norm] = {norm.gain: norm for norm in self.norms if norm.gain is not None}
@@ -114,9 +117,7 @@ class Extras:
             held = self.graph.array(self.graph.read_by(edge)).reshape(-1).astype(np.float64)
             return np.tile(np.sign(held) / self.size, (self.count, 1))
         landing = self.landings.get(edge) or self._landing(edge)
-        if landing is None:
-            raise Impossible(f"{self.graph.read_by(edge)} is written into no stream that is known")
-        found = self._of(landing)
+        found = None if landing is None else self._of(landing)
         return self._usual() if found is None else found
 
     @cached_property
@@ -167,8 +168,7 @@ class Extras:
 
     def _usual(self) -> np.ndarray:
         """What extras hold that nothing in particular is asked of."""
-        centred = any(norm.centred for norm in self.norms)
-        return np.full((self.count, self.size), 1 / self.size if centred else 0.0)
+        return np.full((self.count, self.size), 1 / self.size if self.centred else 0.0)
 
     # -- streams: tensors that are added up -------------------------------------------------------------------------
 
@@ -189,9 +189,9 @@ class Extras:
         node, record = self.graph.nodes[index], record_of(self.graph.nodes[index])
         made = [name for name in node.output if name and self._has(name)]
         data = [name for name in node.input if name and self._is_data(name) and self._has(name)]
-        for name in (*made, *data):
-            if not self._alone(name):
-                raise Impossible(f"the width is cut or joined at {node.name or node.op_type}")
+        if any(self._alone(name) for name in made) and not all(self._alone(name) for name in data):
+            raise Impossible(f"the width is cut out of another axis at {node.name or node.op_type}")
+        made = [name for name in made if self._alone(name)]  # in another axis, nothing is asked of extras
         fixed = [Edge(index, slot) for slot, name in enumerate(node.input) if name and not self._is_data(name)]
         mine = [edge for edge in fixed if self._reads(edge)]
         for name in made:
@@ -205,7 +205,11 @@ class Extras:
         if not data:
             return
         if record.has(Trait.SHIFTS) or record.has(_LINEAR) or node.op_type == "Cast":
-            if record.has(Trait.SHIFTS) and len(data) + len(mine) < len([n for n in node.input if n]):
+            if (
+                record.has(Trait.SHIFTS)
+                and len(data) + len(mine) < len([n for n in node.input if n])
+                and not self.centred
+            ):
                 self._bend((*data, *made), f"{node.name or node.op_type} adds one number to all channels")
             self._join((*data, *made))
         elif record.has(Trait.SCALES) and len(data) == 1 and not mine:
@@ -215,7 +219,7 @@ class Extras:
             self.parent.setdefault(data[0], data[0])
             self.scalings.append(scaling)
             self.scales[mine[0]] = scaling
-        elif record.has(Trait.REDUCES):
+        elif record.has(Trait.REDUCES) or node.op_type in _AVERAGES:
             self._join((*data, *made))
         else:
             self._bend((*data, *made), f"{node.name or node.op_type} ({node.op_type}) bends each channel by itself")
@@ -314,6 +318,8 @@ class Extras:
             for edges in chain.places.values():
                 if len(edges) < 2 or len({self.graph.read_by(edge) for edge in edges}) > 1:
                     continue
+                if is_uniform(self.graph.array(self.graph.read_by(edges[0]))):
+                    continue  # equal by chance
                 if edges[0] in self.analysis.uses and self._reads(edges[0]) and self._writes(edges[0]):
                     rows = [self.rows(edge) for edge in edges]
                     if not all(np.allclose(rows[0], other, atol=1e-9) for other in rows[1:]):

@@ -12,9 +12,10 @@ from front_onnx.blocks.chains import Chain
 from front_onnx.dims.structure import Structure
 from front_onnx.methods.method import Draft
 from front_onnx.read.graph import Edge
-from front_onnx.streams.branches import Way, find_way, last_writers
+from front_onnx.roles.trace import Trace
+from front_onnx.streams.branches import Layer, Way, find_layer, find_way, last_writers
 from front_onnx.streams.norms import Norm, find_norms
-from front_onnx.transform.contents import Content, Filled
+from front_onnx.transform.contents import Content, Eye, Filled
 
 __all__ = ["Growing", "sources"]
 
@@ -83,6 +84,23 @@ class Growing:
         """The way through the last block, which all are like."""
         unit = self.chain.units[-1]
         return find_way(self.plan.structure.analysis, self.norms, unit[0].start, unit[-1].end)
+
+    @cached_property
+    def layer(self) -> Layer | None:
+        """The one layer that each block is, if nothing passes it by."""
+        unit = self.chain.units[-1]
+        analysis = self.plan.structure.analysis
+        return find_layer(analysis, Trace(analysis).contractions, unit[0].start, unit[-1].end)
+
+    def pass_on(self, unit: int, layer: Layer) -> None:
+        """Let a block that is one layer be the identity."""
+        graph = self.plan.structure.graph
+        axes = self.plan.structure.analysis.uses[layer.weight].axes or ()
+        name = graph.read_by(layer.weight)
+        dims = tuple(self.plan.size(axis) for axis in axes)
+        self.put(unit, layer.weight, Eye(dims, graph.constants[name].data_type, f"{name} of {unit}"))
+        if layer.bias is not None:
+            self.fill(unit, layer.bias, 0.0)
 
     @cached_property
     def writers(self) -> frozenset[Edge] | None:

@@ -308,6 +308,10 @@ class Lossless(Method):
 
     def _grow(self, plan: Draft, growing: Growing) -> None:
         name = growing.chain.name
+        if growing.way is None and growing.layer is not None:
+            for unit in growing.new:
+                growing.pass_on(unit, growing.layer)
+            return
         if growing.way is None or growing.writers is None:
             plan.warnings.append(f"{name}: not exact, as nothing learned alone decides what a new block adds")
             return

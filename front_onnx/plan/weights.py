@@ -214,7 +214,8 @@ class _Weights:
             return [uniform[min(u, len(names) - 1)] for u in range(target)]
         keeps = self.plan.request.scale != "ortho"  # the paper's formula scales even what is equal in all blocks
         tied = len(names) > 1 and (len(set(names)) == 1 or (keeps and self._equal(names)))
-        if tied and (len(set(names)) == 1 or not method.apart):
+        chance = method.apart and is_uniform(self.graph.array(names[0]))  # equal as they were never trained
+        if tied and not chance and (len(set(names)) == 1 or not method.apart):
             edges, names = edges[:1], names[:1]  # one tensor for all units stays one
         depth = self._depth(edges, names, len(names) if tied and len(names) == 1 else target, matrix)
         lowest = None

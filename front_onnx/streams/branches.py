@@ -7,16 +7,21 @@ nothing, the unit does nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+
+import numpy as np
 
 from front_onnx.constants.classify import Constants
 from front_onnx.operators.analysis import Analysis
 from front_onnx.operators.record import Trait, record_of, values_of
 from front_onnx.read.graph import Edge
+from front_onnx.roles.trace import Contraction
 from front_onnx.streams.norms import Norm
 
-__all__ = ["Way", "find_way", "last_writers"]
+__all__ = ["Layer", "Way", "find_layer", "find_way", "last_writers"]
 
+_LAYER = 4  # nodes of one
 _IDEMPOTENT = ("Relu", "Clip")
 _VIEWS = Trait.VIEW | Trait.REPEATS
 # Activations that are zero at zero.
@@ -87,7 +92,7 @@ class _Ways:
         if record.has(_VIEWS) or node.op_type == "Cast":
             return self.to(node.input[0])
         if node.op_type in _IDEMPOTENT:
-            return self.to(node.input[0]) if self._made_by(self.start, node.op_type) else None
+            return self.to(node.input[0]) if self.made_by(self.start, node.op_type) else None
         return None
 
     def _after(self, way: Way | None) -> Way | None:
@@ -105,7 +110,7 @@ class _Ways:
         others = tuple(name for place, name in enumerate(names) if place != number)
         return replace(way, branches=(*way.branches, *others), added=(*way.added, *added))
 
-    def _made_by(self, tensor: str, operator: str) -> bool:
+    def made_by(self, tensor: str, operator: str) -> bool:
         """True if a tensor comes from an operator, or from nothing but views of what does."""
         maker = self.graph.producer.get(tensor)
         while maker is not None and record_of(self.graph.nodes[maker]).has(_VIEWS):
@@ -115,6 +120,49 @@ class _Ways:
     def _is_data(self, name: str) -> bool:
         fact = self.analysis.facts.get(name)
         return bool(name) and name not in self.graph.constants and not (fact is not None and fact.constant)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A unit that is one layer and no branch: a weight from the width to itself, a bias, what changes nothing twice.
+
+    Attributes:
+        weight: where its weight is read.
+        bias: where its bias is read; None without one.
+    """
+
+    weight: Edge
+    bias: Edge | None
+
+
+def find_layer(analysis: Analysis, contractions: Mapping[int, Contraction], start: str, end: str) -> Layer | None:
+    """The one layer between two tensors, if it can pass on what it reads: then an identity does so."""
+    graph = analysis.graph
+    ways = _Ways(analysis, {}, start)
+    name, bias = end, None
+    for _ in range(_LAYER):
+        maker = graph.producer.get(name)
+        if maker is None:
+            return None
+        node, record = graph.nodes[maker], record_of(graph.nodes[maker])
+        found = contractions.get(maker)
+        if found is not None:
+            axes = [analysis.algebra.expand(axis) for axis in analysis.uses[found.edge].axes or ()]
+            square = len(found.into) == len(found.out) == 1 and axes[found.into[0]] == axes[found.out[0]]
+            added = [slot for slot in range(2, len(node.input)) if node.input[slot]]
+            if not square or node.input[0] != start or (added and bias is not None):
+                return None
+            return Layer(found.edge, Edge(maker, added[0]) if added else bias)
+        if record.has(Trait.SHIFTS) and bias is None and len(node.input) == 2:
+            fixed = [slot for slot in (0, 1) if node.input[slot] in graph.constants]
+            if len(fixed) != 1:
+                return None
+            bias, name = Edge(maker, fixed[0]), str(node.input[1 - fixed[0]])
+        elif node.op_type in _IDEMPOTENT and ways.made_by(start, node.op_type):
+            name = str(node.input[0])
+        else:
+            return None
+    return None
 
 
 def last_writers(
@@ -148,6 +196,7 @@ class _Writers:
         node, record = self.graph.nodes[maker], record_of(self.graph.nodes[maker])
         fixed = [self._behind(Edge(maker, slot)) for slot, name in enumerate(node.input) if self._is_fixed(name)]
         data = [name for name in values_of(node) if name and self._is_data(name)]
+        fixed = [edge for edge in fixed if not self._is_zero(edge)]
         learned = [edge for edge in fixed if self._is_learned(edge)]
         if record.has(Trait.CONTRACTS) and not record.has(Trait.RECURRENT):
             weight = [edge for edge in learned if self._is_wide(edge)]
@@ -193,6 +242,12 @@ class _Writers:
 
     def _is_fixed(self, name: str) -> bool:
         return bool(name) and not self._is_data(name)
+
+    def _is_zero(self, edge: Edge) -> bool:
+        """True for a constant that adds nothing already."""
+        name = self.graph.read_by(edge)
+        added = record_of(self.graph.nodes[edge.node]).has(Trait.SHIFTS)
+        return added and name in self.graph.constants and not np.any(self.graph.array(name))
 
     def _is_wide(self, edge: Edge) -> bool:
         dims: list[int] = list(self.graph.constants[self.graph.read_by(edge)].dims)

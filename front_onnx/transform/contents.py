@@ -13,7 +13,7 @@ import numpy as np
 
 from front_onnx.transform.maps import AxisMap
 
-__all__ = ["Computed", "Content", "Counted", "Filled", "Numbers", "Original", "Patch", "Repeated", "Resampled"]
+__all__ = ["Computed", "Content", "Counted", "Eye", "Filled", "Numbers", "Original", "Patch", "Repeated", "Resampled"]
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,22 @@ class Filled:
 
 
 @dataclass(frozen=True)
+class Eye:
+    """What passes each entry on: ones on the diagonal of the first two axes, in the centre of a kernel."""
+
+    dims: tuple[int, ...]
+    data_type: int
+    apart: str = ""
+
+    def array(self, dtype: np.dtype) -> np.ndarray:
+        """The values, in a type."""
+        out = np.zeros(self.dims, dtype)
+        centre = out[(..., *(size // 2 for size in self.dims[2:]))] if len(self.dims) > 2 else out
+        np.fill_diagonal(centre, 1)
+        return out
+
+
+@dataclass(frozen=True)
 class Counted:
     """0, 1, 2 ... in row-major order."""
 
@@ -125,4 +141,4 @@ class Repeated:
     dims: tuple[int, ...]
 
 
-Content = Original | Resampled | Filled | Counted | Computed | Numbers | Repeated
+Content = Original | Resampled | Filled | Eye | Counted | Computed | Numbers | Repeated

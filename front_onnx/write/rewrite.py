@@ -19,7 +19,17 @@ from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge
 from front_onnx.read.names import continued, renumbered
 from front_onnx.read.subgraphs import all_graphs
-from front_onnx.transform.contents import Computed, Content, Counted, Filled, Numbers, Original, Repeated, Resampled
+from front_onnx.transform.contents import (
+    Computed,
+    Content,
+    Counted,
+    Eye,
+    Filled,
+    Numbers,
+    Original,
+    Repeated,
+    Resampled,
+)
 from front_onnx.write.draft import Draft
 from front_onnx.write.renumber import moved_names
 from front_onnx.write.units import resize_chain
@@ -42,7 +52,7 @@ class Rewritten:
     """
 
     proto: onnx.ModelProto
-    pending: dict[str, Original | Resampled | Filled | Repeated]
+    pending: dict[str, Original | Resampled | Filled | Eye | Repeated]
     like: dict[str, str]
 
 
@@ -78,7 +88,7 @@ class _Constants:
         self.makers = {node.output[0]: node for node in draft.nodes.values() if node.op_type == "Constant"}
         self.homes = {name: home for home, body in enumerate(self.subgraphs) for name in _constants(body)}
         self.wanted: dict[str, str] = {}  # names that added tensors would have, were they not taken
-        self.pending: dict[str, Original | Resampled | Filled | Repeated] = {
+        self.pending: dict[str, Original | Resampled | Filled | Eye | Repeated] = {
             name: Original(name) for name in self.graph.model.missing()
         }
 
@@ -154,7 +164,7 @@ class _Constants:
             del maker.attribute[:]
             maker.attribute.append(helper.make_attribute("value", tensor))
         elif not small:
-            assert isinstance(content, Resampled | Filled | Repeated)
+            assert isinstance(content, Resampled | Filled | Eye | Repeated)
             self.pending[name] = content
         else:
             self.pending.pop(name, None)
