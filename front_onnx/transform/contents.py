@@ -102,7 +102,8 @@ class Eye:
     def array(self, dtype: np.dtype) -> np.ndarray:
         """The values, in a type."""
         out = np.zeros(self.dims, dtype)
-        centre = out[(..., *(size // 2 for size in self.dims[2:]))] if len(self.dims) > 2 else out
+        centre = out.reshape(*self.dims[:2], -1)
+        centre = centre[:, :, centre.shape[2] // 2]  # kernels of odd sides
         np.fill_diagonal(centre, 1)
         return out
 
