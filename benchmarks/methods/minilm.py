@@ -19,7 +19,7 @@ _RIDGE = 0.05  # of the mean diagonal of the features: the source itself agrees 
 class MiniLM(Task):
     """Mean cosine of held-out embeddings with the source's, through a linear head fitted by ridge regression.
 
-    Sentences of WikiText-2, at most 24 tokens of each: 768 to fit (validation part), 512 held out (first sixth of test).
+    Sentences of WikiText-2, at most 24 tokens of each: 768 to fit (valid), 512 held out (the first sixth of test).
     """
 
     name = "minilm"

@@ -148,7 +148,7 @@ def _train(module: nn.Module, images: Tensor, labels: Tensor, steps: int, rate: 
 
 @torch.no_grad()
 def _estimate(module: nn.Module, images: Tensor) -> None:
-    """Running statistics of the weights as they are: what is left of the old ones is 0.9 to the power of the batches."""
+    """Running statistics of the weights as they are; 0.9 to the power of the batches is left of the old ones."""
     module.train()
     for batch in images[: 2 * ESTIMATED * BATCH].split(BATCH):
         module(batch)

@@ -4,7 +4,7 @@
     python benchmarks/methods/run.py --task minilm --data wikitext-2 --json methods.json [--model minilm.onnx]
     python benchmarks/methods/run.py --task resnet --data cifar10-jpeg.npz --json methods.json
 
-A method is what `--method` takes, and `METHOD@SCALE` another scale; `fresh` stands for weights that the framework draws.
+A method is what `--method` takes, `METHOD@SCALE` one with another scale, and `fresh` what the framework draws.
 Runs that the JSON file has are not repeated; `--table` only prints what it has.
 """
 

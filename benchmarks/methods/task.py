@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import onnx
 import torch
 from front_onnx.adapters.executor.module import OnnxModule
 from torch import Tensor, nn
@@ -34,12 +35,19 @@ class Outputs(nn.Module):
 def module_of(path: Path, weights: Mapping[str, np.ndarray] | None = None) -> Outputs:
     """A resized file, ready to train; `weights` replace those of the same name.
 
-    Trained is the file itself, not a module of its size: lossless growth changes epsilons, which a module would not have.
+    The file itself is trained, not a module of its size: lossless growth changes epsilons, which a module lacks. Batch
+    norms are told that the graph trains, or they would stay as an export for inference has them.
 
     Raises:
         ValueError: `weights` lack one, or have another shape.
     """
-    graph = OnnxModule(path)
+    model = onnx.load(path)
+    for node in model.graph.node:
+        if node.op_type == "BatchNormalization":
+            kept = [attribute for attribute in node.attribute if attribute.name != "training_mode"]
+            del node.attribute[:]
+            node.attribute.extend([*kept, onnx.helper.make_attribute("training_mode", 1)])
+    graph = OnnxModule(model)
     if weights is not None:
         with torch.no_grad():
             for name in [*graph.weights(), *graph.statistics()]:
