@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from sklearn.datasets import load_digits
-from sklearn.model_selection import train_test_split
 from torch import Tensor
 
 HELD_OUT = 450
@@ -31,6 +29,9 @@ class Digits:
 
 def load_split() -> tuple[Digits, Digits]:
     """Return the training digits and the held-out digits; always the same ones."""
+    from sklearn.datasets import load_digits  # not needed by those who have the digits
+    from sklearn.model_selection import train_test_split
+
     images, labels = load_digits(return_X_y=True)
     images = (images / 8 - 1).reshape(-1, 1, 8, 8)
     x, x_held, y, y_held = train_test_split(
