@@ -6,14 +6,27 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from front_onnx.errors import FrontError, RequestError
+from front_onnx.methods.average import Average
+from front_onnx.methods.copy import Copying
 from front_onnx.methods.dft import Dft
+from front_onnx.methods.duplicate import Duplicate
 from front_onnx.methods.front import Front
+from front_onnx.methods.interpolate import Interpolate
 from front_onnx.methods.method import Method
+from front_onnx.methods.select import Selecting
 
 __all__ = ["DIRECTIONS", "choose", "methods", "parse"]
 
 DIRECTIONS = ("depth", "width")
-_OWN: tuple[type[Method], ...] = (Front, Dft)
+_OWN: tuple[type[Method], ...] = (
+    Front,
+    Dft,
+    Selecting,
+    Copying,
+    Interpolate,
+    Duplicate,
+    Average,
+)
 
 
 @cache

@@ -390,6 +390,9 @@ class _Weights:
         if target == var.size:
             return Identity(target)
         names = tuple(self.graph.read_by(edge) for edge in place.edges)
+        if var in self.structure.depths:  # blocks that one tensor holds
+            matrix = names[0] in self.contracted
+            return self.methods.depth.depth(place.edges, names[:1] * var.size, target, matrix=matrix)
         if self.methods.width.ties:
             matrix = names[0] in self.contracted
             summed = matrix and self.contracted[names[0]] == place.axis

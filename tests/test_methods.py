@@ -1,0 +1,274 @@
+"""Every method gives a valid model of the sizes that FRONT gives, and is what its description says."""
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+from golden import golden
+from method_models import convolutional, plain, recurrent
+from onnx import numpy_helper
+from small import DIGITS, feed, run, weights
+from tiers import few
+
+import front_onnx
+from front_onnx.errors import RequestError
+from front_onnx.methods.copy import blocks
+from front_onnx.methods.entries import entries
+from front_onnx.methods.private import Private
+from front_onnx.methods.registry import methods
+from front_onnx.plan.request import Request
+from front_onnx.session import Session
+from front_onnx.store.model_writer import ProtoWriter
+from front_onnx.transform.maps import Select
+from front_onnx.transform.spectral import dense_matrix
+from front_onnx.transform.weights import fill
+
+MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
+    "digits": lambda: onnx.load(DIGITS),
+    "plain": plain,
+    "convolutional": convolutional,
+    "recurrent": recurrent,
+    "llama": lambda: golden("torch-llama-torchscript"),
+}
+SMALLER = {"digits": (4, 24), "plain": (2, 3), "convolutional": (2, 4), "recurrent": (2, 4), "llama": (2, 12)}
+LARGER = {"digits": (7, 60), "plain": (5, 9), "convolutional": (4, 9), "recurrent": (4, 9), "llama": (4, 36)}
+GROWING = ("duplicate", "average", "lossless")
+EVERY = [
+    f"{name}:{variant}" if variant else name
+    for name, method in methods().items()
+    for variant in (method.variants or ("",))
+    if name != "front"
+]
+
+
+@functools.cache
+def _source(model: str) -> onnx.ModelProto:
+    return MODELS[model]()
+
+
+@functools.cache
+def _session(model: str) -> Session:
+    return Session(_source(model))
+
+
+@functools.cache
+def _resized(model: str, method: str, larger: bool) -> onnx.ModelProto:
+    """A resized model; the source is understood once for all methods."""
+    depth, width = (LARGER if larger else SMALLER)[model]
+    session = _session(model)
+    plan = session.plan(Request(depth, width, method=method))
+    rewritten = session.rewrite(plan)
+    writer = ProtoWriter(rewritten.proto, set(rewritten.pending))
+    fill(plan.structure.graph, rewritten.pending, writer.put)
+    return writer.result()
+
+
+def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    return {name: array.shape for name, array in weights(model).items()}
+
+
+def _wide(model: onnx.ModelProto, method: str, width: int, **more: object) -> onnx.ModelProto:
+    return front_onnx.resize(model, width=width, method=method, validate=False, **more).model
+
+
+def _with(model: onnx.ModelProto, changed: dict[str, np.ndarray]) -> onnx.ModelProto:
+    """A copy with other weights."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    for tensor in copy.graph.initializer:
+        if tensor.name in changed:
+            tensor.CopyFrom(numpy_helper.from_array(changed[tensor.name], tensor.name))
+    return copy
+
+
+def _same(one: onnx.ModelProto, other: onnx.ModelProto, source: onnx.ModelProto) -> float:
+    """The largest difference of two models' outputs, by the largest output."""
+    given = feed(source, batch=3, length=8)
+    ones, others = run(one, given), run(other, given)
+    return max(float(np.abs(a - b).max() / np.abs(a).max()) for a, b in zip(ones, others, strict=True))
+
+
+# -- every method on every model --------------------------------------------------------------------------------------
+
+CASES = [(m, e, up) for m in MODELS for e in EVERY for up in (False, True) if up or e not in GROWING]
+
+IN_SHORT = [("dft", False), ("select:norm", False), ("duplicate", True), ("copy:even", True)]
+
+
+@pytest.mark.parametrize(
+    ("model", "method", "larger"),
+    few(CASES, lambda case: case[0] not in ("digits", "llama") or case[1:] in IN_SHORT, mark="slow"),
+)
+def test_a_valid_model_of_the_sizes_that_front_gives(model: str, method: str, larger: bool) -> None:
+    made = _resized(model, method, larger)
+    onnx.checker.check_model(made, full_check=True)
+    assert all(np.isfinite(output).all() for output in run(made, feed(made, length=8)))
+    assert sorted(_shapes(made).values()) == sorted(_shapes(_resized(model, "front", larger)).values())
+    assert all(np.isfinite(array).all() for array in weights(made).values() if array.dtype.kind == "f")
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_the_same_request_gives_the_same_bytes(method: str) -> None:
+    once, again = (
+        front_onnx.resize(plain(), depth=5, width=9, method=method, validate=False, seed=3).model for _ in range(2)
+    )
+    assert once.SerializeToString() == again.SerializeToString()
+
+
+@pytest.mark.parametrize("method", EVERY)
+def test_half_precision_is_rounded_once(method: str) -> None:
+    full = plain()
+    half = onnx.ModelProto()
+    half.CopyFrom(full)
+    for tensor in half.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+    for entry in (*half.graph.input, *half.graph.output):
+        entry.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    rounded = _with(full, {name: array.astype(np.float32) for name, array in weights(half).items()})
+    wanted = weights(front_onnx.resize(rounded, depth=5, width=9, method=method, validate=False).model)
+    for name, array in weights(front_onnx.resize(half, depth=5, width=9, method=method).model).items():
+        assert array.dtype == np.float16
+        np.testing.assert_array_equal(array, wanted[name].astype(np.float16))
+
+
+@pytest.mark.parametrize("method", ["duplicate", "average"])
+def test_what_only_grows_says_so(method: str) -> None:
+    with pytest.raises(RequestError, match=r"only makes sizes larger \(dim hidden, got 3, wanted 6 or more\)"):
+        _wide(plain(), method, 3)
+
+
+# -- what is private to a unit ----------------------------------------------------------------------------------------
+
+
+def test_a_width_is_everybodys_and_hidden_units_are_a_units_own() -> None:
+    structure = Session(onnx.load(DIGITS)).structure
+    private = Private(structure)
+    chains = {dim.name: private.chain(dim.var) for dim in structure.dims if dim.kind != "fixed"}
+    assert chains == {"hidden": None, "heads": 0, "head_dim": 0, "ffn": 0}
+
+
+def test_heads_that_share_a_table_of_positions_are_nobodys_own() -> None:
+    structure = Session(golden("torch-t5-encoder-torchscript")).structure
+    private = Private(structure)
+    chains = {dim.name: private.chain(dim.var) for dim in structure.dims}
+    assert (chains["heads"], chains["ffn"]) == (None, 0)
+
+
+def test_entries_are_rows_of_all_weights() -> None:
+    session = Session(plain())
+    (dim,) = [dim for dim in session.structure.dims if dim.name == "ffn"]
+    readings = Private(session.structure).readings(dim.var, tuple(dim.edges[:1]))
+    found = [(rows.shape, summed) for rows, summed in entries(session.structure, dim.var, readings)]
+    assert sorted(found) == [((12, 1), False), ((12, 6), False), ((12, 6), True)]
+
+
+# -- select -----------------------------------------------------------------------------------------------------------
+
+
+def _rows_of(small: np.ndarray, large: np.ndarray) -> list[int]:
+    """For each row, the row of the other array that it equals."""
+    return [next(i for i, other in enumerate(large) if np.array_equal(row, other)) for row in small]
+
+
+@pytest.mark.parametrize(("variant", "rows"), [("uniform", [0, 2, 4]), ("first", [0, 1, 2]), ("norm", [1, 3, 4])])
+def test_select_takes_rows(variant: str, rows: list[int]) -> None:
+    values = weights(plain())
+    for name, array in values.items():
+        along = {"embed.weight": 1, "embed.bias": 0, "head.weight": 0}.get(name)
+        if name.startswith("layers"):
+            along = {"up.weight": 0, "down.weight": 1, "down.bias": 0}.get(name.split(".", 2)[2])
+        if along is not None:
+            factor = np.ones(6, np.float32)
+            factor[[1, 3, 4]] = 5
+            values[name] = array * np.expand_dims(factor, [a for a in range(array.ndim) if a != along])
+    made = weights(_wide(_with(plain(), values), f"select:{variant}", 3))
+    np.testing.assert_array_equal(made["embed.bias"], values["embed.bias"][rows])
+    np.testing.assert_array_equal(made["embed.weight"], values["embed.weight"][:, rows])
+    np.testing.assert_allclose(made["head.weight"], values["head.weight"][rows] * np.float32(2**0.5), rtol=1e-6)
+    unit = _rows_of(made["layers.1.up.bias"][:, None], values["layers.1.up.bias"][:, None])
+    down = values["layers.1.down.weight"][np.ix_(unit, rows)] * 2**0.5
+    np.testing.assert_allclose(made["layers.1.down.weight"], down, rtol=1e-6)
+
+
+def test_select_by_norm_chooses_in_each_unit_by_itself() -> None:
+    values = {name: array.copy() for name, array in weights(plain()).items()}
+    for number in range(3):
+        strong = np.arange(6) + 3 * number
+        values[f"layers.{number}.down.weight"][strong] *= 9
+        values[f"layers.{number}.up.weight"][:, strong] *= 9
+    made = weights(_wide(_with(plain(), values), "select:norm", 3))
+    for number in range(3):
+        chosen = _rows_of(made[f"layers.{number}.up.bias"][:, None], values[f"layers.{number}.up.bias"][:, None])
+        assert chosen == [*range(3 * number, 3 * number + 6)]
+
+
+# -- copies -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["plain", "convolutional"])
+@pytest.mark.parametrize("method", ["duplicate", "select"])
+@pytest.mark.parametrize("symmetry", [0.0, 0.5])
+@pytest.mark.parametrize("width", [9, 12])
+def test_copies_without_a_norm_over_them_lose_nothing(model: str, method: str, symmetry: float, width: int) -> None:
+    source = _source(model)
+    made = _wide(source, method, width, symmetry=symmetry)
+    assert _same(source, made, source) < 1e-5
+    shares = weights(made)["layers.0.down.weight" if model == "plain" else "layers.0.conv3.weight"]
+    shares = shares if model == "plain" else shares[:, :, 0, 0].T
+    if width == 12:  # twice as many: units i and i + 12, or side by side
+        (one, other) = (shares[:12], shares[12:]) if method == "duplicate" else (shares[::2], shares[1::2])
+        assert np.allclose(one, other) is (symmetry == 0)
+
+
+def test_the_mean_of_a_stream_is_what_average_adds() -> None:
+    source = plain()
+    made = weights(_wide(source, "average", 9))
+    before = weights(source)
+    np.testing.assert_array_equal(made["embed.weight"][:, :6], before["embed.weight"])
+    mean = before["embed.weight"].mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(made["embed.weight"][:, 6:], np.repeat(mean, 3, 1), rtol=1e-5)
+    assert not made["head.weight"][6:].any()
+    assert _same(source, _wide(source, "average", 13), source) < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("variant", "fewer", "more"),
+    [
+        ("even", [0, 2, 5], [0, 1, 1, 2, 3, 4, 4, 5]),
+        ("first", [0, 1, 2], [0, 0, 1, 1, 2, 3, 4, 5]),
+        ("last", [3, 4, 5], [0, 1, 2, 3, 4, 4, 5, 5]),
+        ("interleave", [0, 2, 4], [0, 0, 1, 2, 3, 3, 4, 5]),
+        ("stack", [0, 1, 2], [0, 1, 2, 3, 4, 5, 0, 1]),
+    ],
+)
+def test_copied_blocks_are_blocks(variant: str, fewer: list[int], more: list[int]) -> None:
+    source = onnx.load(DIGITS)
+    before = weights(source)
+    for chosen in (fewer, more):
+        assert blocks(variant, 6, len(chosen)).tolist() == chosen
+        made = weights(front_onnx.resize(source, depth=len(chosen), method=f"copy:{variant}", validate=False).model)
+        for number, origin in enumerate(chosen):
+            for name in (name for name in before if name.startswith(f"blocks.{origin}.")):
+                copy = made[name.replace(f"blocks.{origin}.", f"blocks.{number}.")]
+                np.testing.assert_array_equal(copy, before[name])
+
+
+def test_interpolation_keeps_ends_and_constants() -> None:
+    method = methods()["interpolate"]
+    from front_onnx.methods.interpolate import lines
+
+    assert method.directions == ("width", "depth")
+    for source, target in ((6, 4), (4, 9), (5, 1), (1, 3)):
+        matrix = lines(source, target)
+        np.testing.assert_allclose(matrix.sum(axis=1), 1)
+        ramp = matrix @ np.arange(source)
+        wanted = np.linspace(0, source - 1, target) if target > 1 else [(source - 1) / 2]
+        np.testing.assert_allclose(ramp, wanted, atol=1e-12)
+
+
+def test_a_selection_as_a_matrix_repeats_rows() -> None:
+    np.testing.assert_array_equal(
+        dense_matrix(Select(3, np.array([2, 2]), np.array([1.0, 2.0]))), [[0, 0, 1], [0, 0, 2]]
+    )
