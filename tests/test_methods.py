@@ -16,6 +16,8 @@ import front_onnx
 from front_onnx.errors import RequestError
 from front_onnx.methods.copy import blocks
 from front_onnx.methods.entries import entries
+from front_onnx.methods.fold import clusters
+from front_onnx.methods.interpolate import lines
 from front_onnx.methods.private import Private
 from front_onnx.methods.registry import methods
 from front_onnx.plan.request import Request
@@ -255,10 +257,33 @@ def test_copied_blocks_are_blocks(variant: str, fewer: list[int], more: list[int
                 np.testing.assert_array_equal(copy, before[name])
 
 
+# -- fold -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("model", ["plain", "convolutional"])
+def test_units_that_are_copies_fold_into_one(model: str) -> None:
+    """Twelve of six, in another order in each width: folded back, nothing is lost."""
+    source = _source(model)
+    wide = _wide(source, "duplicate", 12, symmetry=0.5)
+    back = _wide(wide, "fold", 6)
+    assert _shapes(back) == _shapes(source)
+    assert _same(source, back, source) < 1e-5
+
+
+def test_groups_are_those_of_the_nearest_centre() -> None:
+    rng = np.random.default_rng(2)
+    centres = 10 * rng.standard_normal((5, 8))
+    wanted = np.array([0, 1, 0, 2, 3, 4, 4, 1, 2, 0])
+    points = centres[wanted] + 0.1 * rng.standard_normal((10, 8))
+    assert clusters(points @ points.T, 5, seed=0).tolist() == wanted.tolist()
+    assert sorted(clusters(np.zeros((4, 4)), 3, seed=0).tolist()) in ([0, 0, 1, 2], [0, 1, 1, 2], [0, 1, 2, 2])
+
+
+# -- interpolate ------------------------------------------------------------------------------------------------------
+
+
 def test_interpolation_keeps_ends_and_constants() -> None:
     method = methods()["interpolate"]
-    from front_onnx.methods.interpolate import lines
-
     assert method.directions == ("width", "depth")
     for source, target in ((6, 4), (4, 9), (5, 1), (1, 3)):
         matrix = lines(source, target)

@@ -10,6 +10,7 @@ from front_onnx.methods.average import Average
 from front_onnx.methods.copy import Copying
 from front_onnx.methods.dft import Dft
 from front_onnx.methods.duplicate import Duplicate
+from front_onnx.methods.fold import Fold
 from front_onnx.methods.front import Front
 from front_onnx.methods.interpolate import Interpolate
 from front_onnx.methods.method import Method
@@ -22,6 +23,7 @@ _OWN: tuple[type[Method], ...] = (
     Front,
     Dft,
     Selecting,
+    Fold,
     Copying,
     Interpolate,
     Duplicate,
