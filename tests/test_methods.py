@@ -21,6 +21,7 @@ from front_onnx.methods.interpolate import lines
 from front_onnx.methods.private import Private
 from front_onnx.methods.registry import methods
 from front_onnx.plan.request import Request
+from front_onnx.roles.pieces import find_pieces
 from front_onnx.session import Session
 from front_onnx.store.model_writer import ProtoWriter
 from front_onnx.transform.maps import Select
@@ -291,6 +292,113 @@ def test_interpolation_keeps_ends_and_constants() -> None:
         ramp = matrix @ np.arange(source)
         wanted = np.linspace(0, source - 1, target) if target > 1 else [(source - 1) / 2]
         np.testing.assert_allclose(ramp, wanted, atol=1e-12)
+
+
+# -- random, mimetic --------------------------------------------------------------------------------------------------
+
+
+def _deviation(array: np.ndarray, deviation: float) -> None:
+    """Mean and deviation of what is drawn, within six standard errors."""
+    error = 6 * deviation / array.size**0.5
+    assert abs(array.mean()) < error and abs(array.std() - deviation) < error
+
+
+def test_weights_of_a_transformer_are_drawn_as_bert_does() -> None:
+    made = weights(front_onnx.resize(onnx.load(DIGITS), depth=8, method="random", validate=False).model)
+    floats = {name: array for name, array in made.items() if array.dtype.kind == "f" and array.ndim}
+    for name, array in floats.items():
+        if "norm" in name and name.endswith("weight"):
+            assert np.all(array == 1)
+        elif name.endswith("bias"):
+            assert not array.any()
+        elif name == "patch_embed.weight":
+            _deviation(array, (2 / 4) ** 0.5)
+        else:
+            _deviation(array, 0.02)
+            assert np.abs(array).max() < 0.0456
+    drawn = [array.tobytes() for array in floats.values() if array.std() > 0]
+    assert len(floats) == 8 * 12 + 8 and len(set(drawn)) == len(drawn)  # each tensor of its own, none equal to another
+
+
+def test_weights_of_other_models_are_drawn_as_torch_does() -> None:
+    made = weights(front_onnx.resize(plain(), width=64, method="random", validate=False).model)
+    bound = (6 / (64 + 128)) ** 0.5
+    _deviation(made["layers.0.up.weight"], bound / 3**0.5)
+    assert bound * 0.99 < np.abs(made["layers.0.up.weight"]).max() < bound
+    assert not made["layers.0.up.bias"].any()
+    made = weights(front_onnx.resize(recurrent(), width=32, method="random", validate=False).model)
+    for part in "WRB":
+        _deviation(made[f"layers.1.{part}"], 32**-0.5 / 3**0.5)
+    made = weights(front_onnx.resize(convolutional(), width=24, method="random", validate=False).model)
+    _deviation(made["layers.0.conv1.weight"], (2 / 24) ** 0.5)
+    _deviation(made["layers.0.conv2.weight"], (2 / 9) ** 0.5)
+    for name, value in (("weight", 1), ("bias", 0), ("running_mean", 0), ("running_var", 1)):
+        assert np.all(made[f"layers.1.norm1.{name}"] == value)
+
+
+def test_another_seed_draws_other_numbers_and_no_size_has_to_change() -> None:
+    source = weights(plain())
+    one, other = (weights(front_onnx.resize(plain(), method="random", validate=False, seed=s).model) for s in (1, 2))
+    for name, array in one.items():
+        assert array.shape == source[name].shape
+        if name.endswith("weight"):
+            assert not np.array_equal(array, other[name]) and not np.array_equal(array, source[name])
+
+
+def test_tied_weights_are_drawn_once() -> None:
+    source = golden("torch-t5-encoder-torchscript")
+    before, made = weights(source), weights(front_onnx.resize(source, method="random", validate=False).model)
+    assert _shapes(front_onnx.resize(source, method="front", validate=False).model).keys() == made.keys()
+    assert before.keys() == made.keys()
+
+
+def test_a_random_depth_alone_is_refused() -> None:
+    for asked in ("depth=random", "depth=random,width=front", "width=mimetic"):
+        with pytest.raises(RequestError, match="is for all directions or none"):
+            front_onnx.resize(plain(), depth=2, method=asked)
+    front_onnx.resize(plain(), depth=2, method="depth=random,width=random", validate=False)
+
+
+def _diagonal(product: np.ndarray) -> tuple[float, float]:
+    """The mean of the diagonal, and the deviation beside it."""
+    beside = product[~np.eye(len(product), dtype=bool)]
+    return float(np.diag(product).mean()), float(beside.std())
+
+
+@pytest.mark.parametrize("width", [None, 36])
+def test_attention_is_drawn_with_diagonals(width: int | None) -> None:
+    made = weights(front_onnx.resize(onnx.load(DIGITS), depth=7, width=width, method="mimetic", validate=False).model)
+    size, head = width or 48, 12
+    for block in (0, 6):
+        qkv = made[f"blocks.{block}.attn.qkv.weight"]
+        query, key, value = np.split(qkv, 3)
+        scores = [query[at : at + head].T @ key[at : at + head] for at in range(0, size, head)]
+        for product in scores:  # of rank 12: the largest twelve of the values of 0.7 Z + 0.7 I
+            noise = 0.7 * np.random.default_rng(0).standard_normal((size, size)) / size**0.5 + 0.7 * np.eye(size)
+            values = np.linalg.svd(product, compute_uv=False)
+            np.testing.assert_allclose(values[:head], np.linalg.svd(noise, compute_uv=False)[:head], rtol=0.25)
+            assert values[head:].max() < 1e-5
+        assert _diagonal(sum(scores))[0] > 3 * _diagonal(sum(scores))[1]
+        mean, beside = _diagonal(made[f"blocks.{block}.attn.proj.weight"] @ value)
+        assert abs(mean + 0.4) < 0.06 and abs(beside - 0.4 / size**0.5) < 0.01
+    assert not np.array_equal(*(made[f"blocks.{block}.attn.qkv.weight"] for block in (5, 6)))
+
+
+def test_attention_with_shared_keys_is_drawn_with_diagonals() -> None:
+    source = golden("torch-llama-torchscript")
+    session = Session(source)
+    pieces = {str(p.role): p for p in find_pieces(session.structure) if p.where == "blocks 1"}
+    made = Session(front_onnx.resize(source, method="mimetic", validate=False).model).graph
+    query, key, value, output = (
+        pieces[role].read(made.array(pieces[role].tensors[1])) for role in ("query", "key", "value", "output")
+    )
+    left, right = query.reshape(24, 2, 2, 6), key.reshape(24, 2, 6)
+    for group in range(2):
+        for place in range(2):
+            product = left[:, group, place] @ right[:, group].T
+            assert np.trace(product) > 3  # noise alone: 0 +- 0.7
+        mixed = value.reshape(24, 2, 6)[:, group] @ output.reshape(2, 2, 6, 24)[group].sum(axis=0)
+        assert np.trace(mixed) < -1.5
 
 
 def test_a_selection_as_a_matrix_repeats_rows() -> None:

@@ -106,6 +106,7 @@ class Method:
         ties: True if a table and the weight tied to it stay one tensor.
         scaled: True if `--scale` has a meaning.
         edits: True if it changes more than weights (an epsilon).
+        whole: True if it is for all directions or none.
     """
 
     setting: Setting
@@ -119,6 +120,7 @@ class Method:
     ties: ClassVar[bool] = True
     scaled: ClassVar[bool] = False
     edits: ClassVar[bool] = False
+    whole: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         variant = self.setting.variant

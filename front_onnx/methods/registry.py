@@ -14,6 +14,8 @@ from front_onnx.methods.fold import Fold
 from front_onnx.methods.front import Front
 from front_onnx.methods.interpolate import Interpolate
 from front_onnx.methods.method import Method
+from front_onnx.methods.mimetic import Mimetic
+from front_onnx.methods.random import Random
 from front_onnx.methods.select import Selecting
 
 __all__ = ["DIRECTIONS", "choose", "methods", "parse"]
@@ -28,6 +30,8 @@ _OWN: tuple[type[Method], ...] = (
     Interpolate,
     Duplicate,
     Average,
+    Random,
+    Mimetic,
 )
 
 
@@ -69,6 +73,8 @@ def parse(text: str) -> dict[str, tuple[str, str | None]]:
         method = methods().get(name)
         if method is None:
             raise RequestError("no such method", got=name, wanted=", ".join(methods()))
+        if method.whole and named and len(set(named.values())) + len(DIRECTIONS) - len(named) > 1:
+            raise RequestError(f"method {name} is for all directions or none", got=text, wanted=f"--method {name}")
         if direction in method.directions:
             out[direction] = (name, variant or None)
         elif alone:

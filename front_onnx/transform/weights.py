@@ -10,7 +10,8 @@ import numpy as np
 from onnx import helper
 
 from front_onnx.read.graph import Graph
-from front_onnx.transform.contents import Filled, Original, Repeated, Resampled
+from front_onnx.transform.contents import Drawn, Original, Pending, Repeated, Resampled
+from front_onnx.transform.drawing import draw
 from front_onnx.transform.maps import AxisMap, Identity
 from front_onnx.transform.spectral import selection
 from front_onnx.transform.stack import resize_stack
@@ -22,7 +23,7 @@ _Key = tuple[tuple[str, ...], AxisMap, tuple[AxisMap, ...]]
 
 def fill(
     graph: Graph,
-    pending: Mapping[str, Original | Resampled | Filled | Repeated],
+    pending: Mapping[str, Pending],
     put: Callable[[str, np.ndarray], None],
     progress: Callable[[int], None] = lambda done: None,
 ) -> None:
@@ -47,6 +48,8 @@ def fill(
             table = graph.array(content.name)
             one = tuple(slice(None if n == m else 1) for n, m in zip(table.shape, content.dims, strict=True))
             put(name, np.broadcast_to(table[one], content.dims))
+        elif isinstance(content, Drawn):
+            put(name, draw(content))
         else:
             dtype = helper.tensor_dtype_to_np_dtype(content.data_type)
             put(name, np.full(content.dims, content.value, dtype))

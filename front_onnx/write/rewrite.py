@@ -19,7 +19,18 @@ from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge
 from front_onnx.read.names import continued, renumbered
 from front_onnx.read.subgraphs import all_graphs
-from front_onnx.transform.contents import Computed, Content, Counted, Filled, Numbers, Original, Repeated, Resampled
+from front_onnx.transform.contents import (
+    Computed,
+    Content,
+    Counted,
+    Drawn,
+    Filled,
+    Numbers,
+    Original,
+    Pending,
+    Repeated,
+    Resampled,
+)
 from front_onnx.write.draft import Draft
 from front_onnx.write.renumber import moved_names
 from front_onnx.write.units import resize_chain
@@ -42,7 +53,7 @@ class Rewritten:
     """
 
     proto: onnx.ModelProto
-    pending: dict[str, Original | Resampled | Filled | Repeated]
+    pending: dict[str, Pending]
     like: dict[str, str]
 
 
@@ -78,9 +89,7 @@ class _Constants:
         self.makers = {node.output[0]: node for node in draft.nodes.values() if node.op_type == "Constant"}
         self.homes = {name: home for home, body in enumerate(self.subgraphs) for name in _constants(body)}
         self.wanted: dict[str, str] = {}  # names that added tensors would have, were they not taken
-        self.pending: dict[str, Original | Resampled | Filled | Repeated] = {
-            name: Original(name) for name in self.graph.model.missing()
-        }
+        self.pending: dict[str, Pending] = {name: Original(name) for name in self.graph.model.missing()}
 
     def place(self) -> None:
         """Decide which tensor holds which content, and let the nodes read it."""
@@ -123,7 +132,7 @@ class _Constants:
                 return str(base)
         base, unit = places[0][2], places[0][3]
         name = base
-        if unit is not None and isinstance(content, Resampled):
+        if unit is not None and isinstance(content, Resampled | Drawn):
             ahead = unit[1] - len(self.plan.structure.chains[unit[0]].units) + 1
             several = len(content.names) > 1
             name = continued(content.names, content.index) if several else renumbered(base, [], ahead)
@@ -154,7 +163,7 @@ class _Constants:
             del maker.attribute[:]
             maker.attribute.append(helper.make_attribute("value", tensor))
         elif not small:
-            assert isinstance(content, Resampled | Filled | Repeated)
+            assert isinstance(content, Resampled | Filled | Repeated | Drawn)
             self.pending[name] = content
         else:
             self.pending.pop(name, None)
