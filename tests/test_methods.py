@@ -18,6 +18,7 @@ from front_onnx.methods.copy import blocks
 from front_onnx.methods.entries import entries
 from front_onnx.methods.fold import clusters
 from front_onnx.methods.interpolate import lines
+from front_onnx.methods.method import Method, Setting
 from front_onnx.methods.private import Private
 from front_onnx.methods.registry import methods
 from front_onnx.plan.request import Request
@@ -292,6 +293,63 @@ def test_interpolation_keeps_ends_and_constants() -> None:
         ramp = matrix @ np.arange(source)
         wanted = np.linspace(0, source - 1, target) if target > 1 else [(source - 1) / 2]
         np.testing.assert_allclose(ramp, wanted, atol=1e-12)
+
+
+# -- bases ------------------------------------------------------------------------------------------------------------
+
+
+def _method(name: str, variant: str | None = None, model: str = "plain", **more: object) -> Method:
+    structure = _session(model).structure
+    return methods()[name](Setting(structure, {}, [], variant=variant, scale="ortho", **more))
+
+
+@pytest.mark.parametrize(("name", "variant"), [("dft", None), ("dwt", "haar"), ("dwt", "db4")])
+def test_bases_are_orthonormal_and_begin_with_what_is_coarse(name: str, variant: str | None) -> None:
+    for size in (1, 2, 3, 4, 7, 10, 12, 45, 48, 64):
+        basis = _method(name, variant).basis(size)
+        np.testing.assert_allclose(basis @ basis.T, np.eye(size), atol=1e-12)
+        coefficients = basis @ np.ones(size)
+        np.testing.assert_allclose(coefficients[0], size**0.5)  # a constant has one coefficient
+        np.testing.assert_allclose(coefficients[1:], 0, atol=1e-9)
+
+
+def test_haar_at_half_the_size_adds_neighbours() -> None:
+    method = _method("dwt", "haar")
+    half = method.basis(4).T @ method.basis(8)[:4]
+    np.testing.assert_allclose(half, np.kron(np.eye(4), [[0.5**0.5, 0.5**0.5]]), atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["pca", "svd"])
+def test_directions_are_those_of_the_weights(name: str) -> None:
+    rng = np.random.default_rng(4)
+    mixing = np.linalg.qr(rng.standard_normal((6, 6)))[0]
+    rows = mixing * [9, 7, 5, 3, 2, 1] @ rng.standard_normal((6, 4000)) + 4
+    directions = _method(name).directions_of(iter([rows]), 6)
+    np.testing.assert_allclose(directions @ directions.T, np.eye(6), atol=1e-12)
+    assert np.all(directions.sum(axis=1) >= 0)
+    found = np.abs(directions @ mixing)
+    if name == "pca":
+        np.testing.assert_allclose(found, np.eye(6), atol=0.15)
+    else:  # the mean is a direction too
+        assert np.abs(directions[0] @ np.full(6, 6**-0.5)) > 0.7
+
+
+@pytest.mark.parametrize("name", ["pca", "svd"])
+def test_what_lies_in_few_directions_comes_back(name: str) -> None:
+    """Weights of rank 3 in a width of 6: narrower by half, and every product over the width is what it was."""
+    rng = np.random.default_rng(5)
+    inside = np.linalg.qr(rng.standard_normal((6, 3)))[0]
+    values = {n: a.copy() for n, a in weights(plain()).items()}
+    for n, a in values.items():
+        for along in (axis for axis in range(a.ndim) if a.shape[axis] == 6):
+            a = np.moveaxis(np.tensordot(inside @ inside.T, a, (1, along)), 0, along)
+        values[n] = a.astype(np.float32)
+    source = _with(plain(), values)
+    made = weights(front_onnx.resize(source, width=3, dims={"ffn": 12}, method=f"width={name}", scale="ortho").model)
+    before = values["embed.weight"] @ values["layers.0.up.weight"]
+    np.testing.assert_allclose(made["embed.weight"] @ made["layers.0.up.weight"], before, atol=1e-5)
+    before = values["layers.2.down.weight"] @ values["head.weight"]
+    np.testing.assert_allclose(made["layers.2.down.weight"] @ made["head.weight"], before, atol=1e-5)
 
 
 # -- random, mimetic --------------------------------------------------------------------------------------------------

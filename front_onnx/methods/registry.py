@@ -10,11 +10,13 @@ from front_onnx.methods.average import Average
 from front_onnx.methods.copy import Copying
 from front_onnx.methods.dft import Dft
 from front_onnx.methods.duplicate import Duplicate
+from front_onnx.methods.dwt import Dwt
 from front_onnx.methods.fold import Fold
 from front_onnx.methods.front import Front
 from front_onnx.methods.interpolate import Interpolate
 from front_onnx.methods.method import Method
 from front_onnx.methods.mimetic import Mimetic
+from front_onnx.methods.principal import Pca, Svd
 from front_onnx.methods.random import Random
 from front_onnx.methods.select import Selecting
 
@@ -24,6 +26,9 @@ DIRECTIONS = ("depth", "width")
 _OWN: tuple[type[Method], ...] = (
     Front,
     Dft,
+    Dwt,
+    Pca,
+    Svd,
     Selecting,
     Fold,
     Copying,
