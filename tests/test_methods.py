@@ -1,7 +1,13 @@
 """Every method gives a valid model of the sizes that FRONT gives, and is what its description says."""
 
 import functools
+import os
+import re
+import subprocess
+import sys
+import tomllib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -463,3 +469,37 @@ def test_a_selection_as_a_matrix_repeats_rows() -> None:
     np.testing.assert_array_equal(
         dense_matrix(Select(3, np.array([2, 2]), np.array([1.0, 2.0]))), [[0, 0, 1], [0, 0, 2]]
     )
+
+
+# -- from outside -----------------------------------------------------------------------------------------------------
+
+
+def _example(language: str) -> str:
+    """The one block of code in that language in docs/methods.md."""
+    page = (Path(__file__).parent.parent / "docs" / "methods.md").read_text()
+    (block,) = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+    return block
+
+
+def test_the_documented_method_of_another_package(tmp_path: Path) -> None:
+    (target,) = tomllib.loads(_example("toml"))["project"]["entry-points"]["front_onnx.methods"].values()
+    info = tmp_path / "my_method-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-method\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[front_onnx.methods]\nreverse = {target}\n")
+    (tmp_path / f"{target.partition(':')[0]}.py").write_text(_example("python"))
+    onnx.save(plain(), tmp_path / "model.onnx")
+    command = [sys.executable, "-m", "front_onnx", "resize", "model.onnx", "--width", "3", "--no-validate"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "COLUMNS": "200", "NO_COLOR": "1"}
+    run = [*command, "--method", "reverse", "-o", "out.onnx"]
+    said = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+    made = weights(onnx.load(tmp_path / "out.onnx"))
+    np.testing.assert_array_equal(made["embed.bias"], weights(plain())["embed.bias"][[5, 4, 3]])
+
+
+def test_the_page_has_every_method_and_variant() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "methods.md").read_text()
+    for name, method in methods().items():
+        assert f"`{name}`" in page and f"**{name}**" in page
+        assert all(f"{variant}`" in page for variant in method.variants)
