@@ -27,12 +27,13 @@ from front_onnx.methods.interpolate import lines
 from front_onnx.methods.method import Method, Setting
 from front_onnx.methods.private import Private
 from front_onnx.methods.registry import methods
+from front_onnx.plan.orders import nearest
 from front_onnx.plan.request import Request
 from front_onnx.roles.pieces import find_pieces
 from front_onnx.session import Session
 from front_onnx.store.model_writer import ProtoWriter
 from front_onnx.transform.maps import Select
-from front_onnx.transform.spectral import dense_matrix
+from front_onnx.transform.spectral import apply_map, dense_matrix
 from front_onnx.transform.weights import fill
 
 MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
@@ -469,6 +470,57 @@ def test_a_selection_as_a_matrix_repeats_rows() -> None:
     np.testing.assert_array_equal(
         dense_matrix(Select(3, np.array([2, 2]), np.array([1.0, 2.0]))), [[0, 0, 1], [0, 0, 2]]
     )
+
+
+# -- align and order --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "asked"),
+    [
+        ("digits", {"depth": 3, "align": True}),
+        ("plain", {"depth": 2, "width": 3, "align": True, "order": True}),
+        ("convolutional", {"width": 3, "order": True}),
+        ("llama", {"depth": 5, "width": 12, "align": True, "order": True}),
+    ],
+)
+def test_orders_leave_the_function_as_it_is(model: str, asked: dict[str, object]) -> None:
+    session = _session(model)
+    plan = session.plan(Request(**asked))
+    graph = plan.structure.graph
+    moved: dict[str, np.ndarray] = {}
+    for content in plan.contents.values():
+        for name, maps in zip(content.names, content.before, strict=True) if getattr(content, "before", ()) else ():
+            array = graph.array(name)
+            for axis, axis_map in enumerate(maps):
+                array = apply_map(array, axis, axis_map)
+            assert name not in moved or np.array_equal(moved[name], array)
+            moved[name] = array
+    assert any(not np.array_equal(array, graph.array(name)) for name, array in moved.items())
+    source = onnx.ModelProto()
+    source.CopyFrom(_source(model))
+    assert _same(source, _with(source, moved), source) < 1e-5
+
+
+def test_aligned_blocks_are_mixed_as_if_nobody_had_shuffled_them() -> None:
+    values = {name: array.copy() for name, array in weights(plain()).items()}
+    rng = np.random.default_rng(6)
+    shuffled = dict(values)
+    for number in (1, 2):
+        order = rng.permutation(12)
+        for part, axis in (("up.weight", 1), ("up.bias", 0), ("down.weight", 0)):
+            own = values[f"layers.0.{part}"] + 0.1 * values[f"layers.{number}.{part}"]
+            values[f"layers.{number}.{part}"] = own
+            shuffled[f"layers.{number}.{part}"] = np.take(own, order, axis)
+    wanted = weights(front_onnx.resize(_with(plain(), values), depth=2, validate=False).model)
+    found = weights(front_onnx.resize(_with(plain(), shuffled), depth=2, align=True, validate=False).model)
+    for name, array in wanted.items():
+        np.testing.assert_allclose(found[name], array, atol=1e-6)
+
+
+def test_the_nearest_unit_comes_next() -> None:
+    points = np.array([[0.0], [9.0], [1.0], [8.0], [3.0]])
+    assert nearest(points @ points.T).tolist() == [1, 3, 4, 2, 0]
 
 
 # -- from outside -----------------------------------------------------------------------------------------------------

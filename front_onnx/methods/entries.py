@@ -43,8 +43,7 @@ def weighed(structure: Structure, var: SizeVar, edges: Iterable[Edge]) -> Iterat
     """The same, each weight divided by its root mean square: none says more because its values are larger."""
     for rows, summed in entries(structure, var, edges):
         size = np.sqrt(np.mean(rows**2)) if rows.size else 0.0
-        if size > 0:
-            yield rows / size, summed
+        yield (rows / size if size > 0 else rows), summed
 
 
 def gram(rows: Iterable[np.ndarray], size: int) -> np.ndarray:

@@ -27,7 +27,7 @@ class Private:
         dim = self.structure.by_variable.get(var)
         if dim is None or var in self._crossing:
             return None
-        homes = {self._home(edge) for edge in dim.edges}
+        homes = {self.unit(edge) for edge in dim.edges}
         chains = {home[0] if home is not None else None for home in homes}
         return chains.pop() if len(chains) == 1 else None
 
@@ -38,12 +38,12 @@ class Private:
         """
         dim: Dim | None = self.structure.by_variable.get(var)
         every = sorted(set(dim.edges if dim is not None else edges))
-        if len({self._home(edge) for edge in edges}) > 1 or self.chain(var) is None:
+        if len({self.unit(edge) for edge in edges}) > 1 or self.chain(var) is None:
             return every
-        return [edge for edge in every if self._home(edge) == self._home(edges[0])]
+        return [edge for edge in every if self.unit(edge) == self.unit(edges[0])]
 
-    def _home(self, edge: Edge) -> tuple[int, int] | None:
-        """The chain and unit that an edge is in; the entry block is unit -1."""
+    def unit(self, edge: Edge) -> tuple[int, int] | None:
+        """The chain and the unit that an edge is in, if any; the entry block is unit -1."""
         return self._units.get(self.structure.graph.order.home(edge.node))
 
     @cached_property

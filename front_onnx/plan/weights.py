@@ -16,6 +16,7 @@ from front_onnx.constants.readers import feeds_root
 from front_onnx.constants.sequences import continued, depth_power, period, shares, stretched
 from front_onnx.errors import UnsupportedError
 from front_onnx.methods.method import Use
+from front_onnx.plan.orders import Orders
 from front_onnx.plan.plan import Plan
 from front_onnx.read.arrays import is_arange, is_uniform, repeats
 from front_onnx.read.graph import Edge, label
@@ -46,6 +47,7 @@ class _Weights:
         self.algebra = self.analysis.algebra
         self.ratio = plan.request.ratio
         self.methods = plan.methods
+        self.orders = Orders(plan)
         self.unexplained: list[tuple[str, list[float]]] = []  # numbers of blocks, by the first block's
         self.sites: dict[Edge, list[Site]] = defaultdict(list)
         for site in self.analysis.sites:
@@ -198,17 +200,18 @@ class _Weights:
             return self._kept_as_it_is(constant, edges, dims, target)
         if constant.kind is Kind.UNKNOWN and same and target == len(names):
             return [Original(name) for name in names]
-        uniform = self._uniform(names, dims, matrix)
+        uniform = None if self.orders.touches(edges) else self._uniform(names, dims, matrix)
         if uniform is not None:
             return [uniform[min(u, len(names) - 1)] for u in range(target)]
         keeps = self.plan.request.scale != "ortho"  # the paper's formula scales even what is equal in all blocks
         tied = len(names) > 1 and (len(set(names)) == 1 or (keeps and self._equal(names)))
-        if tied and self.methods.merges(edges):
+        if tied and self.methods.merges(edges) and not self.orders.touches(edges):
             edges, names = edges[:1], names[:1]  # one tensor for all units stays one
         depth = self._depth(edges, names, len(names) if tied and len(names) == 1 else target, matrix)
         lowest = None
         if not matrix and feeds_root(self.graph, edges[0]):
             lowest = min(float(self.graph.array(name).min()) for name in names)
+        before = self.orders.before(edges)
         if isinstance(depth, Identity):
             own = [
                 self._maps(edges[u : u + 1] if self.methods.apart(edges) else edges, axes) for u in range(len(edges))
@@ -216,15 +219,15 @@ class _Weights:
             return [
                 Original(names[u])
                 if all(isinstance(m, Identity) for m in own[u])
-                else Resampled((names[u],), 0, Identity(1), own[u], lowest=lowest)
+                else Resampled((names[u],), 0, Identity(1), own[u], lowest=lowest, before=before[u : u + 1])
                 for u in (min(unit, len(names) - 1) for unit in range(target))
             ]
         chosen = selection(depth) if self.methods.apart(edges) else None
         if chosen is not None:
             each = [self._maps(edges[u : u + 1], axes) for u in chosen.indices]
-            return [Resampled(names, u, depth, maps, lowest=lowest) for u, maps in enumerate(each)]
+            return [Resampled(names, u, depth, maps, lowest=lowest, before=before) for u, maps in enumerate(each)]
         maps = self._maps(edges, axes)
-        return [Resampled(names, u, depth, maps, lowest=lowest) for u in range(target)]
+        return [Resampled(names, u, depth, maps, lowest=lowest, before=before) for u in range(target)]
 
     def _depth(self, edges: tuple[Edge, ...], names: tuple[str, ...], target: int, matrix: bool) -> AxisMap:
         """The map over the units."""

@@ -36,7 +36,8 @@ class Original:
 class Resampled:
     """Entry `index` of the stack of `names`, resampled along depth and along each axis, perhaps transposed.
 
-    `lowest`: what no value falls below; variances that ring around a peak stay positive.
+    `lowest`: what no value falls below; variances that ring around a peak stay positive. `before`: permutations of the
+    axes of each of `names`, before anything else; none if empty.
     """
 
     names: tuple[str, ...]
@@ -45,6 +46,7 @@ class Resampled:
     axes: tuple[AxisMap, ...]
     transposed: bool = False
     lowest: float | None = None
+    before: tuple[tuple[AxisMap, ...], ...] = ()
 
     @property
     def dims(self) -> tuple[int, ...]:
