@@ -27,7 +27,7 @@ from front_onnx.constants.patterns import (
     triangle,
     two_values,
 )
-from front_onnx.constants.readers import feeds_root, feeds_waves
+from front_onnx.constants.readers import feeds_root, near_waves
 from front_onnx.constants.uses import Uses
 from front_onnx.errors import RequestError
 from front_onnx.read.arrays import is_uniform
@@ -82,6 +82,10 @@ class Constants:
         return {self.graph.read_by(edge) for edge in self.analysis.contractions} - tables
 
     @cached_property
+    def _near_waves(self) -> set[int]:
+        return near_waves(self.graph)
+
+    @cached_property
     def _tied(self) -> dict[str, str]:
         return dict(self.analysis.transposed)
 
@@ -125,7 +129,7 @@ class Constants:
             return _Verdict(Kind.INDEX, "it holds whole numbers")
         if self.uses.is_statistic(name):
             return _Verdict(Kind.STATISTIC, "running statistics")
-        strong = name in self.uses.weights - self.uses.tables
+        strong = name in self.uses.strong
         if array.size == 1 and not (strong and array.ndim):
             return _Verdict(Kind.SCALE, _SINGLE)
         if array.size == 0 or not self.uses.matters(name):
@@ -170,8 +174,8 @@ class Constants:
 
     def _waves(self, name: str) -> bool:
         """True if a sine or cosine reads a constant, but not as the bias or gain of what data it takes."""
-        edges = self.uses.edges[name]
-        return any(feeds_waves(self.graph, edge) for edge in edges) and not self.uses.is_bias_or_gain(name)
+        readers = (inner.node for edge in self.uses.edges[name] for inner in self.graph.within(edge))
+        return not self._near_waves.isdisjoint(readers) and not self.uses.is_bias_or_gain(name)
 
     def _by_use(self, name: str, array: np.ndarray, strong: bool) -> _Verdict:
         filled = is_uniform(array)

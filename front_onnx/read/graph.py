@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -21,9 +20,8 @@ from front_onnx.read.subgraphs import all_graphs, graphs_of, number_nodes
 __all__ = ["Edge", "Graph", "attribute", "label"]
 
 
-@dataclass(frozen=True, order=True)
-class Edge:
-    """One input of one node: the place where a tensor is read."""
+class Edge(NamedTuple):
+    """One input of one node: the place where a tensor is read. A tuple, for a graph is asked by many of them."""
 
     node: int
     slot: int
