@@ -159,7 +159,8 @@ class Algebra:
             root = self._root(var)
             if not var.holds <= root.holds:
                 self._changing(root).holds |= var.holds
-            self._inherit(root)
+            if root.factors is not None or root.parts is not None:
+                self._inherit(root)
         for left, right in self.equalities:
             both = [*self.free_variables(left), *self.free_variables(right)]
             roles = _SUMMED.intersection(role for var in both for role in var.roles)

@@ -18,8 +18,6 @@ from functools import cached_property
 from itertools import pairwise
 from posixpath import commonpath
 
-from onnx import helper
-
 from front_onnx.axes.numbers import Binding, value_of
 from front_onnx.constants.classify import Constants
 from front_onnx.constants.flowing import fed_by_parameters
@@ -27,7 +25,7 @@ from front_onnx.constants.kinds import KEPT
 from front_onnx.operators.analysis import Analysis
 from front_onnx.read.graph import Edge
 from front_onnx.read.names import counts
-from front_onnx.read.tensor_data import is_float
+from front_onnx.read.tensor_data import is_float, numpy_type
 
 __all__ = ["Flow", "Segment"]
 
@@ -109,7 +107,7 @@ class Flow:
             fact = self.analysis.uses.get(Edge(index, slot)) or self.analysis.facts.get(name)
             if fact is None:  # of a node that could not be followed
                 tensor = self.graph.constants.get(name)
-                if tensor is not None and tensor.dims and is_float(helper.tensor_dtype_to_np_dtype(tensor.data_type)):
+                if tensor is not None and tensor.dims and is_float(numpy_type(tensor)):
                     return True
             elif fact.constant and fact.value is None and fact.axes:
                 return True
@@ -420,10 +418,12 @@ class Flow:
             for nodes in zip(*(segment.nodes for segment in place), strict=False):
                 for slot in range(len(self.graph.nodes[nodes[0]].input)):
                     edges = [Edge(node, slot) for node in nodes]
-                    facts = [self.analysis.uses.get(edge) for edge in edges]
-                    if all(fact is not None and fact.value is None for fact in facts):
-                        inputs = [self.graph.nodes[edge.node].input[slot] for edge in edges]
-                        yield [self.graph.constant_name(name) for name in inputs]
+                    if all(map(self._reads_weight, edges)):
+                        yield [*map(self.graph.read_by, edges)]
+
+    def _reads_weight(self, edge: Edge) -> bool:
+        fact = self.analysis.uses.get(edge)
+        return fact is not None and fact.value is None
 
     def counted_names(self, units: Sequence[Sequence[Segment]]) -> int:
         """How many weights of a unit have names that count over the units."""

@@ -30,7 +30,6 @@ def reaching(graph: Graph, *, gradient: bool = True) -> set[Edge]:
         names = []
         for slot, name in enumerate(node.input):
             if name and slot not in settings and not (gradient and slot == 0 and record.has(Trait.CHOOSES)):
-                found.add(Edge(index, slot))
                 found.update(graph.within(Edge(index, slot)))
                 names.append(name)
         for body in graph.order.subgraphs.get(index, {}).values():

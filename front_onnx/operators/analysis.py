@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
@@ -21,7 +22,7 @@ from front_onnx.operators.troubles import Trouble, behind, causes_of, hidden
 from front_onnx.read.arrays import is_arange, is_uniform, repeats
 from front_onnx.read.graph import Edge, Graph
 from front_onnx.read.subgraphs import Subgraph
-from front_onnx.read.tensor_data import is_float
+from front_onnx.read.tensor_data import is_float, numpy_type
 
 __all__ = ["Analysis", "analyse"]
 
@@ -197,8 +198,7 @@ class Analysis:
 
     def _constant(self, tensor: TensorProto, name: str, edge: Edge) -> AbstractTensor:
         dims = tuple(tensor.dims)
-        dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        count = int(np.prod(dims))
+        dtype, count = numpy_type(tensor), math.prod(dims)
         whole = dtype.kind in "iub"
         if (whole and len(dims) <= 1 and count <= _LITERALS) or (count == 1 and (whole or is_float(dtype))):
             numbers = as_literals(self.graph.array(name), edge.node, edge.slot)
@@ -207,7 +207,7 @@ class Analysis:
             return AbstractTensor(axes, numbers, constant=True)
         if whole:
             if is_arange(self.graph.array(name)):
-                steps = {i - len(dims): int(np.prod(dims[i + 1 :])) for i, n in enumerate(dims) if n > 1}
+                steps = {i - len(dims): math.prod(dims[i + 1 :]) for i, n in enumerate(dims) if n > 1}
                 counted = tuple(self.algebra.new(n) for n in dims)
                 below = counted[max(steps) + len(dims)] if len(steps) == 1 else None
                 return AbstractTensor(counted, None, True, dict(steps), below)
