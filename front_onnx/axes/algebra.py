@@ -169,6 +169,8 @@ class Algebra:
 
     def expand(self, axis: Iterable[SizeVar]) -> Axis:
         """The axis as a product of root size variables, none of which is bound to a product."""
+        if isinstance(axis, tuple) and all(var.link is None and var.factors is None for var in axis):
+            return axis
         out: list[SizeVar] = []
         for var in axis:
             root = self._root(var)

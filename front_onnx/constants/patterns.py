@@ -101,9 +101,12 @@ def is_series(array: np.ndarray) -> bool:
     flat = array.reshape(-1)
     if flat.size < _SHORT or max(array.shape) != array.size or not np.isfinite(flat).all():
         return False
+    close = _close(array) * max(abs(float(flat[0])), abs(float(flat[-1])))
+    first, second, third, _ = map(float, flat[:_SHORT])
+    if abs(first - 2 * second + third) > 5 * close:
+        return False  # nearly every bias
     head = flat[:_CORNER].astype(np.float64)
     whole = flat.astype(np.float64)
-    close = _close(array) * max(abs(whole[0]), abs(whole[-1]))
     for values in (head, whole):
         wanted = values[0] + (values[-1] - values[0]) * np.arange(values.size) / (values.size - 1)
         if values[0] == values[-1] or not all_near(values, wanted, atol=close):

@@ -118,8 +118,8 @@ class Uses:
                 if self._is_weight(edge):
                     found.setdefault(name, []).append(self._record(edge))
         for index, node in enumerate(self.graph.nodes):
-            for slot, name in enumerate(node.input):
-                if name not in self.graph.constants and self._is_weight(Edge(index, slot)):
+            for edge, name in zip(self.graph.reads[index], node.input, strict=True):
+                if name not in self.graph.constants and self._is_weight(edge):
                     for origin in self._behind(name):
                         found.setdefault(origin, []).append(record_of(node))
         return found

@@ -182,17 +182,17 @@ class Analysis:
         axes = (fact.axes if fact is not None else None) or ()
         return [place for place, axis in enumerate(axes) if size_of(axis) != 1]
 
-    def read(self, edge: Edge) -> AbstractTensor | None:
-        """What a node input reads. Each reading of a constant has axes of its own."""
-        name = self.graph.nodes[edge.node].input[edge.slot]
-        if name in self.facts:
-            return self.facts[name]
+    def read(self, node: int) -> list[AbstractTensor | None]:
+        """What a node reads. Each reading of a constant has axes of its own."""
+        inputs = zip(self.graph.reads[node], self.graph.nodes[node].input, strict=True)
+        return [self.facts.get(name) or self._read_constant(edge, name) if name else None for edge, name in inputs]
+
+    def _read_constant(self, edge: Edge, name: str) -> AbstractTensor | None:
         tensor = self.graph.constants.get(name)
         if tensor is None:
             return None
-        fact = self._constant(tensor, name, edge)
-        self.uses[edge] = fact
-        return fact
+        self.uses[edge] = self._constant(tensor, name, edge)
+        return self.uses[edge]
 
     # -- leaves -----------------------------------------------------------------------------------------------
 
