@@ -127,6 +127,24 @@ def test_every_rule_is_run():
     assert {key(*name) for name in RECORDS} == set(OPERATORS)
 
 
+@pytest.mark.parametrize("scatters", [False, True])
+def test_places_are_not_counted_against_a_size_known_only_at_run_time(scatters):
+    """A prime stands for it inside, which says nothing about how many places there are."""
+    net = Net(random.Random(0))
+    data, places = net.input(["batch", 4]), net.input([64, 4], np.int64)
+    if scatters:
+        net.add("ScatterElements", data, places, net.input([64, 4]), axis=1)
+    else:
+        net.add("GatherElements", data, places, axis=1)
+    assert _reasons(net) == []
+
+
+def test_more_places_than_entries_are_not_followed():
+    net = Net(random.Random(0))
+    net.add("GatherElements", net.input([2, 4]), net.input([3, 4], np.int64), axis=1)
+    assert _reasons(net) == ["3 entries where there is room for 2"]
+
+
 def test_a_tiled_axis_is_repeated_as_a_whole():
     net = Net(random.Random(0))
     tiled = net.add("Tile", net.data([2, 3]), net.ints(1, 4))

@@ -93,7 +93,6 @@ class Records(Protocol):
     contractions: dict[Edge, int]
     summing: set[int]
     products: dict[int, Axis]
-    sums: dict[int, Axis]
     tables: set[Edge]
     picks: list[tuple[RuleContext, Axis]]
     loops: list[Loop]
