@@ -169,8 +169,12 @@ class Algebra:
 
     def expand(self, axis: Iterable[SizeVar]) -> Axis:
         """The axis as a product of root size variables, none of which is bound to a product."""
-        if isinstance(axis, tuple) and all(var.link is None and var.factors is None for var in axis):
-            return axis
+        axis = tuple(axis)
+        for var in axis:
+            if var.link is not None or var.factors is not None:
+                break
+        else:
+            return axis  # as most are
         out: list[SizeVar] = []
         for var in axis:
             root = self._root(var)

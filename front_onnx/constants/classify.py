@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -46,8 +45,7 @@ _MANY = 16  # elements from which two values are no accident of a bias
 _SINGLE = "a single number"
 
 
-@dataclass(frozen=True)
-class _Verdict:
+class _Verdict(NamedTuple):
     """What the contents and all readings of a constant say.
 
     `learned`: True if training may change it.
@@ -141,7 +139,7 @@ class Constants:
         array = self.graph.array(name)
         found = self._by_contents(name, array, strong) or self._by_use(name, array, strong)
         if found.learned and not self.uses.reached(name):
-            return replace(found, learned=False, evidence=UNREACHED)
+            return found._replace(learned=False, evidence=UNREACHED)
         return found
 
     def _by_contents(self, name: str, array: np.ndarray, strong: bool) -> _Verdict | None:
