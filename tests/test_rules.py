@@ -32,8 +32,11 @@ from front_onnx.operators import OPERATORS as RECORDS
 # Graphs of each case: so many, and more until an operator has what is asked of it. `make test-more` has its own.
 FEWEST, MOST = 2, 60
 MORE = range(100, 112)
-# A prime is no multiple of a block, more than a cache holds, or other than a constant says.
+# A prime is no multiple of a block, more than a cache or an axis that is indexed holds, or other than a constant says.
 REFUSED = {"SpaceToDepth", "RotaryEmbedding", "com.microsoft.GroupQueryAttention", "com.microsoft.Attention"} | {
+    "GatherElements",
+    "Scatter",
+    "ScatterElements",
     "TensorScatter",
     "com.microsoft.DecoderMaskedMultiHeadAttention",
     "com.microsoft.PackedAttention",
