@@ -54,14 +54,14 @@ def understand(
     tie_values(analysis, chains)
     share_meanings(analysis, (place for chain in chains for place in chain.places.values()))
     analysis.algebra.settle()
-    free_inputs(Flow(analysis, constants), chains)
+    free_inputs(flow, chains)
 
     # dims: residual widths, what stays, and names
     found = [found_residual(analysis, chain) for chain in chains]
     widths, loose = chosen_residuals(analysis, chains, residuals, found)
     hold_axes(analysis, constants, [axis for axis in (*widths, loose) if axis is not None])
     analysis.algebra.close()
-    structure = Structure(analysis, constants, chains, widths, [], guesses, loose)
+    structure = Structure(flow, chains, widths, [], guesses, loose)
     structure.dims = name_dims(structure)
     return structure
 

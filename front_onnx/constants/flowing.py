@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from front_onnx.constants.gradient import fed
 from front_onnx.operators.record import Trait, record_of
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Iterable
 
     from front_onnx.axes.size import SizeVar
     from front_onnx.operators.analysis import Analysis
@@ -18,14 +17,15 @@ _FAR = 64  # nodes that are followed
 __all__ = ["fed_by_parameters", "flowing_variables"]
 
 
-def flowing_variables(analysis: Analysis) -> set[SizeVar]:
-    """The size variables of all tensors whose contents depend on an input's contents.
+def flowing_variables(analysis: Analysis, fed: Iterable[str]) -> set[SizeVar]:
+    """The size variables of all tensors whose contents depend on an input's contents: of those that are `fed`.
 
     Small networks over constants (position biases computed from coordinates) have sizes of their own, which no width
     of the model decides.
     """
-    facts = [analysis.facts[name] for name in fed(analysis.graph) if name in analysis.facts]
-    return {var for fact in facts for axis in fact.axes or () for var in analysis.algebra.free_variables(axis)}
+    facts = (analysis.facts[name] for name in fed if name in analysis.facts)
+    axes = {axis for fact in facts for axis in fact.axes or ()}
+    return {var for axis in axes for var in analysis.algebra.free_variables(axis)}
 
 
 def fed_by_parameters(analysis: Analysis) -> set[str]:

@@ -101,9 +101,12 @@ def is_series(array: np.ndarray) -> bool:
     flat = array.reshape(-1)
     if flat.size < _SHORT or max(array.shape) != array.size or not np.isfinite(flat).all():
         return False
+    close = _close(array) * max(abs(float(flat[0])), abs(float(flat[-1])))
+    first, second, third, _ = map(float, flat[:_SHORT])
+    if abs(first - 2 * second + third) > 5 * close:
+        return False  # nearly every bias
     head = flat[:_CORNER].astype(np.float64)
     whole = flat.astype(np.float64)
-    close = _close(array) * max(abs(whole[0]), abs(whole[-1]))
     for values in (head, whole):
         wanted = values[0] + (values[-1] - values[0]) * np.arange(values.size) / (values.size - 1)
         if values[0] == values[-1] or not all_near(values, wanted, atol=close):
@@ -139,6 +142,9 @@ def _are_sines(rows: np.ndarray, close: float) -> bool:
     if len(rows) > 2 * _CORNER and not _are_sines(rows[: 2 * _CORNER, :_CORNER], close):
         return False
     rows = rows[1:, :_LINES].astype(np.float64)  # the first row of a cosine basis is scaled
+    room = 4 * close * float(np.abs(rows).max(initial=0.0))
+    if not _begins_as_sine(rows[:4, 0].tolist(), room):
+        return False
     before, here, after = rows[:-2], rows[1:-1], rows[2:]
     energy = np.square(here).sum(axis=0)
     largest = np.sqrt(np.square(rows).mean(axis=0).max(initial=0.0))
@@ -146,6 +152,15 @@ def _are_sines(rows: np.ndarray, close: float) -> bool:
     off = np.abs(before + after - twice * here).max(axis=0)
     turning = np.abs(twice) < 2 - 1e-9  # a line that is straight is no wave
     return bool((np.abs(twice) <= 2 + close).all() and (off <= 4 * close * largest).all() and turning.sum() >= 2)
+
+
+def _begins_as_sine(line: list[float], room: float) -> bool:
+    """True if the first four numbers of a line may be a sine's, `room` off: nearly every other line fails here.
+
+    (x[0] + x[2]) / x[1] and (x[1] + x[3]) / x[2] are both 2 cos(t).
+    """
+    a, b, c, d = line
+    return abs((a + c) * c - (b + d) * b) <= 1.01 * room * (abs(b) + abs(c))
 
 
 def is_filter_bank(array: np.ndarray) -> bool:

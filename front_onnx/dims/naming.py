@@ -42,7 +42,7 @@ class _Naming:
         for edge, axes in self._filled():
             for axis in axes:
                 self._note(axis, edge)
-        self.flowing = flowing_variables(self.analysis)
+        self.flowing = flowing_variables(self.analysis, structure.constants.uses.fed)
         self.outside = {
             var
             for name in self.analysis.graph.outputs

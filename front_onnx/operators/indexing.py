@@ -153,15 +153,8 @@ def gather_elements(ctx: RuleContext) -> None:
         if size_of(a) == size_of(b):
             ctx.unify(a, b)
         else:
-            _reaches(ctx, a, b)
+            ctx.at_most(b, a)
     ctx.out(indices)
-
-
-def _reaches(ctx: RuleContext, data: Axis, places: Axis) -> None:
-    """There may be fewer places than the data has, but not more."""
-    if size_of(places) > size_of(data):
-        raise Conflict(f"{size_of(places)} places in an axis of {size_of(data)}")
-    ctx.require_that(lambda n, count: count <= n, Extent(data), Extent(places))
 
 
 @operator("GatherND", traits=Trait.PICKS | Trait.GATHERS, indices=(1,))
@@ -200,7 +193,7 @@ def scatter(ctx: RuleContext) -> None:
         at = ctx.attr("axis") % len(data)
         for i, (axis, place) in enumerate(zip(data, ctx.axes(1), strict=True)):
             if i != at:
-                _reaches(ctx, axis, place)
+                ctx.at_most(place, axis)
     for axis in data[:depth]:
         ctx.hold(axis, Why.INDEXED)
     ctx.out(data)

@@ -21,6 +21,7 @@ from front_onnx.plan.orders import Orders
 from front_onnx.plan.plan import Plan
 from front_onnx.read.arrays import is_arange, is_uniform, repeats
 from front_onnx.read.graph import Edge, label
+from front_onnx.read.tensor_data import numpy_type
 from front_onnx.roles.trace import Trace
 from front_onnx.transform.contents import Computed, Content, Counted, Filled, Numbers, Original, Repeated, Resampled
 from front_onnx.transform.maps import AxisMap, BlockDiagonal, Compose, Dct, Identity, Kron
@@ -195,7 +196,7 @@ class _Weights:
         dims = tuple(self.plan.size(axis) for axis in axes)
         tensor = self.graph.constants[names[0]]
         same = dims == tuple(tensor.dims)
-        whole = np.dtype(self.graph.array(names[0]).dtype).kind in "iub"
+        whole = numpy_type(tensor).kind in "iub"
         method = self.methods.width
         filled = self._fill(names, whole, dims) if whole or method.ties else self._zero(names)
         if filled is not None:
