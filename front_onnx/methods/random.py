@@ -32,7 +32,7 @@ class Random(Method):
 
     - convolutions: normal, deviation sqrt(2 / fan-in) (He et al., arXiv:1502.01852);
     - other matrices, tables, learned tokens and positions of a model that has attention: normal, cut at two deviations,
-      deviation 0.02 (BERT, arXiv:1810.04805);
+      deviation 0.02 (BERT, arXiv:1810.04805), but for small matrices sqrt(2 / (fan-in + fan-out)) (Glorot & Bengio);
     - matrices of other models: uniform, at most sqrt(6 / (fan-in + fan-out)) (Glorot & Bengio, 2010); tables: normal,
       deviation 1, as torch.nn.Embedding;
     - recurrent layers, biases too: uniform, at most hidden^-1/2, as torch.nn.LSTM;
@@ -157,10 +157,10 @@ class Random(Method):
         into = structure.analysis.contractions.get(edge, 1)
         if self._convolves(edge):
             return "normal", math.sqrt(2 / (dims[into] * math.prod(dims[2:])))
-        if self._attends:
-            return "truncated", _TRANSFORMER
         depths = {place for place, axis in enumerate(axes) if any(var in structure.depths for var in axis)}
         out = math.prod(size for place, size in enumerate(dims) if place != into and place not in depths)
+        if self._attends:
+            return "truncated", max(_TRANSFORMER, math.sqrt(2 / (dims[into] + out)))
         return "uniform", math.sqrt(6 / (dims[into] + out))
 
     def _hidden(self, plan: Draft, edge: Edge) -> int:
