@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from front_onnx.axes.size import AxisRole, SizeVar, size_of
+from front_onnx.axes.size import Axis, AxisRole, SizeVar, size_of
 from front_onnx.constants.kinds import Kind
-from front_onnx.constants.scalars import suspects
+from front_onnx.constants.scalars import Guess
+from front_onnx.constants.suspects import Suspect, suspects
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge, Graph, label
@@ -68,24 +69,35 @@ def _siblings(plan: Plan) -> Iterator[str]:
 def _roots(plan: Plan, changed: set[SizeVar]) -> Iterator[str]:
     """Scalars that look as if they depended on a size that changes."""
     structure = plan.structure
-    for node, value, axis in suspects(structure.analysis, changed):
+    found: dict[tuple[float, Axis], list[Suspect]] = {}
+    for suspect in suspects(structure.analysis, changed):
+        found.setdefault((suspect.value, structure.analysis.algebra.expand(suspect.axis)), []).append(suspect)
+    for (value, axis), (first, *others) in found.items():
+        also = f" (and {len(others)} more)" if others else ""
+        formula, now = first.formula, plan.size(axis)
         yield (
-            f"{label(structure.graph.nodes[node])} scales by {value:.6g}, a root of {structure.describe(axis)} or that "
-            f"itself, which becomes {plan.size(axis)}: left as it is"
+            f"{label(structure.graph.nodes[first.node])}{also} scales by {value:.6g}, which is {formula.words} for n = "
+            f"{structure.describe(axis)} and would be {formula.at(now):.6g} for {now}: left as it is, which is wrong if "
+            "it is computed from that size"
         )
 
 
 def _guesses(plan: Plan) -> Iterator[str]:
     """Scalars that follow a size, and may be numbers of their own."""
     structure = plan.structure
+    found: dict[tuple[float, float, Axis], list[Guess]] = {}
     for guess in structure.guesses:
         new = guess.binding.at(plan.size)
         if new != guess.binding.at(size_of):
-            told = structure.describe(guess.binding.axis)
-            yield (
-                f"{label(structure.graph.nodes[guess.node])} scales by {guess.value:.6g}, taken for a root of {told}: "
-                f"it becomes {new:.6g}, which is wrong if it is a number of its own ({guess.value:.6g})"
-            )
+            axis = structure.analysis.algebra.expand(guess.binding.axis)
+            found.setdefault((guess.value, new, axis), []).append(guess)
+    for (value, new, axis), (first, *others) in found.items():
+        also = f" (and {len(others)} more)" if others else ""
+        told = f"{'one less than' if first.binding.plus else 'a root of'} {structure.describe(axis)}"
+        yield (
+            f"{label(structure.graph.nodes[first.node])}{also} scales by {value:.6g}, taken for {told}: "
+            f"it becomes {new:.6g}, which is wrong if it is a number of its own ({value:.6g})"
+        )
 
 
 def _outputs(plan: Plan, changed: set[SizeVar]) -> Iterator[str]:
