@@ -59,6 +59,7 @@ class Why(Enum):
     ENTRIES = auto()  # a table that is no weight has an entry for each
     # Nothing holds it, and yet it does not follow the width.
     DEPTH = auto()
+    SLOTS = auto()
     QUERY_GROUP = auto()
     HEAD_SIZE = auto()
     CONV_GROUPS = auto()

@@ -40,6 +40,7 @@ _WORDS = {
     Why.NO_FLOW: "no data flows through it",
     Why.NO_CONTRACTION: "no weight contracts it",
     Why.DEPTH: "the number of layers: use --depth",
+    Why.SLOTS: "the number of entries that data attend over",
     Why.QUERY_GROUP: "the number of query heads per key and value head is kept",
     Why.HEAD_SIZE: "head_dim is kept, heads scale",
     Why.CONV_GROUPS: "the number of groups is kept, channels per group scale",

@@ -77,7 +77,7 @@ def _roots(plan: Plan, changed: set[SizeVar]) -> Iterator[str]:
         formula, now = first.formula, plan.size(axis)
         yield (
             f"{label(structure.graph.nodes[first.node])}{also} scales by {value:.6g}, which is {formula.words} for n = "
-            f"{structure.describe(axis)} and would be {formula.at(now):.6g} for {now}: left as it is, which is wrong if "
+            f"{structure.describe(axis)} and would be {formula.at(now):.6g} for {now}: left as it is, wrong if "
             "it is computed from that size"
         )
 
