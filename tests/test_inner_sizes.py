@@ -151,3 +151,103 @@ HIDDEN: dict[str, Callable[[int], Block]] = {
 @pytest.mark.parametrize("kind", HIDDEN)
 def test_a_hidden_width_follows(tmp_path: Path, kind: str) -> None:
     assert _resized(HIDDEN[kind], tmp_path)[0] == []
+
+
+# -- numbers of things along a width ----------------------------------------------------------------------------------
+
+
+def _best(m: Block, x: Tensor, count: int) -> Tensor:
+    y = m.up(x)
+    return m.down(torch.relu(y - y.topk(count, -1)[0][..., -1:]))
+
+
+def _sorted(m: Block, x: Tensor) -> Tensor:
+    y = m.up(x)
+    return m.down(y.sort(-1)[0])
+
+
+def _winners(m: Block, x: Tensor) -> Tensor:
+    y = torch.relu(m.up(x))
+    values, places = y.topk(4, -1)
+    return m.down(torch.zeros_like(y).scatter(-1, places, values))
+
+
+def _ffn(forward: Forward) -> Callable[[int], Block]:
+    return lambda n: Block(n, forward, up=nn.Linear(n, 2 * n), down=nn.Linear(2 * n, n))
+
+
+def test_the_number_of_best_elements_stays_and_is_told(tmp_path: Path) -> None:
+    differences, warnings = _resized(_ffn(lambda m, x: _best(m, x, 6)), tmp_path)
+    assert differences == []
+    (told,) = warnings
+    assert "(and 2 more) takes the 6 best of ffn 48, which becomes 80: 6 stays, and would be 10" in told
+
+
+def test_a_width_that_is_sorted_follows(tmp_path: Path) -> None:
+    assert _resized(_ffn(_sorted), tmp_path) == ([], [])
+
+
+def test_a_hidden_width_that_stays_is_told(tmp_path: Path) -> None:
+    source = _export(_ffn(_winners), tmp_path / "source.onnx", 24, 3, 0)
+    told = [line for line in front_onnx.resize(source, width=40, dry_run=True).plan.warnings if "stays" in line]
+    assert told and "48" in told[0] and "80" in told[0]
+
+
+def _cut(m: Block, x: Tensor) -> Tensor:
+    return m.out(torch.cat([x[..., :9].sin(), x[..., 9:]], -1))
+
+
+def _rolled(m: Block, x: Tensor) -> Tensor:
+    return m.out(torch.roll(x, 5, -1))
+
+
+def _split(m: Block, x: Tensor) -> Tensor:
+    first, second = x.split([9, m.width - 9], -1)
+    return m.out(torch.cat([second, first.tanh()], -1))
+
+
+def _head(m: Block, x: Tensor) -> Tensor:
+    return m.first(x[..., :9])
+
+
+@pytest.mark.parametrize(("forward", "place"), [(_cut, 9), (_rolled, 5), (_split, 9)])
+def test_a_cut_at_a_written_place_is_told(tmp_path: Path, forward: Forward, place: int) -> None:
+    source = _export(lambda n: Block(n, forward, out=nn.Linear(n, n)), tmp_path / "source.onnx", 24, 3, 0)
+    told = [line for line in front_onnx.resize(source, width=48, dry_run=True).plan.warnings if " cuts " in line]
+    assert told and any(str(place) in line and str(2 * place) in line for line in told)
+
+
+def test_a_part_of_the_width_that_a_weight_reads_is_told(tmp_path: Path) -> None:
+    source = _export(lambda n: Block(n, _head, first=nn.Linear(9, n)), tmp_path / "source.onnx", 24, 3, 0)
+    told = [line for line in front_onnx.resize(source, width=48, dry_run=True).plan.warnings if " cuts " in line]
+    assert len(told) == 1 and "at 9" in told[0] and "18" in told[0]
+
+
+def _halves(m: Block, x: Tensor) -> Tensor:
+    y = m.up(x)
+    return m.down(torch.relu(y[..., : m.width]) * y[..., m.width :])
+
+
+def _chunks(m: Block, x: Tensor) -> Tensor:
+    first, second = x.chunk(2, -1)
+    return m.out(torch.cat([m.part(second).relu(), first], -1))
+
+
+def _one_key_head(m: Block, x: Tensor) -> Tensor:
+    y = m.up(x)
+    q, k, v = y[..., : m.width], y[..., m.width : -8], y[..., -8:]
+    q = q.unflatten(-1, (-1, 8)).transpose(1, 2)
+    scores = (q @ k.unsqueeze(1).transpose(-1, -2) * 8**-0.5).softmax(-1)
+    return m.down((scores @ v.unsqueeze(1)).transpose(1, 2).flatten(2))
+
+
+PARTS: dict[str, Callable[[int], Block]] = {
+    "halves of a gate": lambda n: Block(n, _halves, up=nn.Linear(n, 2 * n), down=nn.Linear(n, n)),
+    "chunks": lambda n: Block(n, _chunks, part=nn.Linear(n // 2, n // 2), out=nn.Linear(n, n)),
+    "queries, keys, values": lambda n: Block(n, _one_key_head, up=nn.Linear(n, n + 16), down=nn.Linear(n, n)),
+}
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_parts_that_are_sizes_are_not_told(tmp_path: Path, kind: str) -> None:
+    assert _resized(PARTS[kind], tmp_path) == ([], [])

@@ -54,6 +54,7 @@ class Why(Enum):
     INDEXED_BY_CONSTANT = auto()
     INDEXED_BY_ITERATION = auto()
     INDICES_LEAVE = auto()
+    BEST = auto()
     CUT_AT_RUN_TIME = auto()
     MIXED = auto()
     ENTRIES = auto()  # a table that is no weight has an entry for each

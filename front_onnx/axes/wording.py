@@ -28,6 +28,7 @@ _WORDS = {
     Why.INDEXED_BY_CONSTANT: "indexed by a constant",
     Why.INDEXED_BY_ITERATION: "indexed by an iteration",
     Why.INDICES_LEAVE: "its indices leave the graph",
+    Why.BEST: "the best of its entries are taken",
     Why.CUT_AT_RUN_TIME: "cut at run time",
     Why.MIXED: "mixed with another axis",
     Why.ENTRIES: "{detail} has an entry for each",

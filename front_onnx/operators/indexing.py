@@ -361,11 +361,20 @@ def _bind(ctx: RuleContext, number: object, before: Axis, after: Axis) -> None:
 
 @operator("TopK", numbers=(1,))
 def top_k(ctx: RuleContext) -> None:
-    """The k best along one axis and their places: what places mean is outside, so the axis is fixed."""
+    """The k best along one axis and their places: what places mean is outside, so the axis is fixed.
+
+    Where nothing reads the places, the axis may be a hidden width, of which some pass: that is decided once all nodes
+    were met (`dims/best.py`).
+    """
     x = list(ctx.axes(0))
     at = ctx.attr("axis") % len(x)
     (k,) = ctx.values(1).ravel()
-    ctx.hold(x[at], Why.INDICES_LEAVE)
+    ctx.hold(x[at], Why.INDICES_LEAVE if ctx.is_read(1) else Why.BEST)
+    if not ctx.is_read(1) and isinstance(k, Literal) and k.value == size_of(x[at]):
+        k.site.bind(x[at], reader=ctx.index)  # all of them, sorted
+        ctx.out(x)
+        ctx.out(x, slot=1)
+        return
     ctx.require_that(lambda size, count: count <= size, Extent(x[at]), k)
     best = ctx.axis_of(k)
     if isinstance(k, Literal):

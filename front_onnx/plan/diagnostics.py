@@ -13,6 +13,7 @@ from front_onnx.constants.kinds import Kind
 from front_onnx.constants.scalars import Guess
 from front_onnx.constants.suspects import Suspect, suspects
 from front_onnx.operators.record import Trait, record_of
+from front_onnx.plan.places import best_entries, cut_places, kept_widths
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge, Graph, label
 from front_onnx.read.names import sequence
@@ -40,6 +41,9 @@ def diagnose(plan: Plan) -> Iterator[str]:
     yield from _clipped(plan)
     yield from _in_turn(plan)
     yield from _zeros(plan)
+    yield from best_entries(plan)
+    yield from cut_places(plan)
+    yield from kept_widths(plan)
 
 
 def _siblings(plan: Plan) -> Iterator[str]:
