@@ -22,6 +22,7 @@ from front_onnx.constants.patterns import (
     is_filter_bank,
     is_orthogonal,
     is_series,
+    is_smooth,
     is_toeplitz,
     oscillates,
     triangle,
@@ -43,6 +44,7 @@ UNREACHED = "no gradient reaches it"
 _MASKED = -100.0  # what masks add where nothing is to be seen, or less
 _MANY = 16  # elements from which two values are no accident of a bias
 _SINGLE = "a single number"
+_SMOOTH = "it lies on a smooth curve, as what is computed does and what was trained does not"
 
 
 @dataclass(frozen=True)
@@ -133,6 +135,8 @@ class Constants:
         if any(feeds_root(self.graph, edge) for edge in self.uses.edges[name]):
             return _Verdict(Kind.STATISTIC, "a variance")
         found = self._by_contents(name, array, strong) or self._by_use(name, array, strong)
+        if found.kind in (Kind.WEIGHT, Kind.BIAS_OR_GAIN) and is_smooth(array):
+            found = replace(found, kind=Kind.UNKNOWN, evidence=_SMOOTH)
         if found.learned and not self.uses.reached(name):
             return replace(found, learned=False, evidence=UNREACHED)
         return found

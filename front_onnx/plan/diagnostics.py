@@ -150,17 +150,19 @@ def _per_head(plan: Plan, changed: set[SizeVar]) -> Iterator[str]:
 def _unknown(plan: Plan) -> Iterator[str]:
     """Constants that are resampled although something speaks against their being learned."""
     constants, graph = plan.structure.constants, plan.structure.graph
-    found: dict[str, list[str]] = {}
+    found: dict[tuple[str, bool], list[str]] = {}
     for edge, content in plan.contents.items():
         if isinstance(content, Resampled) and constants[edge].kind is Kind.UNKNOWN:
-            names = found.setdefault(constants[edge].evidence, [])
+            grows = any(not isinstance(axis, Identity) for axis in content.axes)
+            names = found.setdefault((constants[edge].evidence, grows), [])
             if graph.read_by(edge) not in names:
                 names.append(graph.read_by(edge))
-    for evidence, (first, *others) in found.items():
+    for (evidence, grows), (first, *others) in found.items():
         also = f" and {len(others)} more" if others else ""
+        does = "refuses another size for" if grows else "keeps"
         yield (
             f"{first}{also}: {evidence}; resampled as if learned, which is wrong if it is computed: "
-            f"--treat {first}=fixed keeps it, --treat {first}=weight says that it is learned"
+            f"--treat {first}=fixed {does} it, --treat {first}=weight says that it is learned"
         )
 
 
