@@ -251,3 +251,61 @@ PARTS: dict[str, Callable[[int], Block]] = {
 @pytest.mark.parametrize("kind", PARTS)
 def test_parts_that_are_sizes_are_not_told(tmp_path: Path, kind: str) -> None:
     assert _resized(PARTS[kind], tmp_path) == ([], [])
+
+
+# -- heads whose halves are rotated, beside a cache -------------------------------------------------------------------
+
+
+class Cached(nn.Module):
+    """Attention over what a cache holds and what is new; queries and keys are rotated by halves cut at numbers."""
+
+    def __init__(self, width: int, heads: int, size: int, depth: int) -> None:
+        super().__init__()
+        self.heads, self.size, self.embed = heads, size, nn.Linear(7, width)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in range(depth))
+        self.made = nn.ModuleList(nn.Linear(width, 3 * heads * size) for _ in range(depth))
+        self.outs = nn.ModuleList(nn.Linear(heads * size, width) for _ in range(depth))
+        self.head = nn.Linear(width, 5)
+        angles = torch.arange(6.0)[:, None] / 10000 ** (torch.arange(0, size, 2) / size)
+        self.register_buffer("cos", torch.cat([angles, angles], -1).cos())
+        self.register_buffer("sin", torch.cat([angles, angles], -1).sin())
+
+    def _turned(self, x: Tensor) -> Tensor:
+        half = self.size // 2
+        return x * self.cos + torch.cat([-x[..., half:], x[..., :half]], -1) * self.sin
+
+    def forward(self, x: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
+        x, present = self.embed(x), []
+        for i, (norm, made, out) in enumerate(zip(self.norms, self.made, self.outs, strict=True)):
+            q, k, v = made(norm(x)).view(2, 6, 3, self.heads, self.size).permute(2, 0, 3, 1, 4)
+            q, k = self._turned(q), torch.cat([past[2 * i], self._turned(k)], 2)
+            v = torch.cat([past[2 * i + 1], v], 2)
+            scores = (q @ k.transpose(-1, -2) * self.size**-0.5).softmax(-1)
+            x = x + out((scores @ v).transpose(1, 2).reshape(2, 6, self.heads * self.size))
+            present += [k, v]
+        return self.head(x), *present
+
+
+def _cached(path: Path, width: int, heads: int, size: int, depth: int, seed: int) -> Path:
+    torch.manual_seed(0)
+    module = Cached(width, heads, size, depth)
+    randomise(module, seed)
+    shapes = {"x": (2, 6, 7)} | {f"past.{i}.{kind}": (2, heads, 4, size) for i in range(depth) for kind in "kv"}
+    outputs = ("y", *(f"present.{i}.{kind}" for i in range(depth) for kind in "kv"))
+    names, inputs = list(shapes), tuple(torch.randn(shape) for shape in shapes.values())
+    torch.onnx.export(
+        module.eval(), inputs, path, input_names=names, output_names=outputs, opset_version=17, dynamo=False
+    )
+    return path
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("heads", "size", "depth"), [(4, 16, 3), (2, 16, 4), (8, 4, 2)])
+def test_halves_that_are_cut_at_numbers_follow_a_head_beside_a_cache(
+    tmp_path: Path, heads: int, size: int, depth: int
+) -> None:
+    source = _cached(tmp_path / "source.onnx", 32, 4, 8, 3, 0)
+    result = front_onnx.resize(source, heads=heads, head_dim=size, depth=depth, output=tmp_path / "out.onnx")
+    native = _cached(tmp_path / "native.onnx", 32, heads, size, depth, 1)
+    assert compare(str(result.output), native) == []
+    assert not result.plan.warnings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import accumulate
 
 import numpy as np
 
@@ -293,7 +294,7 @@ def _segment(ctx: RuleContext, axis: Axis, start: object, end: object, step: int
         ctx.hold(axis, Why.CUT_AT_RUN_TIME)
         ctx.records.cut_alike(end.axis, axis)
         return ctx.algebra.expand(end.axis)
-    if ctx.is_fixed(axis):
+    if ctx.is_fixed(axis) and not (step == 1 and _is_cut_at(ctx, axis, first, last)):
         if any(isinstance(n, Literal) and 0 < abs(n.value) < total for n in (start, end)):
             return ctx.derived(axis, length, Hold(Why.PART), first, last, step)
         # Bounds that are computed from sizes move with them; that the part is as long is required by the caller.
@@ -309,6 +310,14 @@ def _segment(ctx: RuleContext, axis: Axis, start: object, end: object, step: int
         ctx.keep(phases, Why.STEP)
         return lead
     raise Conflict(f"a slice of {total} by steps of {step}", axes=axis)
+
+
+def _is_cut_at(ctx: RuleContext, axis: Axis, first: int, last: int) -> bool:
+    """True if an axis that only an input keeps (a cache) has been cut at these places before: halves of a rotation."""
+    var, *rest = ctx.algebra.expand(axis)
+    ends = [0, *accumulate(size_of((*part, *rest)) for part in var.parts or ())]
+    kept = all(hold.why is Why.INPUT_AXIS for other in ctx.algebra.free_variables(axis) for hold in other.holds)
+    return kept and first in ends and last in ends
 
 
 def _can_move(ctx: RuleContext, number: object, axis: Axis) -> bool:
