@@ -320,12 +320,18 @@ def test_a_curve_that_is_resampled_is_told(curve: str, reader: str) -> None:
         resize(model, width=2 * H, dry_run=True, treat={"table.*": "fixed"})
 
 
-def test_a_ramp_in_two_axes_is_a_series_and_no_wave() -> None:
+@pytest.mark.parametrize("how", ["MatMul", "Mul"])
+def test_a_ramp_in_two_axes_is_told_and_no_wave(how: str) -> None:
     ramp = np.arange(H * H, dtype=np.float32).reshape(H, H) / (H * H)
     assert is_series(ramp) and not oscillates(ramp)
-    model = net_of(lambda net, x, number: ffn(net, net.add("MatMul", x, net.const(ramp, f"ramp.{number}")), H))
-    with pytest.raises(FrontError, match=r"equal steps.* only if it was learned"):
-        resize(model, width=2 * H)
+
+    def block(net: Net, x: str, number: int) -> str:
+        table = net.const(ramp, f"ramp.{number}")
+        mixed = net.add("MatMul", x, table if how == "MatMul" else net.add("Mul", net.weight(H, H), table))
+        return ffn(net, mixed, H)
+
+    (told,) = resize(net_of(block), width=2 * H, dry_run=True).plan.warnings
+    assert "ramp.0 and 3 more: it lies on a smooth curve" in told
 
 
 # -- scalars ----------------------------------------------------------------------------------------------------------

@@ -135,7 +135,7 @@ class Constants:
         if any(feeds_root(self.graph, edge) for edge in self.uses.edges[name]):
             return _Verdict(Kind.STATISTIC, "a variance")
         found = self._by_contents(name, array, strong) or self._by_use(name, array, strong)
-        if found.kind in (Kind.WEIGHT, Kind.BIAS_OR_GAIN) and is_smooth(array):
+        if found.kind in (Kind.WEIGHT, Kind.BIAS_OR_GAIN) and (is_smooth(array) or is_series(array)):
             found = replace(found, kind=Kind.UNKNOWN, evidence=_SMOOTH)
         if found.learned and not self.uses.reached(name):
             return replace(found, learned=False, evidence=UNREACHED)
@@ -240,7 +240,7 @@ def _exact(array: np.ndarray) -> tuple[Kind, str] | None:
         return Kind.MASK, "it holds two values only"
     if is_toeplitz(array):
         return Kind.FIXED, "it is constant along every diagonal"
-    if is_series(array):
+    if _wide(array) <= 1 and is_series(array):
         return Kind.FIXED, "it grows by equal steps"
     if oscillates(array):
         return Kind.FIXED, "it is made of sampled sines"
