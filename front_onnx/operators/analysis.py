@@ -329,6 +329,11 @@ class Analysis:
         node = self.graph.nodes[maker] if maker is not None else None
         return name if node is None or node.op_type != "Identity" else self.behind(node.input[0])
 
+    def is_read(self, name: str) -> bool:
+        """True if a node reads a tensor, or if it is an output of the graph or of a body."""
+        outputs = (self.graph.outputs, *(body.outputs for body in self.graph.order.all_subgraphs()))
+        return bool(self.graph.consumers.get(name)) or any(name in names for names in outputs)
+
     def unknown(self, hold: Hold) -> Axis:
         """A fixed axis of a size that is only known at run time."""
         return self._symbol(None, hold)
