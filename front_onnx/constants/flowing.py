@@ -8,7 +8,7 @@ from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Container, Iterator
 
     from front_onnx.axes.size import Axis, SizeVar
     from front_onnx.operators.analysis import Analysis

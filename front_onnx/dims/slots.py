@@ -61,8 +61,8 @@ def _own_sum(analysis: Analysis, divided: str, by: str) -> Axis | None:
         if index is None:
             return None
         node = analysis.graph.nodes[index]
-        if index in analysis.sums:
-            return analysis.sums[index] if node.op_type == "ReduceSum" and node.input[0] == divided else None
+        if index in analysis.totals:
+            return analysis.totals[index] if node.op_type == "ReduceSum" and node.input[0] == divided else None
         if not record_of(node).has(_BESIDE):
             return None
         by = next((name for name in node.input if name not in analysis.graph.constants), "")
@@ -107,7 +107,8 @@ def _hands_on(analysis: Analysis, edge: Edge, var: SizeVar) -> bool:
     """True where shares are moved about, or scaled by what has no value for each of them: an activation is gated."""
     node = analysis.graph.nodes[edge.node]
     if record_of(node).has(Trait.SCALES):
-        other = analysis.read(Edge(edge.node, 1 - edge.slot))
+        beside = Edge(edge.node, 1 - edge.slot)
+        other = analysis.uses.get(beside) or analysis.facts.get(node.input[beside.slot])
         axes = other.axes or () if other is not None else ()
         return not any(var in analysis.algebra.free_variables(axis) for axis in axes)
     return edge.slot == 0 and record_of(node).has(STRAIGHT)

@@ -93,6 +93,7 @@ class Records(Protocol):
     contractions: dict[Edge, int]
     summing: set[int]
     products: dict[int, Axis]
+    totals: dict[int, Axis]
     tables: set[Edge]
     picks: list[tuple[RuleContext, Axis]]
     loops: list[Loop]
