@@ -15,6 +15,7 @@ from front_onnx.constants.copies import tie_copies, tie_measured, tie_transposed
 from front_onnx.constants.held import hold_axes
 from front_onnx.constants.kinds import Kind
 from front_onnx.constants.scalars import Guess, share_meanings, tie_scalars
+from front_onnx.dims.best import release_best
 from front_onnx.dims.naming import name_dims
 from front_onnx.dims.residual import chosen_residuals, found_residual
 from front_onnx.dims.structure import Structure
@@ -57,6 +58,7 @@ def understand(
     free_inputs(flow, chains)
 
     # dims: residual widths, what stays, and names
+    release_best(analysis)
     found = [found_residual(analysis, chain) for chain in chains]
     widths, loose = chosen_residuals(analysis, chains, residuals, found)
     hold_axes(analysis, constants, [axis for axis in (*widths, loose) if axis is not None])

@@ -22,6 +22,7 @@ from front_onnx.constants.patterns import (
     is_filter_bank,
     is_orthogonal,
     is_series,
+    is_smooth,
     is_toeplitz,
     oscillates,
     triangle,
@@ -43,6 +44,7 @@ UNREACHED = "no gradient reaches it"
 _MASKED = -100.0  # what masks add where nothing is to be seen, or less
 _MANY = 16  # elements from which two values are no accident of a bias
 _SINGLE = "a single number"
+_SMOOTH = "it lies on a smooth curve, as what is computed does and what was trained does not"
 
 
 class _Verdict(NamedTuple):
@@ -138,6 +140,8 @@ class Constants:
             return _Verdict(Kind.STATISTIC, "a variance")
         array = self.graph.array(name)
         found = self._by_contents(name, array, strong) or self._by_use(name, array, strong)
+        if found.kind in (Kind.WEIGHT, Kind.BIAS_OR_GAIN) and (is_smooth(array) or is_series(array)):
+            found = found._replace(kind=Kind.UNKNOWN, evidence=_SMOOTH)
         if found.learned and not self.uses.reached(name):
             return found._replace(learned=False, evidence=UNREACHED)
         return found
@@ -240,7 +244,7 @@ def _exact(array: np.ndarray) -> tuple[Kind, str] | None:
         return Kind.MASK, "it holds two values only"
     if is_toeplitz(array):
         return Kind.FIXED, "it is constant along every diagonal"
-    if is_series(array):
+    if _wide(array) <= 1 and is_series(array):
         return Kind.FIXED, "it grows by equal steps"
     if oscillates(array):
         return Kind.FIXED, "it is made of sampled sines"

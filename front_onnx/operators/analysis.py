@@ -54,6 +54,7 @@ class Analysis:
             matrices that data look up (experts), by the lookup.
         summing: the nodes that sum over a weight, be it one that is computed from constants.
         products: the size that a product of two activations sums over, by its node.
+        totals: the size that a sum adds up, by its node.
         tables: node inputs that read a weight as a table indexed at run time (embeddings).
         picks: axes of which a node picks one written place.
         transposed: weights that hold the transpose of a table, and the table they are tied to.
@@ -80,6 +81,7 @@ class Analysis:
         self.picks: list[tuple[RuleContext, Axis]] = []
         self.transposed: dict[str, str] = {}
         self.products: dict[int, Axis] = {}
+        self.totals: dict[int, Axis] = {}
         self.loops: list[Loop] = []
         self.passed: dict[str, tuple[Edge, int | None]] = {}
         self.troubles: list[Trouble] = []
@@ -328,6 +330,11 @@ class Analysis:
         maker = self.graph.producer.get(name)
         node = self.graph.nodes[maker] if maker is not None else None
         return name if node is None or node.op_type != "Identity" else self.behind(node.input[0])
+
+    def is_read(self, name: str) -> bool:
+        """True if a node reads a tensor, or if it is an output of the graph or of a body."""
+        outputs = (self.graph.outputs, *(body.outputs for body in self.graph.order.all_subgraphs()))
+        return bool(self.graph.consumers.get(name)) or any(name in names for names in outputs)
 
     def unknown(self, hold: Hold) -> Axis:
         """A fixed axis of a size that is only known at run time."""

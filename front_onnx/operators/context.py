@@ -93,6 +93,7 @@ class Records(Protocol):
     contractions: dict[Edge, int]
     summing: set[int]
     products: dict[int, Axis]
+    totals: dict[int, Axis]
     tables: set[Edge]
     picks: list[tuple[RuleContext, Axis]]
     loops: list[Loop]
@@ -109,6 +110,7 @@ class Records(Protocol):
     def subgraphs(self, node: int) -> dict[str, Subgraph]: ...
     def follow(self, body: Subgraph, given: Sequence[AbstractTensor | None]) -> list[AbstractTensor]: ...
     def behind(self, name: str) -> str: ...
+    def is_read(self, name: str) -> bool: ...
     def unknown(self, hold: Hold) -> Axis: ...
 
 
@@ -356,6 +358,11 @@ class RuleContext:
         if size_of(axis) > size_of(room):
             raise Conflict(f"{size_of(axis)} entries where there is room for {size_of(room)}", axes=(*axis, *room))
         self.require_that(lambda count, most: count <= most, Extent(axis), Extent(room))
+
+    def is_read(self, slot: int) -> bool:
+        """True if a node reads an output, or if it is one of the graph's."""
+        names = self.node.output[slot : slot + 1]
+        return any(name and self.records.is_read(name) for name in names)
 
     def is_sized(self, axis: Axis) -> bool:
         """True if the size of an axis is known before run time."""

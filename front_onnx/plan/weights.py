@@ -340,7 +340,7 @@ class _Weights:
                 node=label(self.graph.nodes[edges[0].node]),
                 got=target,
                 wanted=len(names),
-                hint=f"--treat {names[0]}=weight resamples it",
+                hint=f"--treat {names[0]}=weight resamples it, which is right only if it was learned",
             )
         return [names[u] if u < len(names) else names[u % step] for u in range(target)]
 
@@ -360,7 +360,7 @@ class _Weights:
             dim=self.structure.describe((self.analysis.uses[edge].axes or ())[moving[0]]),
             got=dims[moving[0]],
             wanted=tensor.dims[moving[0]],
-            hint=f"--treat {name}=weight resamples it",
+            hint=f"--treat {name}=weight resamples it, which is right only if it was learned",
         )
 
     def _uniform(self, names: tuple[str, ...], dims: tuple[int, ...], matrix: bool) -> list[Content] | None:
