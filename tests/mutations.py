@@ -130,8 +130,8 @@ MUTATIONS = [
         ("front_onnx/methods/scale.py", "math.sqrt(target / source)", "math.sqrt(source / target)", "test_method.py"),
         (
             "front_onnx/methods/scale.py",
-            "return min(amp, 1.0)",
-            "return max(amp, 1.0)",
+            "return amp if writes and amp < 1 else 1 / amp",
+            "return 1 / amp",
             "test_transform.py test_method.py",
         ),
         ("front_onnx/methods/scale.py", "return kept / amp if", "return kept if", "test_method.py"),

@@ -184,7 +184,7 @@ def test_every_scale_writes_another_model(folder: Path, scale: str) -> None:
     front("resize digits.onnx --width 24 --scale ortho -o ortho.onnx")
     ortho = weights(onnx.load("ortho.onnx"))[_ffn(onnx.load("ortho.onnx"))]
     # halving both axes of a matrix: each convention multiplies the orthonormal result by a known factor
-    factor = {"ortho": 1, "auto": 0.5, "amp": 0.5, "variance": 1, "fan-in": np.sqrt(2)}[scale]
+    factor = {"ortho": 1, "auto": np.sqrt(2), "amp": 0.5, "variance": 1, "fan-in": np.sqrt(2)}[scale]
     np.testing.assert_allclose(mine, ortho * factor, rtol=1e-5, atol=1e-6)
 
 

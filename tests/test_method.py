@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import numpy_helper
 from scipy.fft import dctn, idctn
@@ -11,7 +12,9 @@ from zoo.architectures import ARCHITECTURES
 from zoo.export import export
 
 import front_onnx
-from front_onnx.methods.scale import gain
+from front_onnx.methods.scale import depth_gain, gain, spread
+
+DIGITS = Path(__file__).parents[1] / "models" / "digits" / "digits.onnx"
 
 
 def _weights(path: Path) -> dict[str, np.ndarray]:
@@ -63,7 +66,7 @@ SUMMED = pytest.mark.parametrize(
     [
         ("ortho", 1.0, 1.0),
         ("amp", 0.5**0.5, 1.5**0.5),
-        ("auto", 0.5**0.5, 1.0),
+        ("auto", 2**0.5, 1.5**-0.5),
         ("variance", 1.0, 1.5**0.5),
         ("fan-in", 1.0 * 2**0.5, 1.0),
     ],
@@ -74,6 +77,39 @@ SUMMED = pytest.mark.parametrize(
 def test_factor_of_the_summed_axis(scale: str, shrunk: float, grown: float) -> None:
     for width, factor in ((10, shrunk), (30, grown)):
         assert gain(scale, 20, width, matrix=True, contracted=True) == pytest.approx(factor)
+
+
+def test_factors_of_the_default() -> None:
+    """Where a model shrinks, noise keeps its deviation, and less of it comes into the stream."""
+    for width, rows in ((10, 1.0), (30, 1.5**0.5)):
+        assert gain("auto", 20, width, matrix=True, contracted=False) == pytest.approx(rows)
+        assert gain("auto", 20, width, matrix=False, contracted=False) == pytest.approx((width / 20) ** 0.5)
+    assert gain("auto", 20, 10, matrix=True, contracted=True, writes=True) == pytest.approx(0.5**0.5)
+    assert gain("auto", 20, 30, matrix=True, contracted=True, writes=True) == pytest.approx(1.5**-0.5)
+    assert spread("auto", 20, 10, matrix=False) == 1
+    assert spread("auto", 20, 30, matrix=False) is None and spread("auto", 20, 10, matrix=True) is None
+    assert depth_gain("auto", 6, 3, matrix=True) == 1
+    assert depth_gain("auto", 6, 3, matrix=True, writes=True) == pytest.approx(0.5**0.5)
+    assert depth_gain("auto", 6, 8, matrix=True, writes=True) == 1
+
+
+def test_blocks_of_half_the_width_stay_on() -> None:
+    """What a block adds to the stream, beside what blocks of the source add."""
+    source = onnx.load(DIGITS)
+    added = [_added(model) for model in (source, front_onnx.resize(source, width=24, validate=False).model)]
+    assert added[1] > added[0] / 3
+
+
+def _added(model: onnx.ModelProto) -> float:
+    """The root mean square of what blocks add, over all blocks."""
+    model = onnx.ModelProto.FromString(model.SerializeToString())
+    ends = [node.output[0] for node in model.graph.node if node.name.endswith(("proj/Add", "fc2/Add"))]
+    assert len(ends) == 12
+    model.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in ends)
+    with np.load(DIGITS.with_name("inputs.npz")) as archive:
+        inputs = {"image": archive["image"]}
+    made = onnxruntime.InferenceSession(model.SerializeToString()).run(ends, inputs)
+    return float(np.sqrt(np.mean([np.mean(values**2) for values in made])))
 
 
 @SUMMED

@@ -44,6 +44,16 @@ def test_constant_signal_scales_by_sqrt_of_source_over_target(source: int, targe
     np.testing.assert_allclose(out, np.full((2, target), 3.0 * np.sqrt(source / target)), rtol=1e-10)
 
 
+@given(st.integers(2, 300), st.integers(2, 300), st.integers(0, 2**32 - 1))
+def test_the_mean_has_a_gain_of_its_own(source: int, target: int, seed: int) -> None:
+    x = np.random.default_rng(seed).standard_normal((2, source))
+    plain, out = (
+        apply_map(x, 1, Dct(source, target, source, 0.5, level)) for level in (None, np.sqrt(target / source))
+    )
+    np.testing.assert_allclose(out.mean(1), x.mean(1), atol=1e-12)
+    np.testing.assert_allclose(out - out.mean(1, keepdims=True), plain - plain.mean(1, keepdims=True), atol=1e-12)
+
+
 @given(st.integers(1, 300), st.integers(0, 300), st.integers(0, 2**32 - 1))
 def test_up_then_down_returns_the_source(source: int, more: int, seed: int) -> None:
     x = np.random.default_rng(seed).standard_normal((source, 3)).astype(np.float32)
@@ -74,6 +84,7 @@ def test_near_identities_are_not_identities() -> None:
     for other in [
         Dct(6, 6, 5),
         Dct(6, 6, 6, gain=0.5),
+        Dct(6, 6, 6, level=0.5),
         Matrix(np.eye(6)[::-1]),
         Matrix(2 * np.eye(6)),
         Matrix(np.eye(6)[:5]),
@@ -89,6 +100,8 @@ def maps(size: int, rng: np.random.Generator) -> list[AxisMap]:
         Dct(size, size, half),
         Dct(size, half, half, gain=0.7),
         Dct(size, 2 * size + 1, size),
+        Dct(size, half, half, level=0.7),
+        Dct(size, size, size, gain=0.7, level=1.0),
         Matrix(rng.standard_normal((size + 3, size))),
         Matrix(np.eye(size)[rng.integers(0, size, size + 2)] * -1.5),
         Kron((Dct(half, 2 * half, half), Identity(2))),

@@ -69,7 +69,12 @@ def basis_of(axis_map: AxisMap, band: str = "low") -> Basis:
     """
     if isinstance(axis_map, Identity):
         return Whole(axis_map.source)
-    if isinstance(axis_map, Dct) and axis_map.source == axis_map.target and axis_map.gain == 1:
+    if (
+        isinstance(axis_map, Dct)
+        and axis_map.source == axis_map.target
+        and axis_map.gain == 1
+        and axis_map.level is None
+    ):
         size, kept = axis_map.source, axis_map.keep
         first = {"low": 0, "mid": (size - kept) // 2, "high": size - kept}[band]
         return Whole(size) if kept >= size else Band(size, first, kept)

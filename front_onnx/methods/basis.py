@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from front_onnx.methods.front import coefficients
+from front_onnx.methods.front import axis_gains, coefficients, depth_gains
 from front_onnx.methods.method import Method, Use
-from front_onnx.methods.scale import gain
 from front_onnx.read.graph import Edge
 from front_onnx.transform.maps import AxisMap, Matrix
 
@@ -23,28 +22,30 @@ class Basis(Method):
     scaled = True
 
     def basis(self, size: int) -> np.ndarray:
-        """[size, size] with orthonormal rows, in the order in which they are kept."""
+        """[size, size] with orthonormal rows, in the order in which they are kept: the mean first."""
         raise NotImplementedError
 
     def axis(self, use: Use) -> AxisMap:
         """The map of one size variable."""
-        factor = gain(self.setting.scale, use.var.size, use.target, matrix=use.matrix, contracted=use.summed)
-        return self._resampled(use.var.size, use.target, factor, use.var.size)
+        return self._resampled(use.var.size, use.target, use.var.size, *axis_gains(self.setting, use))
 
     def depth(self, edges: tuple[Edge, ...], names: tuple[str, ...], target: int, *, matrix: bool) -> AxisMap:
         """The map over the blocks."""
-        factor = gain(self.setting.scale, len(names), target, matrix=matrix, contracted=False)
-        return self._resampled(len(names), target, factor, coefficients(self.setting.ratio, len(names)))
+        gains = depth_gains(self.setting, edges[0], len(names), target, matrix)
+        return self._resampled(len(names), target, coefficients(self.setting.ratio, len(names)), *gains)
 
     def cut(self, size: int) -> AxisMap | None:
         """What the first coefficients hold of an axis."""
         keep = coefficients(self.setting.ratio, size)
-        return None if keep == size else self._resampled(size, size, 1.0, keep)
+        return None if keep == size else self._resampled(size, size, keep, 1.0)
 
-    def _resampled(self, source: int, target: int, factor: float, keep: int) -> AxisMap:
-        key = (source, target, factor, keep)
+    def _resampled(self, source: int, target: int, keep: int, factor: float, level: float | None = None) -> AxisMap:
+        key = (source, target, keep, factor, level)
         if key not in self._known:
             kept = min(keep, source, target)
-            matrix = self.basis(target)[:kept].T @ self.basis(source)[:kept]
+            rows = self.basis(source)[:kept]
+            if level is not None:  # the first row is the mean
+                rows = np.concatenate([rows[:1] * (level / factor), rows[1:]])
+            matrix = self.basis(target)[:kept].T @ rows
             self._known[key] = Matrix(factor * matrix)
         return self._known[key]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-from front_onnx.methods.method import Method, Use
-from front_onnx.methods.scale import gain
+from front_onnx.methods.method import Method, Setting, Use
+from front_onnx.methods.scale import depth_gain, gain, spread
 from front_onnx.read.graph import Edge
 from front_onnx.transform.maps import AxisMap, Dct
 
-__all__ = ["Front", "coefficients"]
+__all__ = ["Front", "axis_gains", "coefficients", "depth_gains"]
 
 
 class Front(Method):
@@ -21,20 +21,35 @@ class Front(Method):
 
     def axis(self, use: Use) -> AxisMap:
         """The truncated or padded spectrum."""
-        source = use.var.size
-        factor = gain(self.setting.scale, source, use.target, matrix=use.matrix, contracted=use.summed)
-        return Dct(source, use.target, source, factor)
+        return Dct(use.var.size, use.target, use.var.size, *axis_gains(self.setting, use))
 
     def depth(self, edges: tuple[Edge, ...], names: tuple[str, ...], target: int, *, matrix: bool) -> AxisMap:
         """The same over the blocks."""
         source = len(names)
-        factor = gain(self.setting.scale, source, target, matrix=matrix, contracted=False)
-        return Dct(source, target, coefficients(self.setting.ratio, source), factor)
+        gains = depth_gains(self.setting, edges[0], source, target, matrix)
+        return Dct(source, target, coefficients(self.setting.ratio, source), *gains)
 
     def cut(self, size: int) -> AxisMap | None:
         """The low frequencies of an axis."""
         keep = coefficients(self.setting.ratio, size)
         return None if keep == size else Dct(size, size, keep)
+
+
+def axis_gains(setting: Setting, use: Use) -> tuple[float, float | None]:
+    """The factor of an axis by the convention, and that of its mean if it is another one."""
+    if use.var in setting.structure.depths:  # blocks in one tensor
+        return depth_gains(setting, use.edges[0], use.var.size, use.target, use.matrix)
+    sizes, writes = (use.var.size, use.target), setting.writes(use.edges[0])
+    factor = gain(setting.scale, *sizes, matrix=use.matrix, contracted=use.summed, writes=writes)
+    rest = spread(setting.scale, *sizes, matrix=use.matrix)
+    return (factor, None) if rest is None else (rest, factor)
+
+
+def depth_gains(setting: Setting, edge: Edge, source: int, target: int, matrix: bool) -> tuple[float, float | None]:
+    """The same over the blocks, of the weights in the place of an edge."""
+    factor = depth_gain(setting.scale, source, target, matrix=matrix, writes=setting.writes(edge))
+    rest = spread(setting.scale, source, target, matrix=matrix)
+    return (factor, None) if rest is None else (rest, factor)
 
 
 def coefficients(ratio: float, size: int) -> int:

@@ -51,6 +51,20 @@ class Setting:
         """The target size of a size variable."""
         return self.sizes.get(var, var.size)
 
+    def writes(self, edge: Edge) -> bool:
+        """True if the weight that an edge reads makes the residual stream of something else."""
+        analysis = self.structure.analysis
+        place, axes = analysis.contractions.get(edge), analysis.uses[edge].axes
+        if place is None or axes is None:
+            return False
+        beside = (axis for number, axis in enumerate(axes) if number != place)
+        return not self._streams(axes[place]) and any(self._streams(axis) for axis in beside)
+
+    def _streams(self, axis: Axis) -> bool:
+        """True if an axis has the size of a residual stream."""
+        dims = (self.structure.by_variable.get(v) for v in self.structure.analysis.algebra.free_variables(axis))
+        return any(dim is not None and dim.kind == "residual" for dim in dims)
+
 
 @dataclass(frozen=True)
 class Use:

@@ -399,7 +399,7 @@ class _Weights:
         if len(factors) == 1:
             only = factors[0]
             if isinstance(low, Dct) and isinstance(only, Dct | Identity):
-                return Dct(size, only.target, low.keep, only.gain if isinstance(only, Dct) else 1.0)
+                return replace(only, keep=low.keep) if isinstance(only, Dct) else replace(low, target=only.target)
             return only if low is None else Compose((low, only))
         product = _tidy(Kron(factors))
         if not factors:

@@ -35,12 +35,14 @@ class Dct:
     """gain * D_target^T P D_source: keep `keep` low frequencies, truncate or pad, transform back (Eq. 4, 8).
 
     D_n is the orthonormal DCT-II matrix [n, n]; P copies the first min(keep, target) of `source` coefficients.
+    `level`: by what the mean (frequency 0) is multiplied instead of `gain`, if it is.
     """
 
     source: int
     target: int
     keep: int
     gain: float = 1.0
+    level: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

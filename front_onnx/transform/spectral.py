@@ -9,6 +9,7 @@ Short axes are multiplied by R, long ones go through scipy's fast transform.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from functools import lru_cache, reduce
@@ -110,7 +111,8 @@ def is_identity(axis_map: AxisMap) -> bool:
     if isinstance(axis_map, Identity):
         return True
     if isinstance(axis_map, Dct):
-        return axis_map.source == axis_map.target <= axis_map.keep and axis_map.gain == 1
+        gains = {axis_map.gain, axis_map.gain if axis_map.level is None else axis_map.level}
+        return axis_map.source == axis_map.target <= axis_map.keep and gains == {1}
     if isinstance(axis_map, Matrix | Select):
         chosen = selection(axis_map) if axis_map.source == axis_map.target else None
         return chosen is not None and _copies_in_order(chosen)
@@ -128,7 +130,7 @@ def dense_matrix(axis_map: AxisMap) -> np.ndarray:
     if isinstance(axis_map, Identity):
         return np.eye(axis_map.source)
     if isinstance(axis_map, Dct):
-        return axis_map.gain * resample_matrix(axis_map.source, axis_map.target, axis_map.keep)
+        return axis_map.gain * resample_matrix(axis_map.source, axis_map.target, axis_map.keep) + _lift(axis_map)
     if isinstance(axis_map, Matrix):
         return np.asarray(axis_map.matrix, np.float64)
     if isinstance(axis_map, Select):
@@ -235,7 +237,7 @@ def _wide_product(matrix: np.ndarray, x: np.ndarray) -> np.ndarray:
 def _dct(x: np.ndarray, axis: int, axis_map: Dct, workers: int | None) -> np.ndarray:
     source, target, gain = axis_map.source, axis_map.target, x.dtype.type(axis_map.gain)
     out: np.ndarray
-    if source == target <= axis_map.keep:
+    if source == target <= axis_map.keep and axis_map.level is None:
         out = x * gain
         return out
     if source * target < _SHORT * (source + target):
@@ -246,7 +248,16 @@ def _dct(x: np.ndarray, axis: int, axis_map: Dct, workers: int | None) -> np.nda
     out = scipy.fft.idct(spectrum, n=target, axis=axis, norm="ortho", workers=threads)
     if gain != 1:
         out *= gain
+    if axis_map.level is not None:
+        out += x.dtype.type(_lift(axis_map)) * x.sum(axis, keepdims=True)
     return out
+
+
+def _lift(axis_map: Dct) -> float:
+    """What is added to all entries for a sum of one over an axis, so that the mean has a gain of its own."""
+    if axis_map.level is None:
+        return 0.0
+    return (axis_map.level - axis_map.gain) / math.sqrt(axis_map.source * axis_map.target)
 
 
 def _matrix(x: np.ndarray, axis: int, axis_map: Matrix | Select) -> np.ndarray:
