@@ -19,15 +19,7 @@ from front_onnx.session import Session, read_any
 from front_onnx.streams.norms import find_norms
 from front_onnx.streams.passing import find_passing
 
-QUICK = [
-    "keras-encoder",
-    "jax-vit",
-    "torch-bert-torchscript",
-    "torch-encoder-dynamo",
-    "torch-gpt2-torchscript",
-    "torch-llama-dynamo",
-    "torch-resnet-bottleneck-dynamo",
-]
+QUICK = ["keras-encoder", "torch-bert-torchscript", "torch-llama-dynamo", "torch-resnet-bottleneck-dynamo"]
 # Depthwise filters and activations on the channels that a norm takes means over: nothing keeps those means.
 UNEVEN = ("convnext", "mixer", "swin")
 
@@ -100,7 +92,7 @@ def test_a_decoder_takes_wider_outputs_back(tmp_path: Path) -> None:
         assert np.abs(after @ back.T - before).max() < 1e-5 * np.abs(before).max()
 
 
-@pytest.mark.parametrize("symmetry", [0.5, 0.9])
+@pytest.mark.parametrize("symmetry", [0.5])
 def test_unequal_shares_are_exact_too(symmetry: float) -> None:
     grown = [
         front_onnx.resize(onnx.load(DIGITS), width=96, method="lossless", symmetry=s, seed=seed).model

@@ -45,7 +45,7 @@ MODELS: dict[str, Callable[[], onnx.ModelProto]] = {
 }
 SMALLER = {"digits": (4, 24), "plain": (2, 3), "convolutional": (2, 4), "recurrent": (2, 4), "llama": (2, 12)}
 LARGER = {"digits": (7, 60), "plain": (5, 9), "convolutional": (4, 9), "recurrent": (4, 9), "llama": (4, 36)}
-GROWING = ("duplicate", "average", "lossless")
+GROWING = ("duplicate", "average", "lossless", "zero")
 EVERY = [
     f"{name}:{variant}" if variant else name
     for name, method in methods().items()
