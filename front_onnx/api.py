@@ -95,6 +95,8 @@ def resize(
     band: str = "low",
     scale: str = "auto",
     symmetry: float = 0.0,
+    align: bool = False,
+    order: bool = False,
     output: PathLike | None = None,
     dry_run: bool = False,
     validate: bool = True,
@@ -124,6 +126,8 @@ def resize(
             `front_onnx/methods/scale.py`.
         symmetry: how unequal the shares of copies are, 0 to below 1, where a method makes copies: they can then part
             in training.
+        align: before blocks are mixed, put units and heads where those of the block before are that are most like them.
+        order: before their number changes, put units and heads beside those that are most like them.
         output: where to write. A model given by path is written to `default_output` if this is None;
             a model given in memory is returned and not written.
         dry_run: plan only.
@@ -140,7 +144,7 @@ def resize(
     """
     started = time.perf_counter()
     asked = Request(depth, width, width_mult, heads, head_dim, dims or {}, ratio, scale, several(freeze), round_to)
-    how = {"method": method, "band": band, "symmetry": symmetry, "seed": seed}
+    how = {"method": method, "band": band, "symmetry": symmetry, "seed": seed, "align": align, "order": order}
     request = replace(asked, treat=dict(treat or {}), **how)  # type: ignore[arg-type]
     session = Session(model, block=block, residual=residual)
     source = session.source

@@ -16,7 +16,7 @@ from front_onnx.dims.structure import Dim, Structure
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import label
 from front_onnx.read.subgraphs import all_graphs
-from front_onnx.transform.contents import Original, Resampled
+from front_onnx.transform.contents import Drawn, Original, Resampled
 
 __all__ = ["describe_method", "describe_plan", "describe_structure", "describe_validation", "parameter_count"]
 
@@ -144,8 +144,8 @@ def describe_plan(plan: Plan, proto: onnx.ModelProto) -> dict[str, Any]:
     changed = {name: pair for name, pair in sizes.items() if pair[0] != pair[1]}
     kept = {dim.name: dim.size for dim in structure.dims if dim.name not in changed and dim.kind not in ("fixed",)}
     contents = [*plan.contents.values(), *(c for unit in plan.clones.values() for c in unit.values())]
-    resampled = {c for c in contents if isinstance(c, Resampled)}
-    numbers = len({id(c) for c in plan.contents.values() if not isinstance(c, Resampled | Original)})
+    resampled = {c for c in contents if isinstance(c, Resampled | Drawn)}
+    numbers = len({id(c) for c in plan.contents.values() if not isinstance(c, Resampled | Drawn | Original)})
     weights = [t for t in proto.graph.initializer if t.data_type in (1, 10, 11, 16) and np.prod(t.dims) > 1]
     return {
         "depth": {c.name: list(d) for c, d in zip(structure.chains, plan.depths, strict=True)},

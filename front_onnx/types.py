@@ -62,6 +62,8 @@ class ResizeOptions(TypedDict, total=False):
     ratio: float
     band: str
     symmetry: float
+    align: bool
+    order: bool
     output: PathLike | None
     dry_run: bool
     validate: bool

@@ -15,6 +15,7 @@ from front_onnx.constants.copies import tie_copies, tie_measured, tie_transposed
 from front_onnx.constants.held import hold_axes
 from front_onnx.constants.kinds import Kind
 from front_onnx.constants.scalars import Guess, share_meanings, tie_scalars
+from front_onnx.dims.best import release_best
 from front_onnx.dims.naming import name_dims
 from front_onnx.dims.residual import chosen_residuals, found_residual
 from front_onnx.dims.structure import Structure
@@ -54,14 +55,15 @@ def understand(
     tie_values(analysis, chains)
     share_meanings(analysis, (place for chain in chains for place in chain.places.values()))
     analysis.algebra.settle()
-    free_inputs(Flow(analysis, constants), chains)
+    free_inputs(flow, chains)
 
     # dims: residual widths, what stays, and names
+    release_best(analysis)
     found = [found_residual(analysis, chain) for chain in chains]
     widths, loose = chosen_residuals(analysis, chains, residuals, found)
     hold_axes(analysis, constants, [axis for axis in (*widths, loose) if axis is not None])
     analysis.algebra.close()
-    structure = Structure(analysis, constants, chains, widths, [], guesses, loose)
+    structure = Structure(flow, chains, widths, [], guesses, loose)
     structure.dims = name_dims(structure)
     return structure
 

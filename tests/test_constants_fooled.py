@@ -17,7 +17,7 @@ from tiers import few
 
 from front_onnx.api import inspect, resize
 from front_onnx.constants.kinds import Kind
-from front_onnx.constants.patterns import is_filter_bank, is_series, is_toeplitz, oscillates, two_values
+from front_onnx.constants.patterns import is_filter_bank, is_series, is_smooth, is_toeplitz, oscillates, two_values
 from front_onnx.errors import FrontError
 
 T, H = 9, 24  # places, width
@@ -290,6 +290,48 @@ def test_bases_are_those_of_the_new_size(basis: Callable[[int], np.ndarray], tur
     held = resized(net_of(block), width=36, depth=5)
     for name in (name for name in held if name.startswith("basis")):
         np.testing.assert_allclose(held[name], basis(36), atol=1e-5)
+
+
+CURVES: dict[str, Callable[[int], np.ndarray]] = {
+    "exponential": lambda n: np.exp(np.arange(n) / n),
+    "power": lambda n: (np.arange(n) / (n - 1)) ** 1.7 * 5 - 2,
+    "root": lambda n: np.sqrt(np.arange(n) / n),
+    "decay": lambda n: 0.9 ** np.arange(n),
+    "fast decay": lambda n: 3.0 ** -np.arange(n),
+    "product": lambda n: np.cumprod(1 - np.linspace(1e-4, 0.02, n)),
+    "logarithm": lambda n: np.log1p(np.arange(n)),
+    "one over": lambda n: 1 / (1.0 + np.arange(n)),
+    "bell": lambda n: np.exp(-(np.linspace(-2, 2, n) ** 2)),
+}
+
+
+@pytest.mark.parametrize("curve", CURVES)
+@pytest.mark.parametrize("reader", ["Sigmoid", "Reciprocal", ""])
+def test_a_curve_that_is_resampled_is_told(curve: str, reader: str) -> None:
+    def block(net: Net, x: str, number: int) -> str:
+        table = net.const(CURVES[curve](H), f"table.{number}")
+        return ffn(net, net.add("Mul", x, net.add(reader, table) if reader else table), H)
+
+    model = net_of(block)
+    (told,) = resize(model, width=2 * H, dry_run=True).plan.warnings
+    assert "table.0 and 3 more: it lies on a smooth curve" in told and "refuses another size" in told
+    assert not resize(model, depth=6, dry_run=True).plan.warnings
+    with pytest.raises(FrontError, match="would have to change"):
+        resize(model, width=2 * H, dry_run=True, treat={"table.*": "fixed"})
+
+
+@pytest.mark.parametrize("how", ["MatMul", "Mul"])
+def test_a_ramp_in_two_axes_is_told_and_no_wave(how: str) -> None:
+    ramp = np.arange(H * H, dtype=np.float32).reshape(H, H) / (H * H)
+    assert is_series(ramp) and not oscillates(ramp)
+
+    def block(net: Net, x: str, number: int) -> str:
+        table = net.const(ramp, f"ramp.{number}")
+        mixed = net.add("MatMul", x, table if how == "MatMul" else net.add("Mul", net.weight(H, H), table))
+        return ffn(net, mixed, H)
+
+    (told,) = resize(net_of(block), width=2 * H, dry_run=True).plan.warnings
+    assert "ramp.0 and 3 more: it lies on a smooth curve" in told
 
 
 # -- scalars ----------------------------------------------------------------------------------------------------------
@@ -624,6 +666,7 @@ def test_trained_weights_have_no_pattern(dtype: Any) -> None:
         for scale in (1.0, 0.02):
             array = (rng.standard_normal(shape) * scale).astype(dtype)
             assert two_values(array) is None and not is_series(array) and not is_toeplitz(array)
+            assert not is_smooth(array) and not is_smooth(np.sort(array.reshape(-1)))
             assert not oscillates(array) and not is_filter_bank(np.maximum(array, 0))
 
 

@@ -32,8 +32,11 @@ from front_onnx.operators import OPERATORS as RECORDS
 # Graphs of each case: so many, and more until an operator has what is asked of it. `make test-more` has its own.
 FEWEST, MOST = 2, 60
 MORE = range(100, 112)
-# A prime is no multiple of a block, more than a cache holds, or other than a constant says.
+# A prime is no multiple of a block, more than a cache or an axis that is indexed holds, or other than a constant says.
 REFUSED = {"SpaceToDepth", "RotaryEmbedding", "com.microsoft.GroupQueryAttention", "com.microsoft.Attention"} | {
+    "GatherElements",
+    "Scatter",
+    "ScatterElements",
     "TensorScatter",
     "com.microsoft.DecoderMaskedMultiHeadAttention",
     "com.microsoft.PackedAttention",
@@ -125,6 +128,24 @@ def test_every_rule_is_run():
     if onnx.defs.onnx_opset_version() < 28 or installed < (1, 31):
         pytest.skip("written for newer versions")
     assert {key(*name) for name in RECORDS} == set(OPERATORS)
+
+
+@pytest.mark.parametrize("scatters", [False, True])
+def test_places_are_not_counted_against_a_size_known_only_at_run_time(scatters):
+    """A prime stands for it inside, which says nothing about how many places there are."""
+    net = Net(random.Random(0))
+    data, places = net.input(["batch", 4]), net.input([64, 4], np.int64)
+    if scatters:
+        net.add("ScatterElements", data, places, net.input([64, 4]), axis=1)
+    else:
+        net.add("GatherElements", data, places, axis=1)
+    assert _reasons(net) == []
+
+
+def test_more_places_than_entries_are_not_followed():
+    net = Net(random.Random(0))
+    net.add("GatherElements", net.input([2, 4]), net.input([3, 4], np.int64), axis=1)
+    assert _reasons(net) == ["3 entries where there is room for 2"]
 
 
 def test_a_tiled_axis_is_repeated_as_a_whole():

@@ -159,7 +159,8 @@ class Algebra:
             root = self._root(var)
             if not var.holds <= root.holds:
                 self._changing(root).holds |= var.holds
-            self._inherit(root)
+            if root.factors is not None or root.parts is not None:
+                self._inherit(root)
         for left, right in self.equalities:
             both = [*self.free_variables(left), *self.free_variables(right)]
             roles = _SUMMED.intersection(role for var in both for role in var.roles)
@@ -168,6 +169,12 @@ class Algebra:
 
     def expand(self, axis: Iterable[SizeVar]) -> Axis:
         """The axis as a product of root size variables, none of which is bound to a product."""
+        axis = tuple(axis)
+        for var in axis:
+            if var.link is not None or var.factors is not None:
+                break
+        else:
+            return axis  # as most are
         out: list[SizeVar] = []
         for var in axis:
             root = self._root(var)

@@ -54,11 +54,13 @@ class Why(Enum):
     INDEXED_BY_CONSTANT = auto()
     INDEXED_BY_ITERATION = auto()
     INDICES_LEAVE = auto()
+    BEST = auto()
     CUT_AT_RUN_TIME = auto()
     MIXED = auto()
     ENTRIES = auto()  # a table that is no weight has an entry for each
     # Nothing holds it, and yet it does not follow the width.
     DEPTH = auto()
+    SLOTS = auto()
     QUERY_GROUP = auto()
     HEAD_SIZE = auto()
     CONV_GROUPS = auto()

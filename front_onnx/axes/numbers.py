@@ -40,7 +40,10 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Binding:
-    """What a number stands for: sign * factor * (size of axis / size of under) ** power, as node `reader` takes it."""
+    """What a number stands for: sign * factor * ((size of axis + plus) / size of under) ** power.
+
+    Node `reader` takes it so.
+    """
 
     axis: Axis
     sign: int = 1
@@ -48,10 +51,11 @@ class Binding:
     under: Axis = ()
     reader: int | None = None
     factor: float = 1
+    plus: int = 0
 
     def at(self, size: Callable[[Axis], int]) -> int | float:
         """The number when axes have the sizes that `size` gives them."""
-        whole, part = size(self.axis), size(self.under)
+        whole, part = size(self.axis) + self.plus, size(self.under)
         quotient = whole // part if whole % part == 0 else whole / part
         number = quotient if self.power == 1 else quotient**self.power
         return self.sign * (number if self.factor == 1 else self.factor * number)

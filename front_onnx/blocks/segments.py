@@ -18,8 +18,6 @@ from functools import cached_property
 from itertools import pairwise
 from posixpath import commonpath
 
-from onnx import helper
-
 from front_onnx.axes.numbers import Binding, value_of
 from front_onnx.constants.classify import Constants
 from front_onnx.constants.flowing import fed_by_parameters
@@ -27,7 +25,7 @@ from front_onnx.constants.kinds import KEPT
 from front_onnx.operators.analysis import Analysis
 from front_onnx.read.graph import Edge
 from front_onnx.read.names import counts
-from front_onnx.read.tensor_data import is_float
+from front_onnx.read.tensor_data import is_float, numpy_type
 
 __all__ = ["Flow", "Segment"]
 
@@ -105,11 +103,11 @@ class Flow:
         node = self.graph.nodes[index]
         if any(map(self._has_weight, self.graph.order.inside(index))):
             return True
-        for slot, name in enumerate(node.input):
-            fact = self.analysis.uses.get(Edge(index, slot)) or self.analysis.facts.get(name)
+        for edge, name in zip(self.graph.reads[index], node.input, strict=True):
+            fact = self.analysis.uses.get(edge) or self.analysis.facts.get(name)
             if fact is None:  # of a node that could not be followed
                 tensor = self.graph.constants.get(name)
-                if tensor is not None and tensor.dims and is_float(helper.tensor_dtype_to_np_dtype(tensor.data_type)):
+                if tensor is not None and tensor.dims and is_float(numpy_type(tensor)):
                     return True
             elif fact.constant and fact.value is None and fact.axes:
                 return True
@@ -169,6 +167,8 @@ class Flow:
         if sink not in self._ways:
             self._ways[sink] = _Way(self.inputs, behind)
         way = self._ways[sink]
+        if aside and way.readers[source] < 2:
+            return [(source, [])]
         alone = way.last[source] if aside and source in way.last else -1  # up to here, cuts depend on the source
         reached, live = {source}, {source: way.readers[source] - aside}
         found: _Cuts = [(source, [])]
@@ -262,8 +262,8 @@ class Flow:
         """Hash the outputs of a node whose data is in `local`, or aside."""
         node = self.graph.nodes[index]
         reads = [
-            local[name] if name in local else self._leaf(Edge(index, slot), name)
-            for slot, name in enumerate(node.input)
+            local[name] if name in local else self._leaf(edge, name)
+            for edge, name in zip(self.graph.reads[index], node.input, strict=True)
         ]
         tied = {name for i, name, _, _ in self._tied_attributes.get(index, ())}
         attributes = sorted((a.name, a.SerializeToString(deterministic=True)) for a in node.attribute)
@@ -344,8 +344,7 @@ class Flow:
                 continue
             nodes[b] = a
             reads = zip(self.graph.nodes[a].input, self.graph.nodes[b].input, strict=True)
-            for slot, (x, y) in enumerate(reads):
-                edge_a, edge_b = Edge(a, slot), Edge(b, slot)
+            for edge_a, edge_b, (x, y) in zip(self.graph.reads[a], self.graph.reads[b], reads, strict=True):
                 if edge_a in self.analysis.uses and edge_b in self.analysis.uses:
                     edges[edge_b] = edge_a
                 elif x and y and self._walked(x) and self._walked(y):
@@ -418,12 +417,13 @@ class Flow:
         """For each weight that a node of the first unit reads, its names over the units."""
         for place in zip(*units, strict=True):
             for nodes in zip(*(segment.nodes for segment in place), strict=False):
-                for slot in range(len(self.graph.nodes[nodes[0]].input)):
-                    edges = [Edge(node, slot) for node in nodes]
-                    facts = [self.analysis.uses.get(edge) for edge in edges]
-                    if all(fact is not None and fact.value is None for fact in facts):
-                        inputs = [self.graph.nodes[edge.node].input[slot] for edge in edges]
-                        yield [self.graph.constant_name(name) for name in inputs]
+                for edges in zip(*(self.graph.reads[node] for node in nodes), strict=False):
+                    if all(map(self._reads_weight, edges)):
+                        yield [*map(self.graph.read_by, edges)]
+
+    def _reads_weight(self, edge: Edge) -> bool:
+        fact = self.analysis.uses.get(edge)
+        return fact is not None and fact.value is None
 
     def counted_names(self, units: Sequence[Sequence[Segment]]) -> int:
         """How many weights of a unit have names that count over the units."""

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 import numpy as np
 
 from front_onnx.read.graph import Edge, Graph
-from front_onnx.read.tensor_data import is_float
+from front_onnx.read.tensor_data import is_float, numpy_type
 
 __all__ = ["units_sharing"]
 
@@ -34,11 +34,8 @@ def _is_regular(keys: Sequence[Hashable], together: int) -> bool:
 def _keys(graph: Graph, edges: Sequence[Edge]) -> list[Hashable] | None:
     """What tells the weights in one place apart: their names, or what they hold; None for numbers."""
     names = [graph.read_by(edge) for edge in edges]
-    arrays = [graph.constants[name] for name in names]
-    if any(
-        not tensor.dims or not is_float(np.dtype(graph.array(name).dtype))
-        for tensor, name in zip(arrays, names, strict=True)
-    ):
+    tensors = [graph.constants[name] for name in names]
+    if not all(tensor.dims and is_float(numpy_type(tensor)) for tensor in tensors):
         return None
     if len(set(names)) < len(names) or graph.model.are_apart(tuple(names)):
         return list(names)

@@ -107,6 +107,13 @@ METHOD = (
     ),
 )
 
+ORDERS = (
+    click.option(
+        "--align", is_flag=True, help="Before blocks are mixed, match units and heads to those of the block before."
+    ),
+    click.option("--order", is_flag=True, help="Before their number changes, put units and heads beside those alike."),
+)
+
 RATIO = (
     click.option(
         "--ratio", default=1.0, show_default=True, help="Part of the frequencies kept along every axis (front, bases)."

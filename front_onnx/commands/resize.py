@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from front_onnx.api import Result, resize
 from front_onnx.check.agreement import EXACT
-from front_onnx.commands.options import BY_HAND, CHECKS, METHOD, RATIO, SIZES, TREAT, dims, options
+from front_onnx.commands.options import BY_HAND, CHECKS, METHOD, ORDERS, RATIO, SIZES, TREAT, dims, options
 from front_onnx.commands.progress import shown
 from front_onnx.commands.tables import console, plan_table, print_inlined, print_validation
 from front_onnx.methods.scale import SCALES
@@ -23,7 +23,7 @@ __all__ = ["resize_command", "tell"]
 @click.command("resize")
 @click.argument("model", type=click.Path())
 @options(SIZES, BY_HAND, TREAT)
-@options(METHOD, RATIO)
+@options(METHOD, ORDERS, RATIO)
 @click.option(
     "--scale",
     type=click.Choice(SCALES),

@@ -7,11 +7,11 @@ suspicion speaks against is UNKNOWN: resampled, and told.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -22,12 +22,13 @@ from front_onnx.constants.patterns import (
     is_filter_bank,
     is_orthogonal,
     is_series,
+    is_smooth,
     is_toeplitz,
     oscillates,
     triangle,
     two_values,
 )
-from front_onnx.constants.readers import feeds_root, feeds_waves
+from front_onnx.constants.readers import feeds_root, near_waves
 from front_onnx.constants.uses import Uses
 from front_onnx.errors import RequestError
 from front_onnx.read.arrays import is_uniform
@@ -43,10 +44,10 @@ UNREACHED = "no gradient reaches it"
 _MASKED = -100.0  # what masks add where nothing is to be seen, or less
 _MANY = 16  # elements from which two values are no accident of a bias
 _SINGLE = "a single number"
+_SMOOTH = "it lies on a smooth curve, as what is computed does and what was trained does not"
 
 
-@dataclass(frozen=True)
-class _Verdict:
+class _Verdict(NamedTuple):
     """What the contents and all readings of a constant say.
 
     `learned`: True if training may change it.
@@ -80,6 +81,10 @@ class Constants:
         """Constants that contractions sum over, and that are no tables."""
         tables = {self.graph.read_by(edge) for edge in self.analysis.tables}
         return {self.graph.read_by(edge) for edge in self.analysis.contractions} - tables
+
+    @cached_property
+    def _near_waves(self) -> set[int]:
+        return near_waves(self.graph)
 
     @cached_property
     def _tied(self) -> dict[str, str]:
@@ -118,23 +123,27 @@ class Constants:
         return self._verdicts[name]
 
     def _told(self, name: str) -> _Verdict:
-        array = self.graph.array(name)
-        if np.dtype(array.dtype).kind == "b":
+        tensor = self.graph.constants[name]
+        dtype, size = numpy_type(tensor), math.prod(tensor.dims)
+        if dtype.kind == "b":
             return _Verdict(Kind.MASK, "it holds truth values")
-        if not is_float(numpy_type(self.graph.constants[name])):
+        if not is_float(dtype):
             return _Verdict(Kind.INDEX, "it holds whole numbers")
         if self.uses.is_statistic(name):
             return _Verdict(Kind.STATISTIC, "running statistics")
-        strong = name in self.uses.weights - self.uses.tables
-        if array.size == 1 and not (strong and array.ndim):
+        strong = name in self.uses.strong
+        if size == 1 and not (strong and tensor.dims):
             return _Verdict(Kind.SCALE, _SINGLE)
-        if array.size == 0 or not self.uses.matters(name):
+        if size == 0 or not self.uses.matters(name):
             return _Verdict(Kind.WEIGHT, UNREACHED)
         if any(feeds_root(self.graph, edge) for edge in self.uses.edges[name]):
             return _Verdict(Kind.STATISTIC, "a variance")
+        array = self.graph.array(name)
         found = self._by_contents(name, array, strong) or self._by_use(name, array, strong)
+        if found.kind in (Kind.WEIGHT, Kind.BIAS_OR_GAIN) and (is_smooth(array) or is_series(array)):
+            found = found._replace(kind=Kind.UNKNOWN, evidence=_SMOOTH)
         if found.learned and not self.uses.reached(name):
-            return replace(found, learned=False, evidence=UNREACHED)
+            return found._replace(learned=False, evidence=UNREACHED)
         return found
 
     def _by_contents(self, name: str, array: np.ndarray, strong: bool) -> _Verdict | None:
@@ -147,10 +156,10 @@ class Constants:
         basis = basis_name(array)
         if basis is not None:
             return _Verdict(Kind.FORMULA, f"it holds {basis}", basis)
-        if _wide(array) > 1 and name not in self._summed and self._follows(name):
+        if _wide(array) > 1 and name not in self._summed and self._follows(name, array):
             return _Verdict(Kind.FORMULA, "it follows a formula", "known")
         if _wide(array) == 1 and not strong and self._waves(name):
-            formula = "a geometric series" if self._follows(name) else None
+            formula = "a geometric series" if self._follows(name, array) else None
             kind = Kind.FORMULA if formula else Kind.FIXED
             return _Verdict(kind, "it is read by a sine or cosine", formula)
         found = _exact(array)
@@ -161,23 +170,22 @@ class Constants:
             return _Verdict(Kind.UNKNOWN, why, learned=True)
         return None
 
-    def _follows(self, name: str) -> bool:
+    def _follows(self, name: str, array: np.ndarray) -> bool:
         """True if a formula gives the contents of a constant."""
         if name not in self._formulas:
-            array = self.graph.array(name)
             self._formulas[name] = recomputed(array, array.shape) is not None
         return self._formulas[name]
 
     def _waves(self, name: str) -> bool:
         """True if a sine or cosine reads a constant, but not as the bias or gain of what data it takes."""
-        edges = self.uses.edges[name]
-        return any(feeds_waves(self.graph, edge) for edge in edges) and not self.uses.is_bias_or_gain(name)
+        readers = (inner.node for edge in self.uses.edges[name] for inner in self.graph.within(edge))
+        return not self._near_waves.isdisjoint(readers) and not self.uses.is_bias_or_gain(name)
 
     def _by_use(self, name: str, array: np.ndarray, strong: bool) -> _Verdict:
         filled = is_uniform(array)
         if strong:
             written = name not in self.graph.initializers and filled
-            return _Verdict(self._role(name), "an operator reads it as a weight", learned=not written)
+            return _Verdict(self._role(name, array), "an operator reads it as a weight", learned=not written)
         table = name in self.uses.tables
         if name not in self.graph.initializers and not self.uses.inline:
             return self._outside(name, array, "a constant of the graph's, where weights are initializers")
@@ -185,9 +193,9 @@ class Constants:
             return _Verdict(Kind.MASK, "it holds two values only, or what is infinitely far")
         if _is_doubtful(array):
             return _Verdict(Kind.UNKNOWN, "it holds two values only")
-        if self._waves(name) and not self._follows(name) and not filled:
+        if self._waves(name) and not self._follows(name, array) and not filled:
             return _Verdict(Kind.FIXED, "it is read by a sine or cosine")
-        if not filled and self._follows(name):
+        if not filled and self._follows(name, array):
             return _Verdict(Kind.FORMULA, "it follows a formula", "known")
         if not filled and made_of_waves(array):
             return _Verdict(Kind.UNKNOWN, "it looks made of sines and cosines, by no formula that is known")
@@ -197,18 +205,18 @@ class Constants:
             return self._outside(name, array, "it normalises raw inputs")
         if not self.uses.shares_an_axis(name):
             return self._outside(name, array, "no weight has one of its axes")
-        return _Verdict(self._role(name), "it shares an axis with weights", learned=True)
+        return _Verdict(self._role(name, array), "it shares an axis with weights", learned=True)
 
     def _outside(self, name: str, array: np.ndarray, why: str) -> _Verdict:
         """What is no weight as far as its use shows, and whose contents prove nothing."""
         if not np.isfinite(array).all() or _is_mask(array, multiplied=self.uses.is_multiplied(name)):
             return _Verdict(Kind.MASK, "it holds two values only, or what is infinitely far")
-        if not is_uniform(array) and self._follows(name):
+        if not is_uniform(array) and self._follows(name, array):
             return _Verdict(Kind.FORMULA, "it follows a formula", "known")
         return _Verdict(Kind.UNKNOWN, why)
 
-    def _role(self, name: str) -> Kind:
-        if name in self._summed or _wide(self.graph.array(name)) > 1:
+    def _role(self, name: str, array: np.ndarray) -> Kind:
+        if name in self._summed or _wide(array) > 1:
             return Kind.WEIGHT
         return Kind.BIAS_OR_GAIN
 
@@ -236,7 +244,7 @@ def _exact(array: np.ndarray) -> tuple[Kind, str] | None:
         return Kind.MASK, "it holds two values only"
     if is_toeplitz(array):
         return Kind.FIXED, "it is constant along every diagonal"
-    if is_series(array):
+    if _wide(array) <= 1 and is_series(array):
         return Kind.FIXED, "it grows by equal steps"
     if oscillates(array):
         return Kind.FIXED, "it is made of sampled sines"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from front_onnx.constants.gradient import fed
 from front_onnx.operators.record import Trait, record_of
+from front_onnx.read.graph import Edge
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Collection, Container, Iterator
 
-    from front_onnx.axes.size import SizeVar
+    from front_onnx.axes.size import Axis, SizeVar
     from front_onnx.operators.analysis import Analysis
 
 _FAR = 64  # nodes that are followed
@@ -18,14 +18,52 @@ _FAR = 64  # nodes that are followed
 __all__ = ["fed_by_parameters", "flowing_variables"]
 
 
-def flowing_variables(analysis: Analysis) -> set[SizeVar]:
-    """The size variables of all tensors whose contents depend on an input's contents.
+def flowing_variables(analysis: Analysis, fed: Collection[str]) -> set[SizeVar]:
+    """The size variables of all tensors whose contents depend on an input's contents: of those that are `fed`.
 
     Small networks over constants (position biases computed from coordinates) have sizes of their own, which no width
     of the model decides.
     """
-    facts = [analysis.facts[name] for name in fed(analysis.graph) if name in analysis.facts]
-    return {var for fact in facts for axis in fact.axes or () for var in analysis.algebra.free_variables(axis)}
+    axes = [axis for name in fed if name in analysis.facts for axis in analysis.facts[name].axes or ()]
+    axes += _between_weights(analysis, fed)
+    return {var for axis in axes for var in analysis.algebra.free_variables(axis)}
+
+
+def _between_weights(analysis: Analysis, tensors: Collection[str]) -> Iterator[Axis]:
+    """The axes that two weights share in one product with data, or in a product that is a weight: ranks.
+
+    x A B may be one node of three operands, or A B may be computed first.
+    """
+    graph = analysis.graph
+    for edge, places in analysis.summed.items():
+        node = graph.nodes[edge.node]
+        fact = analysis.uses.get(edge) or analysis.facts.get(node.input[edge.slot])
+        if fact is None or not fact.constant or not fact.axes:
+            continue
+        several = len(node.input) > 2 and node.output[0] in tensors
+        if several or (_is_of_weights(analysis, edge.node) and _becomes_weight(analysis, node.output[0], tensors)):
+            yield from (fact.axes[place] for place in places)
+
+
+def _is_of_weights(analysis: Analysis, index: int) -> bool:
+    """True for a product of two weights, and not of what a network makes of them."""
+    edges = [Edge(index, slot) for slot in (0, 1)]
+    return all(e in analysis.summed and analysis.origin(e, analysis.summed[e][0]) is not None for e in edges)
+
+
+def _becomes_weight(analysis: Analysis, tensor: str, tensors: Collection[str]) -> bool:
+    """True if a contraction with data reads a tensor, moved about or scaled at most."""
+    graph, waiting, seen = analysis.graph, [tensor], {tensor}
+    while waiting and len(seen) < _FAR:
+        for edge in graph.consumers.get(waiting.pop(), ()):
+            node = graph.nodes[edge.node]
+            if edge in analysis.summed and node.output[0] in tensors:
+                return True
+            if record_of(node).has(Trait.MOVES | Trait.SCALES):
+                new = [name for name in node.output if name not in seen]
+                seen.update(new)
+                waiting += new
+    return False
 
 
 def fed_by_parameters(analysis: Analysis) -> set[str]:

@@ -6,13 +6,14 @@ sines and cosines (`sinusoidal.py`), and matrices that mix an axis with itself (
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from front_onnx.constants.fourier import square_matrix
 from front_onnx.constants.per_head import rescaled
-from front_onnx.constants.sinusoidal import find_waves, series, series_base
+from front_onnx.constants.sinusoidal import FEWEST, find_waves, series, series_base
 from front_onnx.read.arrays import all_near
 from front_onnx.read.tensor_data import machine_epsilon
 
@@ -36,13 +37,13 @@ def recomputed(array: np.ndarray, dims: Sequence[int], *, summed: bool = False) 
 
 def _series(array: np.ndarray, dims: Sequence[int], close: float) -> np.ndarray | None:
     """Inverse frequencies along the one axis that is not 1."""
-    if max(array.shape) != array.size or max(dims) != np.prod(dims):
+    if max(array.shape) != array.size or max(dims) != math.prod(dims):
         return None
     found = series_base(array.reshape(-1).astype(np.float64), close)
     if found is None:
         return None
     base, steps = found
-    count = int(np.prod(dims))
+    count = math.prod(dims)
     return series(base, max(1.0, count + steps - array.size), np.arange(count)).reshape(dims)
 
 
@@ -51,6 +52,8 @@ def _waves(array: np.ndarray, dims: Sequence[int], close: float) -> np.ndarray |
     changed = [place for place, size in enumerate(dims) if size != array.shape[place]]
     wide = [place for place, size in enumerate(array.shape) if size > 1]
     for place in dict.fromkeys([*(changed if len(changed) == 1 else []), wide[-1]]):
+        if array.size < FEWEST * array.shape[place]:
+            continue  # most biases end here
         rows = np.moveaxis(array, place, -1)
         found = find_waves(rows.reshape(-1, rows.shape[-1]), close)
         others = [size for at, size in enumerate(dims) if at != place]

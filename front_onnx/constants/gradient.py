@@ -28,10 +28,9 @@ def reaching(graph: Graph, *, gradient: bool = True) -> set[Edge]:
             continue
         settings = (*record.numbers, *record.settings)
         names = []
-        for slot, name in enumerate(node.input):
-            if name and slot not in settings and not (gradient and slot == 0 and record.has(Trait.CHOOSES)):
-                found.add(Edge(index, slot))
-                found.update(graph.within(Edge(index, slot)))
+        for edge, name in zip(graph.reads[index], node.input, strict=True):
+            if name and edge.slot not in settings and not (gradient and edge.slot == 0 and record.has(Trait.CHOOSES)):
+                found.update(graph.within(edge))
                 names.append(name)
         for body in graph.order.subgraphs.get(index, {}).values():
             names += body.outputs

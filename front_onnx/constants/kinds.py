@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from front_onnx.axes.size import Axis
@@ -32,8 +31,7 @@ RESAMPLED = frozenset((Kind.WEIGHT, Kind.BIAS_OR_GAIN, Kind.EMBEDDING, Kind.STAT
 KEPT = frozenset((Kind.FORMULA, Kind.MASK, Kind.INDEX, Kind.FIXED))
 
 
-@dataclass(frozen=True)
-class Constant:
+class Constant(NamedTuple):
     """What one reading of a constant is.
 
     Attributes:

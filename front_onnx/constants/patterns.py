@@ -15,6 +15,7 @@ __all__ = [
     "is_filter_bank",
     "is_orthogonal",
     "is_series",
+    "is_smooth",
     "is_toeplitz",
     "oscillates",
     "triangle",
@@ -25,6 +26,8 @@ _CORNER = 8  # entries of an axis that are looked at first
 _HEAD = 64  # elements that are looked at first
 _LEAST = 16  # elements, or conditions, from which a pattern is no accident
 _SHORT = 4  # entries from which a series is no accident
+_SMOOTH = 1e-3  # of what differences of numbers by chance are
+_FOURTH = 70**0.5  # the standard deviation of fourth differences of numbers by chance, relative to theirs
 _LINES = 256  # lines of a table that are compared with a wave
 
 
@@ -97,18 +100,42 @@ def is_orthogonal(array: np.ndarray) -> bool:
 
 
 def is_series(array: np.ndarray) -> bool:
-    """True for numbers that grow by equal steps along the one axis that is not 1: places, bins, centres."""
+    """True for numbers that grow by equal steps, in the order in which they lie: places, bins, centres."""
     flat = array.reshape(-1)
-    if flat.size < _SHORT or max(array.shape) != array.size or not np.isfinite(flat).all():
+    if flat.size < _SHORT or not np.isfinite(flat[:_CORNER]).all():
         return False
+    close = _close(array) * max(abs(float(flat[0])), abs(float(flat[-1])))
+    first, second, third, _ = map(float, flat[:_SHORT])
+    if abs(first - 2 * second + third) > 5 * close:
+        return False  # nearly every bias
     head = flat[:_CORNER].astype(np.float64)
     whole = flat.astype(np.float64)
-    close = _close(array) * max(abs(whole[0]), abs(whole[-1]))
     for values in (head, whole):
         wanted = values[0] + (values[-1] - values[0]) * np.arange(values.size) / (values.size - 1)
-        if values[0] == values[-1] or not all_near(values, wanted, atol=close):
+        if not np.isfinite(values[-1]) or values[0] == values[-1] or not all_near(values, wanted, atol=close):
             return False
     return True
+
+
+def is_smooth(array: np.ndarray) -> bool:
+    """True for numbers that lie on a smooth curve along the one axis that is not 1: powers, exponentials, products.
+
+    Fourth differences of a curve vanish where those of numbers by chance are eight times as large as the numbers; they
+    vanish of its logarithm where it decays fast. Powers are steep at their beginning, so the first quarter is left out.
+    """
+    flat = array.reshape(-1)
+    if flat.size <= _CORNER or max(array.shape) != array.size or not np.isfinite(flat).all():
+        return False
+    later = flat[flat.size // 4 :].astype(np.float64)
+    curves = [later, np.log(np.abs(later))] if later.all() and (np.sign(later) == np.sign(later[0])).all() else [later]
+    return any(_is_curve(curve) for curve in curves)
+
+
+def _is_curve(values: np.ndarray) -> bool:
+    spread = values.std()
+    if spread <= _SMOOTH * np.abs(values).max():  # one value, or nearly
+        return False
+    return bool((np.abs(np.diff(values, 4)) <= _SMOOTH * _FOURTH * spread).all())
 
 
 def oscillates(array: np.ndarray) -> bool:
@@ -139,13 +166,25 @@ def _are_sines(rows: np.ndarray, close: float) -> bool:
     if len(rows) > 2 * _CORNER and not _are_sines(rows[: 2 * _CORNER, :_CORNER], close):
         return False
     rows = rows[1:, :_LINES].astype(np.float64)  # the first row of a cosine basis is scaled
+    room = 4 * close * float(np.abs(rows).max(initial=0.0))
+    if not _begins_as_sine(rows[:4, 0].tolist(), room):
+        return False
     before, here, after = rows[:-2], rows[1:-1], rows[2:]
     energy = np.square(here).sum(axis=0)
     largest = np.sqrt(np.square(rows).mean(axis=0).max(initial=0.0))
     twice = np.divide((here * (before + after)).sum(axis=0), energy, where=energy > 0, out=np.zeros_like(energy))
     off = np.abs(before + after - twice * here).max(axis=0)
-    turning = np.abs(twice) < 2 - 1e-9  # a line that is straight is no wave
+    turning = np.abs(twice) < 2 - close  # a line that is straight is no wave
     return bool((np.abs(twice) <= 2 + close).all() and (off <= 4 * close * largest).all() and turning.sum() >= 2)
+
+
+def _begins_as_sine(line: list[float], room: float) -> bool:
+    """True if the first four numbers of a line may be a sine's, `room` off: nearly every other line fails here.
+
+    (x[0] + x[2]) / x[1] and (x[1] + x[3]) / x[2] are both 2 cos(t).
+    """
+    a, b, c, d = line
+    return abs((a + c) * c - (b + d) * b) <= 1.01 * room * (abs(b) + abs(c))
 
 
 def is_filter_bank(array: np.ndarray) -> bool:

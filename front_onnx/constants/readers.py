@@ -5,28 +5,29 @@ from __future__ import annotations
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge, Graph
 
-__all__ = ["feeds_root", "feeds_waves"]
+__all__ = ["feeds_root", "near_waves"]
 
 _STEPS = 12  # nodes between a frequency and its sine
 
 
-def feeds_waves(graph: Graph, edge: Edge) -> bool:
-    """True if what reads a constant goes on to a sine or cosine within a few nodes."""
-    seen = {reader.node for reader in graph.within(edge)}
-    waiting = [(node, 0) for node in seen]
-    while waiting:
-        index, steps = waiting.pop()
+def near_waves(graph: Graph) -> set[int]:
+    """The nodes whose results go on to a sine or cosine within a few nodes, that of the sine included.
+
+    One pass from the last node to the first: what reads a tensor stands behind what makes it, in bodies as well.
+    """
+    steps: dict[int, int] = {}
+    ends = Trait.MEASURES | Trait.SOFTMAX | Trait.NORMALISES
+    for index in range(len(graph.nodes) - 1, -1, -1):
         node = graph.nodes[index]
         record = record_of(node)
         if record.has(Trait.PERIODIC):
-            return True
-        if steps < _STEPS and not record.has(Trait.MEASURES | Trait.SOFTMAX | Trait.NORMALISES):
-            for name in node.output:
-                for reader in (inner for found in graph.consumers.get(name, ()) for inner in graph.within(found)):
-                    if reader.node not in seen:
-                        seen.add(reader.node)
-                        waiting.append((reader.node, steps + 1))
-    return False
+            steps[index] = 0
+        elif steps and not record.has(ends):
+            readers = (edge for name in node.output for edge in graph.consumers.get(name, ()))
+            near = [steps[inner.node] for edge in readers for inner in graph.within(edge) if inner.node in steps]
+            if near and min(near) < _STEPS:
+                steps[index] = min(near) + 1
+    return set(steps)
 
 
 def feeds_root(graph: Graph, edge: Edge) -> bool:

@@ -2,8 +2,9 @@
 
 A scalar is tied to a size only where the graph says what it is for: it takes back how much the tensor beside it has
 grown with the size (`degrees.py`), or how much a product that the tensor is about to enter will grow. It may be written
-in any way, and be a root of a small multiple of the size (1/sqrt(3 d)). Where a number could as well be one of its own,
-it is tied and told; what merely looks like the root of another width is a suspicion and listed, not changed.
+in any way, and be a root of a small multiple of the size (1/sqrt(3 d)), or one less in place of it (the variance of a
+sample). Where a number could as well be one of its own, it is tied and told; what merely looks as if it were computed
+from a size is a suspicion (`suspects.py`) and listed, not changed.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from front_onnx.axes.numbers import Binding, Literal, Number, Site, evaluate, literals, root_power
-from front_onnx.axes.size import Axis, AxisRole, SizeVar, size_of
+from front_onnx.axes.numbers import Binding, Literal, Number, Site, evaluate, literals
+from front_onnx.axes.size import Axis, AxisRole, size_of
 from front_onnx.constants.degrees import Degrees
 from front_onnx.constants.ways import Ways
 from front_onnx.operators.record import Trait, record_of
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
     from front_onnx.operators.analysis import Analysis
     from front_onnx.read.graph import Graph
 
-__all__ = ["Guess", "share_meanings", "suspects", "tie_scalars"]
+__all__ = ["Guess", "maker_of", "scaled", "share_meanings", "tie_scalars"]
 
 _WRITTEN = (1, 0.5, -0.5, -1, 0.25, -0.25)  # powers of a size that exporters write down
 _CLOSE = 1e-4  # relative: exporters write roots in single precision or better
+_EXACT = 1e-6  # relative: a number and one less are near to each other
 _TIMES = (2, 3)  # multiples of a size in 1/sqrt(3 d), where queries meet three kinds of keys
 _GAINS = (0.5,)  # fan_in / 2: half of what a ReLU reads is zero (He et al. 2015, eq. 10)
 _SMALL = 4  # a root of so few is a number like any other
@@ -58,15 +60,17 @@ class _Reading:
         powers: the powers that would take a growth back.
         sure: False if the scalar may be a number of its own.
         times: multiples of the size that may stand in its place.
+        sums: True if it is a sum over the size, of which one less may stand in its place.
     """
 
     axis: Axis
     powers: tuple[float, ...]
     sure: bool = True
     times: tuple[float, ...] = ()
+    sums: bool = False
 
 
-def _scaled(analysis: Analysis) -> Iterator[tuple[int, Number, str]]:
+def scaled(analysis: Analysis) -> Iterator[tuple[int, Number, str]]:
     """(node, scalar, the tensor it scales) for every product or quotient of a tensor and a followed scalar."""
     for index, node in enumerate(analysis.graph.nodes):
         if not record_of(node).has(Trait.SCALES):
@@ -94,10 +98,10 @@ class _Tying:
 
     def run(self) -> None:
         """All scalars, in the order of the nodes, so that what an early one takes back is gone for a later one."""
-        scaled: dict[int, tuple[Number, str]] = {i: (number, tensor) for i, number, tensor in _scaled(self.analysis)}
+        numbers: dict[int, tuple[Number, str]] = {i: (number, tensor) for i, number, tensor in scaled(self.analysis)}
         for index, node in enumerate(self.graph.nodes):
-            if index in scaled:
-                self._tie(index, *scaled[index])
+            if index in numbers:
+                self._tie(index, *numbers[index])
             elif node.op_type == "Gemm":
                 self._tie_alpha(index)
 
@@ -118,7 +122,7 @@ class _Tying:
         if not literal.site.bindings:
             literal.site.bindings.append(binding)
             several = any(one[1] is literal and one[2].axis != binding.axis for one in sure)
-            if several or not reading.sure:
+            if several or not reading.sure or binding.plus:
                 self.guesses.append(Guess(index, float(number.value), binding))
         self.degrees.take_back(index, reading.axis, _power(number, literal) * binding.power * sign)
 
@@ -138,6 +142,10 @@ class _Tying:
                     value, (times * size) ** written, rel_tol=1e-6 if exact else close
                 ):
                     return Binding(reading.axis, power=written, factor=float(times) ** written)
+        for written in _WRITTEN if reading.sums and size > _SMALL else ():
+            fits = outer * written * sign in reading.powers
+            if fits and math.isclose(value, (size - 1) ** written, rel_tol=max(_EXACT, literal.site.error)):
+                return Binding(reading.axis, power=written, plus=-1)
         return None
 
     def _tie_alpha(self, index: int) -> None:
@@ -170,13 +178,14 @@ class _Tying:
 
     def _of_growth(self, index: int, tensor: str) -> Iterator[_Reading]:
         """It takes back what the tensor has grown."""
-        maker = _maker(self.analysis, tensor)
+        maker = maker_of(self.analysis, tensor)
         scores = maker in self.degrees.products
         for growth in self.degrees.of(tensor):
             powers = tuple(-power for power in sorted(growth.powers))
             grows = min(growth.powers) > 0
             entering = not grows and any(True for _ in self.ways.products(self.graph.nodes[index].output[0]))
-            yield _Reading(growth.axis, powers, not entering, _TIMES if scores else ())
+            summed = grows and len(powers) == 1
+            yield _Reading(growth.axis, powers, not entering, _TIMES if scores else (), summed)
             if scores and grows:  # some divide by the root of the whole width
                 heads = [
                     var
@@ -241,7 +250,7 @@ class _Tying:
 
     def _of_projections(self, tensor: str) -> Iterator[_Reading]:
         """Scores by the root of the width that queries and keys are projected from."""
-        maker = _maker(self.analysis, tensor)
+        maker = maker_of(self.analysis, tensor)
         if maker is None or maker not in self.degrees.products:
             return
         if not any(min(growth.powers) > 0 for growth in self.degrees.of(tensor)):
@@ -273,7 +282,7 @@ def _power(number: Number, literal: Literal) -> float:
     return round(first, 6) if math.isclose(first, second, abs_tol=1e-6) else 0.0
 
 
-def _maker(analysis: Analysis, tensor: str) -> int | None:
+def maker_of(analysis: Analysis, tensor: str) -> int | None:
     """The node that makes a tensor, those skipped that only move it about."""
     maker = analysis.graph.producer.get(tensor)
     while maker is not None and record_of(analysis.graph.nodes[maker]).has(Trait.VIEW | Trait.REPEATS):
@@ -306,20 +315,3 @@ def share_meanings(analysis: Analysis, places: Iterable[tuple[Edge, ...]]) -> No
         for site in together:
             if not site.bindings:
                 site.bindings.extend(replace(binding, reader=None) for binding in bound.bindings)
-
-
-def suspects(analysis: Analysis, changed: set[SizeVar]) -> Iterator[tuple[int, float, Axis]]:
-    """(node, scalar, axis): unbound scalars that are a size that changes or its square root, on a tensor with it."""
-    for index, number, tensor in _scaled(analysis):
-        if not isinstance(number, Literal) or number.site.bindings:
-            continue
-        own = list(analysis.facts[tensor].axes or ()) if tensor in analysis.facts else []
-        scores = _maker(analysis, tensor) in analysis.products
-        # Scores may be scaled by a width that is no longer among their axes.
-        for axis in [*own, *((var,) for var in changed if scores)]:
-            size = size_of(axis)
-            power = root_power(number.site.value, size, number.site.error)
-            moves = not changed.isdisjoint(analysis.algebra.free_variables(axis))
-            whole = axis in own and any(math.isclose(number.site.value, n, rel_tol=1e-6) for n in (size, 1 / size))
-            if moves and size > 4 and (whole or (power is not None and abs(power) == 0.5)):
-                yield index, float(number.site.value), axis

@@ -17,7 +17,7 @@ import numpy as np
 
 from front_onnx.read.arrays import all_near
 
-__all__ = ["Waves", "find_waves", "series", "series_base"]
+__all__ = ["FEWEST", "Waves", "find_waves", "series", "series_base"]
 
 Column = tuple[str, int]  # (function, number of the frequency)
 _FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -27,6 +27,7 @@ _FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "zero": np.zeros_like,
 }
 _INVERSES: dict[str, Callable[[float], float]] = {"sin": math.asin, "cos": math.acos, "angle": float}
+FEWEST = 3  # positions of a table
 _FEW = 4  # rows that nearly every other table fails at
 _HEAD = 64  # rows that are looked at next
 _DIGITS = 3  # bases are round: 10000, 500000
@@ -208,7 +209,7 @@ def find_waves(rows: np.ndarray, close: float) -> Waves | None:
     `close` is how far from the formula an entry may be, relative to the largest.
     """
     count, width = rows.shape
-    if count < 3 or width < 2 or not np.isfinite(rows[:3]).all():
+    if count < FEWEST or width < 2 or not np.isfinite(rows[:3]).all():
         return None
     first = rows[:, 0].astype(np.float64)
     blank = tuple(int(row) for row in np.flatnonzero(first == 0) if not rows[row].any())

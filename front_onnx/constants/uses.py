@@ -34,6 +34,7 @@ class Uses:
         influence: the node inputs that outputs depend on.
         weights: constants that some operator reads as weights.
         tables: those of them that data look up, and that nothing reads otherwise.
+        strong: all the others.
         inline: True for a file that has its weights in Constant nodes.
     """
 
@@ -49,8 +50,8 @@ class Uses:
         found = self._weights()
         self.tables = {name for name, records in found.items() if all(r.has(Trait.LOOKS_UP) for r in records)}
         self.weights = set(found)
-        strong = self.weights - self.tables
-        self.inline = 2 * sum(name in self.graph.initializers for name in strong) < len(strong)
+        self.strong = self.weights - self.tables
+        self.inline = 2 * sum(name in self.graph.initializers for name in self.strong) < len(self.strong)
 
     @cached_property
     def raw(self) -> set[str]:
@@ -117,8 +118,8 @@ class Uses:
                 if self._is_weight(edge):
                     found.setdefault(name, []).append(self._record(edge))
         for index, node in enumerate(self.graph.nodes):
-            for slot, name in enumerate(node.input):
-                if name not in self.graph.constants and self._is_weight(Edge(index, slot)):
+            for edge, name in zip(self.graph.reads[index], node.input, strict=True):
+                if name not in self.graph.constants and self._is_weight(edge):
                     for origin in self._behind(name):
                         found.setdefault(origin, []).append(record_of(node))
         return found

@@ -8,6 +8,7 @@ from collections.abc import Container, Iterable, Iterator
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.size import Axis, AxisRole, SizeVar, size_of
 from front_onnx.constants.flowing import flowing_variables
+from front_onnx.dims.slots import slot_variables
 from front_onnx.dims.structure import KINDS, Dim, Structure
 from front_onnx.operators import Shape
 from front_onnx.operators.record import Trait, record_of
@@ -42,7 +43,8 @@ class _Naming:
         for edge, axes in self._filled():
             for axis in axes:
                 self._note(axis, edge)
-        self.flowing = flowing_variables(self.analysis)
+        self.flowing = flowing_variables(self.analysis, structure.constants.uses.fed)
+        self.slots = slot_variables(self.analysis)
         self.outside = {
             var
             for name in self.analysis.graph.outputs
@@ -112,6 +114,8 @@ class _Naming:
             return "inner", self._told(var, True)
         if var.fixed and var not in residual:
             return "fixed", self._told(var, False)
+        if var in self.slots and var not in residual:
+            return "fixed", Hold(Why.SLOTS)
         beside_heads = any(AxisRole.BATCH in p.roles for p in self.partners[var])
         if AxisRole.REPEAT in roles and beside_heads:
             return "repeat", Hold(Why.QUERY_GROUP)

@@ -66,19 +66,28 @@ class Structure:
     """An analysed model with its chains and dims.
 
     Attributes:
-        constants: what every constant is.
+        flow: the data flow of the graph.
         residuals: the residual axis of each chain, or None where no single axis is one.
         guesses: scalars that were tied to a size and may be numbers of their own.
         loose: the residual axis of a model without chains, if one was named.
     """
 
-    analysis: Analysis
-    constants: Constants
+    flow: Flow
     chains: list[Chain]
     residuals: list[Axis | None]
     dims: list[Dim]
     guesses: list[Guess]
     loose: Axis | None = None
+
+    @property
+    def analysis(self) -> Analysis:
+        """The axes of every tensor."""
+        return self.flow.analysis
+
+    @property
+    def constants(self) -> Constants:
+        """What every constant is."""
+        return self.flow.constants
 
     @property
     def graph(self) -> Graph:
@@ -99,11 +108,6 @@ class Structure:
         """The sizes that are depths: those of the axes along which the layers of a chain are stacked."""
         chains = enumerate(self.chains)
         return {self.analysis.algebra.expand(c.loop.axis)[0]: number for number, c in chains if c.loop is not None}
-
-    @cached_property
-    def flow(self) -> Flow:
-        """The data flow of the graph."""
-        return Flow(self.analysis, self.constants)
 
     @cached_property
     def chain_of(self) -> dict[int, int]:

@@ -15,7 +15,7 @@ as a small deviation with a sign, and the norm's gain makes it large again:
     the gain of the extra:    sign_e eta / s,   its bias: q_e . beta
 
 What an extra carries is rounded, and made large again by 1 / s; it must not be handed from norm to norm. So where a
-feed-forward layer leads from one norm to the next, the extras are nothing behind the first, and four of its units
+feed-forward layer leads from one norm to the next, the extras are nothing behind the first, and six of its units
 compute anew, from the copies, what they have to be before the second (`passing.py`).
 
 Every writer into a stream is linear in what it writes, so each gets rows for the extras: what a row of R [E, N] takes
@@ -41,8 +41,8 @@ from front_onnx.streams.passing import Passing, find_passing
 
 __all__ = ["UNITS", "Extras", "Impossible"]
 
-_ROUNDING = 1.2e-7  # of float32
-UNITS = 4  # that pass the mean and one more functional on, each by its positive and its negative part
+_ROUNDING = 1e-9  # chosen by trying: what is rounded averages out over extras, a variance does not
+UNITS = 6  # that pass three functionals on, each by its positive and its negative part
 _DEVIATIONS = (1e-3, 0.3)
 _LINEAR = Trait.VIEW | Trait.PICKS | Trait.REPEATS | Trait.JOINS | Trait.CHOOSES | Trait.GATHERS | Trait.SLICES
 _AVERAGES = ("AveragePool", "GlobalAveragePool", "Resize")  # the same for all channels, and of ones, one
@@ -135,18 +135,20 @@ class Extras:
         passing = self.passed[edge]
         wanted = self._of(passing.result)
         rows = np.zeros((self.count, self.size)) if wanted is None else wanted
-        left, sizes, right = np.linalg.svd(rows, full_matrices=False)
-        if len(sizes) > 2 and sizes[2] > 1e-9 * max(sizes[0], 1e-30):
-            raise Impossible("more than two functionals would have to be passed on")
-        kept = min(2, len(sizes))
-        basis, shares = np.zeros((2, self.size)), np.zeros((self.count, 2))
-        basis[:kept] = right[:kept]
-        shares[:, :kept] = left[:, :kept] * sizes[:kept] / passing.slope
+        basis = [rows.mean(0)]
+        shares = [np.ones(self.count)]
+        rest = rows - basis[0]
+        while len(basis) < UNITS // 2:
+            largest = rest[np.argmax(np.abs(rest).sum(1))]
+            basis.append(largest / max(float(np.linalg.norm(largest)), 1e-30))
+            shares.append(rest @ basis[-1])
+            rest = rest - np.outer(shares[-1], basis[-1])
+        if np.abs(rest).max() > 1e-9 * np.abs(rows).max():
+            raise Impossible(f"norms behind {passing.result} ask for more than a feed-forward layer can pass on")
         if edge == passing.into:
-            functionals = basis @ decoder.T
-            return np.stack([functionals[0], -functionals[0], functionals[1], -functionals[1]])
+            return np.stack([sign * (functional @ decoder.T) for functional in basis for sign in (1, -1)])
         values = np.zeros((UNITS, len(decoder)))
-        values[:, -self.count :] = np.stack([shares[:, 0], -shares[:, 0], shares[:, 1], -shares[:, 1]])
+        values[:, -self.count :] = [sign * share / passing.slope for share in shares for sign in (1, -1)]
         return values
 
     def input_rows(self, name: str) -> np.ndarray:
@@ -423,11 +425,7 @@ class Extras:
         # What deviations add to a variance, s^2 change^2 share, and how rounding grows from norm to norm, 1 / s each.
         best = (_ROUNDING / (share * max(change, 1e-9) ** 2)) ** (1 / (self._run(norm) + 2))
         size = float(np.clip(best, *_DEVIATIONS))
-        signs = np.where(np.arange(self.count) % 2 == 0, 1.0, -1.0)
-        if self.count % 2 and self.count > 1:
-            signs[-1] = 2.0 if signs[-2] < 0 else -2.0
-            signs[-3:] = (1.0, 1.0, -2.0)
-        deviations: np.ndarray = size * signs
+        deviations: np.ndarray = size * _pattern(self.count, self._reach(norm, 0) % 2)
         return deviations
 
     def _run(self, norm: Norm) -> int:
@@ -451,6 +449,22 @@ class Extras:
     def _said(self, norm: Norm) -> str:
         node = self.graph.nodes[max(norm.nodes)]
         return str(node.name or node.op_type)
+
+
+def _pattern(count: int, which: int) -> np.ndarray:
+    """[count]: sizes and signs of deviations that cancel; two patterns have nothing in common, and none is near zero.
+
+    What norms hand on from one to the next deviates by a product of both, which has to cancel too.
+    """
+    if count < 3:
+        return np.array([1.0, -1.0])[:count]
+    turn = 2 * np.pi * np.arange(count) / count
+    phases = np.linspace(0, np.pi / 2, 33)[1:-1]
+    angles = max(
+        (turn + phase for phase in phases), key=lambda a: min(np.abs(np.cos(a)).min(), np.abs(np.sin(a)).min())
+    )
+    pattern: np.ndarray = np.sin(angles) if which else np.cos(angles)
+    return pattern
 
 
 def _before(norm: Norm) -> tuple[str, ...]:

@@ -196,7 +196,11 @@ class Lossless(Method):
                 axes = [analysis.algebra.expand(axis) for axis in analysis.uses[edge].axes or ()]
                 place = axes.index((passing.units,))
                 use = Use(var, self.setting.size(var), (edge,), content.names, 1 - place, (1, 1), True, True)
-                values = extras.passing_values(edge, dense_matrix(self._with_extras(use, extras)))
+                try:
+                    values = extras.passing_values(edge, dense_matrix(self._with_extras(use, extras)))
+                except Impossible as problem:
+                    extras.plain.setdefault(passing.result, str(problem))
+                    return content
                 return replace(content, patch=Patch(place, self.setting.size(passing.units) - UNITS, values))
         return content
 

@@ -125,6 +125,7 @@ class Method:
         scaled: True if `--scale` has a meaning.
         exact: True if what comes out is to compute what the source computes.
         edits: True if it changes more than weights (an epsilon).
+        whole: True if it is for all directions or none.
     """
 
     setting: Setting
@@ -139,6 +140,7 @@ class Method:
     scaled: ClassVar[bool] = False
     exact: ClassVar[bool] = False
     edits: ClassVar[bool] = False
+    whole: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         variant = self.setting.variant

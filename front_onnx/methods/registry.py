@@ -6,16 +6,42 @@ from functools import cache
 from importlib.metadata import entry_points
 
 from front_onnx.errors import FrontError, RequestError
+from front_onnx.methods.average import Average
+from front_onnx.methods.copy import Copying
 from front_onnx.methods.dft import Dft
+from front_onnx.methods.duplicate import Duplicate
+from front_onnx.methods.dwt import Dwt
+from front_onnx.methods.fold import Fold
 from front_onnx.methods.front import Front
+from front_onnx.methods.interpolate import Interpolate
 from front_onnx.methods.lossless import Lossless
 from front_onnx.methods.method import Method
+from front_onnx.methods.mimetic import Mimetic
+from front_onnx.methods.principal import Pca, Svd
+from front_onnx.methods.random import Random
+from front_onnx.methods.select import Selecting
 from front_onnx.methods.zero import Zero
 
 __all__ = ["DIRECTIONS", "choose", "methods", "parse"]
 
 DIRECTIONS = ("depth", "width")
-_OWN: tuple[type[Method], ...] = (Front, Dft, Lossless, Zero)
+_OWN: tuple[type[Method], ...] = (
+    Front,
+    Dft,
+    Dwt,
+    Pca,
+    Svd,
+    Selecting,
+    Fold,
+    Copying,
+    Interpolate,
+    Duplicate,
+    Average,
+    Lossless,
+    Zero,
+    Random,
+    Mimetic,
+)
 
 
 @cache
@@ -56,6 +82,8 @@ def parse(text: str) -> dict[str, tuple[str, str | None]]:
         method = methods().get(name)
         if method is None:
             raise RequestError("no such method", got=name, wanted=", ".join(methods()))
+        if method.whole and named and len(set(named.values())) + len(DIRECTIONS) - len(named) > 1:
+            raise RequestError(f"method {name} is for all directions or none", got=text, wanted=f"--method {name}")
         if direction in method.directions:
             out[direction] = (name, variant or None)
         elif alone:

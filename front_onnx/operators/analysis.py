@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import cached_property
@@ -21,7 +22,7 @@ from front_onnx.operators.troubles import Trouble, behind, causes_of, hidden
 from front_onnx.read.arrays import is_arange, is_uniform, repeats
 from front_onnx.read.graph import Edge, Graph
 from front_onnx.read.subgraphs import Subgraph
-from front_onnx.read.tensor_data import is_float
+from front_onnx.read.tensor_data import is_float, numpy_type
 
 __all__ = ["Analysis", "analyse"]
 
@@ -53,7 +54,7 @@ class Analysis:
             matrices that data look up (experts), by the lookup.
         summing: the nodes that sum over a weight, be it one that is computed from constants.
         products: the size that a product of two activations sums over, by its node.
-        sums: the size that a sum adds up, by its node.
+        totals: the size that a sum adds up, by its node.
         tables: node inputs that read a weight as a table indexed at run time (embeddings).
         picks: axes of which a node picks one written place.
         transposed: weights that hold the transpose of a table, and the table they are tied to.
@@ -80,7 +81,7 @@ class Analysis:
         self.picks: list[tuple[RuleContext, Axis]] = []
         self.transposed: dict[str, str] = {}
         self.products: dict[int, Axis] = {}
-        self.sums: dict[int, Axis] = {}
+        self.totals: dict[int, Axis] = {}
         self.loops: list[Loop] = []
         self.passed: dict[str, tuple[Edge, int | None]] = {}
         self.troubles: list[Trouble] = []
@@ -181,24 +182,23 @@ class Analysis:
         axes = (fact.axes if fact is not None else None) or ()
         return [place for place, axis in enumerate(axes) if size_of(axis) != 1]
 
-    def read(self, edge: Edge) -> AbstractTensor | None:
-        """What a node input reads. Each reading of a constant has axes of its own."""
-        name = self.graph.nodes[edge.node].input[edge.slot]
-        if name in self.facts:
-            return self.facts[name]
+    def read(self, node: int) -> list[AbstractTensor | None]:
+        """What a node reads. Each reading of a constant has axes of its own."""
+        inputs = zip(self.graph.reads[node], self.graph.nodes[node].input, strict=True)
+        return [self.facts.get(name) or self._read_constant(edge, name) if name else None for edge, name in inputs]
+
+    def _read_constant(self, edge: Edge, name: str) -> AbstractTensor | None:
         tensor = self.graph.constants.get(name)
         if tensor is None:
             return None
-        fact = self._constant(tensor, name, edge)
-        self.uses[edge] = fact
-        return fact
+        self.uses[edge] = self._constant(tensor, name, edge)
+        return self.uses[edge]
 
     # -- leaves -----------------------------------------------------------------------------------------------
 
     def _constant(self, tensor: TensorProto, name: str, edge: Edge) -> AbstractTensor:
         dims = tuple(tensor.dims)
-        dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
-        count = int(np.prod(dims))
+        dtype, count = numpy_type(tensor), math.prod(dims)
         whole = dtype.kind in "iub"
         if (whole and len(dims) <= 1 and count <= _LITERALS) or (count == 1 and (whole or is_float(dtype))):
             numbers = as_literals(self.graph.array(name), edge.node, edge.slot)
@@ -207,7 +207,7 @@ class Analysis:
             return AbstractTensor(axes, numbers, constant=True)
         if whole:
             if is_arange(self.graph.array(name)):
-                steps = {i - len(dims): int(np.prod(dims[i + 1 :])) for i, n in enumerate(dims) if n > 1}
+                steps = {i - len(dims): math.prod(dims[i + 1 :]) for i, n in enumerate(dims) if n > 1}
                 counted = tuple(self.algebra.new(n) for n in dims)
                 below = counted[max(steps) + len(dims)] if len(steps) == 1 else None
                 return AbstractTensor(counted, None, True, dict(steps), below)
@@ -330,6 +330,11 @@ class Analysis:
         maker = self.graph.producer.get(name)
         node = self.graph.nodes[maker] if maker is not None else None
         return name if node is None or node.op_type != "Identity" else self.behind(node.input[0])
+
+    def is_read(self, name: str) -> bool:
+        """True if a node reads a tensor, or if it is an output of the graph or of a body."""
+        outputs = (self.graph.outputs, *(body.outputs for body in self.graph.order.all_subgraphs()))
+        return bool(self.graph.consumers.get(name)) or any(name in names for names in outputs)
 
     def unknown(self, hold: Hold) -> Axis:
         """A fixed axis of a size that is only known at run time."""

@@ -93,7 +93,7 @@ class Records(Protocol):
     contractions: dict[Edge, int]
     summing: set[int]
     products: dict[int, Axis]
-    sums: dict[int, Axis]
+    totals: dict[int, Axis]
     tables: set[Edge]
     picks: list[tuple[RuleContext, Axis]]
     loops: list[Loop]
@@ -102,7 +102,7 @@ class Records(Protocol):
     def origin(self, edge: Edge, axis: int) -> tuple[Edge, int] | None: ...
     def entry(self, edge: Edge, axis: int) -> tuple[Edge, int] | None: ...
     def derived(self, key: tuple[object, ...], size: int, hold: Hold) -> Axis: ...
-    def read(self, edge: Edge) -> AbstractTensor | None: ...
+    def read(self, node: int) -> list[AbstractTensor | None]: ...
     def raw(self, name: str) -> np.ndarray | None: ...
     def only_measured(self, name: str) -> bool: ...
     def cut_alike(self, end: Axis, axis: Axis) -> None: ...
@@ -110,6 +110,7 @@ class Records(Protocol):
     def subgraphs(self, node: int) -> dict[str, Subgraph]: ...
     def follow(self, body: Subgraph, given: Sequence[AbstractTensor | None]) -> list[AbstractTensor]: ...
     def behind(self, name: str) -> str: ...
+    def is_read(self, name: str) -> bool: ...
     def unknown(self, hold: Hold) -> Axis: ...
 
 
@@ -119,7 +120,7 @@ class RuleContext:
     def __init__(self, records: Records, index: int, node: NodeProto) -> None:
         self.records, self.index, self.node = records, index, node
         self.algebra = records.algebra
-        self.facts = [records.read(Edge(index, slot)) if name else None for slot, name in enumerate(node.input)]
+        self.facts = records.read(index)
         self.outputs: list[AbstractTensor | None] = [None] * len(node.output)
         self.counted = False  # an index that differs between iterations was understood
 
@@ -357,6 +358,11 @@ class RuleContext:
         if size_of(axis) > size_of(room):
             raise Conflict(f"{size_of(axis)} entries where there is room for {size_of(room)}", axes=(*axis, *room))
         self.require_that(lambda count, most: count <= most, Extent(axis), Extent(room))
+
+    def is_read(self, slot: int) -> bool:
+        """True if a node reads an output, or if it is one of the graph's."""
+        names = self.node.output[slot : slot + 1]
+        return any(name and self.records.is_read(name) for name in names)
 
     def is_sized(self, axis: Axis) -> bool:
         """True if the size of an axis is known before run time."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import accumulate
 
 import numpy as np
 
@@ -153,15 +154,8 @@ def gather_elements(ctx: RuleContext) -> None:
         if size_of(a) == size_of(b):
             ctx.unify(a, b)
         else:
-            _reaches(ctx, a, b)
+            ctx.at_most(b, a)
     ctx.out(indices)
-
-
-def _reaches(ctx: RuleContext, data: Axis, places: Axis) -> None:
-    """There may be fewer places than the data has, but not more."""
-    if size_of(places) > size_of(data):
-        raise Conflict(f"{size_of(places)} places in an axis of {size_of(data)}")
-    ctx.require_that(lambda n, count: count <= n, Extent(data), Extent(places))
 
 
 @operator("GatherND", traits=Trait.PICKS | Trait.GATHERS, indices=(1,))
@@ -200,7 +194,7 @@ def scatter(ctx: RuleContext) -> None:
         at = ctx.attr("axis") % len(data)
         for i, (axis, place) in enumerate(zip(data, ctx.axes(1), strict=True)):
             if i != at:
-                _reaches(ctx, axis, place)
+                ctx.at_most(place, axis)
     for axis in data[:depth]:
         ctx.hold(axis, Why.INDEXED)
     ctx.out(data)
@@ -293,7 +287,7 @@ def _segment(ctx: RuleContext, axis: Axis, start: object, end: object, step: int
         ctx.hold(axis, Why.CUT_AT_RUN_TIME)
         ctx.records.cut_alike(end.axis, axis)
         return ctx.algebra.expand(end.axis)
-    if ctx.is_fixed(axis):
+    if ctx.is_fixed(axis) and not (step == 1 and _is_cut_at(ctx, axis, first, last)):
         if any(isinstance(n, Literal) and 0 < abs(n.value) < total for n in (start, end)):
             return ctx.derived(axis, length, Hold(Why.PART), first, last, step)
         # Bounds that are computed from sizes move with them; that the part is as long is required by the caller.
@@ -309,6 +303,14 @@ def _segment(ctx: RuleContext, axis: Axis, start: object, end: object, step: int
         ctx.keep(phases, Why.STEP)
         return lead
     raise Conflict(f"a slice of {total} by steps of {step}", axes=axis)
+
+
+def _is_cut_at(ctx: RuleContext, axis: Axis, first: int, last: int) -> bool:
+    """True if an axis that only an input keeps (a cache) has been cut at these places before: halves of a rotation."""
+    var, *rest = ctx.algebra.expand(axis)
+    ends = [0, *accumulate(size_of((*part, *rest)) for part in var.parts or ())]
+    kept = all(hold.why is Why.INPUT_AXIS for other in ctx.algebra.free_variables(axis) for hold in other.holds)
+    return kept and first in ends and last in ends
 
 
 def _can_move(ctx: RuleContext, number: object, axis: Axis) -> bool:
@@ -361,11 +363,20 @@ def _bind(ctx: RuleContext, number: object, before: Axis, after: Axis) -> None:
 
 @operator("TopK", numbers=(1,))
 def top_k(ctx: RuleContext) -> None:
-    """The k best along one axis and their places: what places mean is outside, so the axis is fixed."""
+    """The k best along one axis and their places: what places mean is outside, so the axis is fixed.
+
+    Where nothing reads the places, the axis may be a hidden width, of which some pass: that is decided once all nodes
+    were met (`dims/best.py`).
+    """
     x = list(ctx.axes(0))
     at = ctx.attr("axis") % len(x)
     (k,) = ctx.values(1).ravel()
-    ctx.hold(x[at], Why.INDICES_LEAVE)
+    ctx.hold(x[at], Why.INDICES_LEAVE if ctx.is_read(1) else Why.BEST)
+    if not ctx.is_read(1) and isinstance(k, Literal) and k.value == size_of(x[at]):
+        k.site.bind(x[at], reader=ctx.index)  # all of them, sorted
+        ctx.out(x)
+        ctx.out(x, slot=1)
+        return
     ctx.require_that(lambda size, count: count <= size, Extent(x[at]), k)
     best = ctx.axis_of(k)
     if isinstance(k, Literal):

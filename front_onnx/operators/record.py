@@ -99,7 +99,7 @@ class Operator:
 
     def has(self, traits: Trait) -> bool:
         """True if the operator has one of some traits."""
-        return bool(self.traits & traits)
+        return bool(self.traits._value_ & traits._value_)  # whole numbers: flags would make a flag of it first
 
 
 def _unknown(ctx: RuleContext) -> None:

@@ -35,7 +35,7 @@ def reduce(ctx: RuleContext) -> None:
         axes = [] if ctx.attr("noop_with_empty_axes", 0) else list(range(len(x)))
     reduced = {axis % len(x) for axis in axes}
     if ctx.node.op_type in ("ReduceSum", "ReduceSumSquare"):
-        ctx.records.sums[ctx.index] = tuple(var for i in sorted(reduced) for var in x[i])
+        ctx.records.totals[ctx.index] = tuple(var for i in sorted(reduced) for var in x[i])
     keep = ctx.attr("keepdims", 1)
     for i in reduced - {0}:
         if i - 1 not in reduced and not ctx.is_fixed(x[i]) and ctx.algebra.are_factors(x[i - 1], x[i]):

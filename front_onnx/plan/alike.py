@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from front_onnx.axes.size import Axis, size_of
 from front_onnx.blocks.alike import tensors_alike
@@ -23,8 +23,7 @@ from front_onnx.transform.contents import Numbers
 __all__ = ["check_alike"]
 
 
-@dataclass(frozen=True)
-class _Size:
+class _Size(NamedTuple):
     """One size in one place of a block.
 
     Attributes:

@@ -8,10 +8,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from front_onnx.axes.size import AxisRole, SizeVar, size_of
+from front_onnx.axes.size import Axis, AxisRole, SizeVar, size_of
 from front_onnx.constants.kinds import Kind
-from front_onnx.constants.scalars import suspects
+from front_onnx.constants.scalars import Guess
+from front_onnx.constants.suspects import Suspect, suspects
 from front_onnx.operators.record import Trait, record_of
+from front_onnx.plan.places import best_entries, cut_places, kept_widths
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge, Graph, label
 from front_onnx.read.names import sequence
@@ -39,6 +41,9 @@ def diagnose(plan: Plan) -> Iterator[str]:
     yield from _clipped(plan)
     yield from _in_turn(plan)
     yield from _zeros(plan)
+    yield from best_entries(plan)
+    yield from cut_places(plan)
+    yield from kept_widths(plan)
 
 
 def _siblings(plan: Plan) -> Iterator[str]:
@@ -68,24 +73,35 @@ def _siblings(plan: Plan) -> Iterator[str]:
 def _roots(plan: Plan, changed: set[SizeVar]) -> Iterator[str]:
     """Scalars that look as if they depended on a size that changes."""
     structure = plan.structure
-    for node, value, axis in suspects(structure.analysis, changed):
+    found: dict[tuple[float, Axis], list[Suspect]] = {}
+    for suspect in suspects(structure.analysis, changed):
+        found.setdefault((suspect.value, structure.analysis.algebra.expand(suspect.axis)), []).append(suspect)
+    for (value, axis), (first, *others) in found.items():
+        also = f" (and {len(others)} more)" if others else ""
+        formula, now = first.formula, plan.size(axis)
         yield (
-            f"{label(structure.graph.nodes[node])} scales by {value:.6g}, a root of {structure.describe(axis)} or that "
-            f"itself, which becomes {plan.size(axis)}: left as it is"
+            f"{label(structure.graph.nodes[first.node])}{also} scales by {value:.6g}, which is {formula.words} for n = "
+            f"{structure.describe(axis)} and would be {formula.at(now):.6g} for {now}: left as it is, wrong if "
+            "it is computed from that size"
         )
 
 
 def _guesses(plan: Plan) -> Iterator[str]:
     """Scalars that follow a size, and may be numbers of their own."""
     structure = plan.structure
+    found: dict[tuple[float, float, Axis], list[Guess]] = {}
     for guess in structure.guesses:
         new = guess.binding.at(plan.size)
         if new != guess.binding.at(size_of):
-            told = structure.describe(guess.binding.axis)
-            yield (
-                f"{label(structure.graph.nodes[guess.node])} scales by {guess.value:.6g}, taken for a root of {told}: "
-                f"it becomes {new:.6g}, which is wrong if it is a number of its own ({guess.value:.6g})"
-            )
+            axis = structure.analysis.algebra.expand(guess.binding.axis)
+            found.setdefault((guess.value, new, axis), []).append(guess)
+    for (value, new, axis), (first, *others) in found.items():
+        also = f" (and {len(others)} more)" if others else ""
+        told = f"{'one less than' if first.binding.plus else 'a root of'} {structure.describe(axis)}"
+        yield (
+            f"{label(structure.graph.nodes[first.node])}{also} scales by {value:.6g}, taken for {told}: "
+            f"it becomes {new:.6g}, which is wrong if it is a number of its own ({value:.6g})"
+        )
 
 
 def _outputs(plan: Plan, changed: set[SizeVar]) -> Iterator[str]:
@@ -134,17 +150,19 @@ def _per_head(plan: Plan, changed: set[SizeVar]) -> Iterator[str]:
 def _unknown(plan: Plan) -> Iterator[str]:
     """Constants that are resampled although something speaks against their being learned."""
     constants, graph = plan.structure.constants, plan.structure.graph
-    found: dict[str, list[str]] = {}
+    found: dict[tuple[str, bool], list[str]] = {}
     for edge, content in plan.contents.items():
         if isinstance(content, Resampled) and constants[edge].kind is Kind.UNKNOWN:
-            names = found.setdefault(constants[edge].evidence, [])
+            grows = any(not isinstance(axis, Identity) for axis in content.axes)
+            names = found.setdefault((constants[edge].evidence, grows), [])
             if graph.read_by(edge) not in names:
                 names.append(graph.read_by(edge))
-    for evidence, (first, *others) in found.items():
+    for (evidence, grows), (first, *others) in found.items():
         also = f" and {len(others)} more" if others else ""
+        does = "refuses another size for" if grows else "keeps"
         yield (
             f"{first}{also}: {evidence}; resampled as if learned, which is wrong if it is computed: "
-            f"--treat {first}=fixed keeps it, --treat {first}=weight says that it is learned"
+            f"--treat {first}=fixed {does} it, --treat {first}=weight says that it is learned"
         )
 
 

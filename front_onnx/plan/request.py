@@ -37,6 +37,8 @@ class Request:
         band: which coefficients the ratio keeps: "low", "mid" or "high".
         symmetry: how unequal the shares of copies are, 0 to below 1, where a method makes copies.
         seed: for what a method draws.
+        align: units and heads of each block are put where those of the block before are most like them, before mixing.
+        order: units and heads are put beside those most like them, before their number changes.
         round_to: widths that follow are rounded to a multiple of this, heads to whole heads; None: never rounded.
     """
 
@@ -55,6 +57,8 @@ class Request:
     band: str = "low"
     symmetry: float = 0.0
     seed: int = 0
+    align: bool = False
+    order: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio <= 1:

@@ -17,9 +17,11 @@ from front_onnx.constants.readers import feeds_root
 from front_onnx.constants.sequences import continued, depth_power, period, shares, stretched
 from front_onnx.errors import UnsupportedError
 from front_onnx.methods.method import Use
+from front_onnx.plan.orders import Orders
 from front_onnx.plan.plan import Plan
 from front_onnx.read.arrays import is_arange, is_uniform, repeats
 from front_onnx.read.graph import Edge, label
+from front_onnx.read.tensor_data import numpy_type
 from front_onnx.roles.trace import Trace
 from front_onnx.transform.contents import Computed, Content, Counted, Filled, Numbers, Original, Repeated, Resampled
 from front_onnx.transform.maps import AxisMap, BlockDiagonal, Compose, Dct, Identity, Kron
@@ -48,6 +50,7 @@ class _Weights:
         self.algebra = self.analysis.algebra
         self.ratio = plan.request.ratio
         self.methods = plan.methods
+        self.orders = Orders(plan)
         self.unexplained: list[tuple[str, list[float]]] = []  # numbers of blocks, by the first block's
         self.sites: dict[Edge, list[Site]] = defaultdict(list)
         for site in self.analysis.sites:
@@ -193,7 +196,7 @@ class _Weights:
         dims = tuple(self.plan.size(axis) for axis in axes)
         tensor = self.graph.constants[names[0]]
         same = dims == tuple(tensor.dims)
-        whole = np.dtype(self.graph.array(names[0]).dtype).kind in "iub"
+        whole = numpy_type(tensor).kind in "iub"
         method = self.methods.width
         filled = self._fill(names, whole, dims) if whole or method.ties else self._zero(names)
         if filled is not None:
@@ -209,18 +212,21 @@ class _Weights:
             return self._kept_as_it_is(constant, edges, dims, target)
         if constant.kind is Kind.UNKNOWN and same and target == len(names):
             return [Original(name) for name in names]
-        uniform = self._uniform(names, dims, matrix) if method.ties else None
+        plain = method.ties and not self.orders.touches(edges)
+        uniform = self._uniform(names, dims, matrix) if plain else None
         if uniform is not None:
             return [uniform[min(u, len(names) - 1)] for u in range(target)]
         keeps = self.plan.request.scale != "ortho"  # the paper's formula scales even what is equal in all blocks
         tied = len(names) > 1 and (len(set(names)) == 1 or (keeps and self._equal(names)))
         chance = method.apart and is_uniform(self.graph.array(names[0]))  # equal as they were never trained
-        if tied and not chance and (len(set(names)) == 1 or not method.apart):
+        merged = tied and not chance and (len(set(names)) == 1 or not method.apart)
+        if merged and not self.orders.touches(edges):
             edges, names = edges[:1], names[:1]  # one tensor for all units stays one
         depth = self._depth(edges, names, len(names) if tied and len(names) == 1 else target, matrix)
         lowest = None
         if not matrix and feeds_root(self.graph, edges[0]):
             lowest = min(float(self.graph.array(name).min()) for name in names)
+        before = self.orders.before(edges)
         if isinstance(depth, Identity):
             if method.apart:
                 own = [self._maps(edges[u : u + 1], axes) for u in range(len(edges))]
@@ -229,18 +235,20 @@ class _Weights:
             return [
                 Original(names[u])
                 if all(isinstance(m, Identity) for m in own[u])
-                else method.refine(Resampled((names[u],), 0, Identity(1), own[u], lowest=lowest), edges[u])
+                else method.refine(
+                    Resampled((names[u],), 0, Identity(1), own[u], lowest=lowest, before=before[u : u + 1]), edges[u]
+                )
                 for u in (min(unit, len(names) - 1) for unit in range(target))
             ]
         chosen = selection(depth) if method.apart else None
         if chosen is not None:
             each = [(edges[u], self._maps(edges[u : u + 1], axes)) for u in chosen.indices]
             return [
-                method.refine(Resampled(names, u, depth, maps, lowest=lowest), edge)
+                method.refine(Resampled(names, u, depth, maps, lowest=lowest, before=before), edge)
                 for u, (edge, maps) in enumerate(each)
             ]
         maps = self._maps(edges, axes)
-        return [Resampled(names, u, depth, maps, lowest=lowest) for u in range(target)]
+        return [Resampled(names, u, depth, maps, lowest=lowest, before=before) for u in range(target)]
 
     def _depth(self, edges: tuple[Edge, ...], names: tuple[str, ...], target: int, matrix: bool) -> AxisMap:
         """The map over the units."""
@@ -332,7 +340,7 @@ class _Weights:
                 node=label(self.graph.nodes[edges[0].node]),
                 got=target,
                 wanted=len(names),
-                hint=f"--treat {names[0]}=weight resamples it",
+                hint=f"--treat {names[0]}=weight resamples it, which is right only if it was learned",
             )
         return [names[u] if u < len(names) else names[u % step] for u in range(target)]
 
@@ -352,7 +360,7 @@ class _Weights:
             dim=self.structure.describe((self.analysis.uses[edge].axes or ())[moving[0]]),
             got=dims[moving[0]],
             wanted=tensor.dims[moving[0]],
-            hint=f"--treat {name}=weight resamples it",
+            hint=f"--treat {name}=weight resamples it, which is right only if it was learned",
         )
 
     def _uniform(self, names: tuple[str, ...], dims: tuple[int, ...], matrix: bool) -> list[Content] | None:
@@ -410,6 +418,9 @@ class _Weights:
         if target == var.size:
             return Identity(target)
         names = tuple(self.graph.read_by(edge) for edge in place.edges)
+        if var in self.structure.depths:  # blocks that one tensor holds
+            matrix = names[0] in self.contracted
+            return self.methods.depth.depth(place.edges, names[:1] * var.size, target, matrix=matrix)
         if self.methods.width.ties:
             matrix = names[0] in self.contracted
             summed = matrix and self.contracted[names[0]] == place.axis

@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -21,8 +20,7 @@ from front_onnx.read.subgraphs import all_graphs, graphs_of, number_nodes
 __all__ = ["Edge", "Graph", "attribute", "label"]
 
 
-@dataclass(frozen=True, order=True)
-class Edge:
+class Edge(NamedTuple):
     """One input of one node: the place where a tensor is read."""
 
     node: int
@@ -52,6 +50,7 @@ class Graph:
         self.producer: dict[str, int] = {}
         self.constants: dict[str, TensorProto] = dict(self.initializers)
         self.alias: dict[str, str] = {}  # constants behind Identity nodes: exporters share tensors that way
+        self.reads: list[tuple[Edge, ...]] = []  # the inputs of each node
         self.consumers: dict[str, list[Edge]] = defaultdict(list)
         self.outer_scope: dict[int, set[str]] = defaultdict(set)  # what subgraphs of a node read from outside
         seen = set(self.initializers) | {v.name for v in self.inputs} | {""}
@@ -61,10 +60,11 @@ class Graph:
             self.constants |= {t.name: t for t in body.proto.initializer}
             seen.update((*body.inputs, *(t.name for t in body.proto.initializer)))
         for index, node in enumerate(self.nodes):
-            for slot, name in enumerate(node.input):
+            self.reads.append(tuple(Edge(index, slot) for slot in range(len(node.input))))
+            for edge, name in zip(self.reads[index], node.input, strict=True):
                 if name not in seen:
                     raise DamagedError(f"the graph reads {name!r} before anything makes it", node=label(node))
-                self.consumers[name].append(Edge(index, slot))
+                self.consumers[name].append(edge)
             for name in node.output:
                 self.producer[name] = index
                 seen.add(name)
@@ -101,7 +101,7 @@ class Graph:
     def within(self, edge: Edge) -> Iterator[Edge]:
         """A reading, and all readings in a body that is given the tensor (by Loop and Scan in the same place)."""
         yield edge
-        for body in self.order.subgraphs.get(edge.node, {}).values():
+        for body in self.order.subgraphs[edge.node].values() if edge.node in self.order.subgraphs else ():
             if edge.slot < len(body.inputs):
                 for reader in self.consumers.get(body.inputs[edge.slot], ()):
                     yield from self.within(reader)

@@ -127,9 +127,11 @@ def has_unique_names(graph: GraphProto) -> bool:
 def made_twice(graph: GraphProto) -> str | None:
     """A name to which one graph gives two meanings: bodies may repeat each other's names, a graph never its own."""
     for inner in all_graphs(graph):
-        names = Counter(tensor.name for tensor in inner.initializer)
-        names.update(_made(inner))
-        names.subtract({tensor.name for tensor in inner.initializer})  # counted in both
+        held, made = [tensor.name for tensor in inner.initializer], [*_made(inner)]
+        if len(set(held)) + len(set(made)) == len(held) + len(made):
+            continue
+        names = Counter((*held, *made))
+        names.subtract(set(held))  # counted in both
         found: str | None = next((name for name, times in names.items() if times > 1), None)
         if found is not None:
             return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 
 import ml_dtypes
 import numpy as np
@@ -47,11 +48,17 @@ def numpy_type(tensor: TensorProto) -> np.dtype:
         DamagedError: an element type this release of onnx does not know.
     """
     try:
-        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type))
+        return _numpy_type(tensor.data_type)
     except (KeyError, TypeError, ValueError):
         raise DamagedError(f"tensor {tensor.name!r} has an unknown element type", got=tensor.data_type) from None
 
 
+@cache
+def _numpy_type(data_type: int) -> np.dtype:
+    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(data_type))
+
+
+@cache
 def is_float(dtype: np.dtype) -> bool:
     """True for real floating-point numbers, ml_dtypes' bfloat16 and float8 among them."""
     try:
@@ -61,6 +68,7 @@ def is_float(dtype: np.dtype) -> bool:
     return dtype.kind != "c"
 
 
+@cache
 def machine_epsilon(dtype: np.dtype) -> float:
     """The distance from 1 to the next number of a floating-point type."""
     return float(ml_dtypes.finfo(dtype).eps)  # type: ignore[no-untyped-call]
@@ -72,7 +80,7 @@ def raw_length(tensor: TensorProto) -> int:
     Raises:
         DamagedError: negative dims, or a type that has no raw form (string).
     """
-    if any(size < 0 for size in tensor.dims):
+    if min(tensor.dims, default=0) < 0:
         raise DamagedError(f"tensor {tensor.name!r} has a negative size", got=list(tensor.dims))
     if tensor.data_type == TensorProto.STRING:
         raise DamagedError(f"tensor {tensor.name!r} holds strings, which have no raw form")

@@ -6,14 +6,28 @@ part, and tied weights stay tied.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from front_onnx.transform.maps import AxisMap
 
-__all__ = ["Computed", "Content", "Counted", "Eye", "Filled", "Numbers", "Original", "Patch", "Repeated", "Resampled"]
+__all__ = [
+    "Computed",
+    "Content",
+    "Counted",
+    "Drawn",
+    "Eye",
+    "Factor",
+    "Filled",
+    "Numbers",
+    "Original",
+    "Patch",
+    "Pending",
+    "Repeated",
+    "Resampled",
+]
 
 
 @dataclass(frozen=True)
@@ -59,7 +73,8 @@ class Patch:
 class Resampled:
     """Entry `index` of the stack of `names`, resampled along depth and along each axis, perhaps transposed.
 
-    `lowest`: what no value falls below; variances that ring around a peak stay positive.
+    `lowest`: what no value falls below; variances that ring around a peak stay positive. `before`: permutations of the
+    axes of each of `names`, before anything else; none if empty.
     `patch`: entries that hold something else.
     """
 
@@ -69,6 +84,7 @@ class Resampled:
     axes: tuple[AxisMap, ...]
     transposed: bool = False
     lowest: float | None = None
+    before: tuple[tuple[AxisMap, ...], ...] = ()
     patch: Patch | None = None
 
     @property
@@ -142,4 +158,67 @@ class Repeated:
     dims: tuple[int, ...]
 
 
-Content = Original | Resampled | Filled | Eye | Counted | Computed | Numbers | Repeated
+@dataclass(frozen=True)
+class Factor:
+    """A part of a drawn matrix that makes, with a part of another, the product alpha Z + beta I (`drawing.py`).
+
+    Z [width, width] has independent normal entries of deviation width^-1/2.
+
+    Attributes:
+        key: the same for both factors.
+        side: "left", [width, heads repeat inner], or "right", its partner [heads inner, width] transposed; "spread" is
+            a right side that several heads share in equal parts, [heads repeat inner, width] transposed.
+        alpha: of the noise.
+        beta: of the identity.
+        width: the size that both factors share with the identity.
+        heads: the products, one for each, or one of all together if there is 1.
+        repeat: how many left sides have one right side.
+        inner: the size that is summed over in each product.
+        axis: the axis of the tensor that the entries are along; the other one is the width.
+        places: where along it, in order.
+    """
+
+    key: str
+    side: str
+    alpha: float
+    beta: float
+    width: int
+    heads: int
+    repeat: int
+    inner: int
+    axis: int
+    places: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Numbers drawn anew; two are equal if they have one key.
+
+    Attributes:
+        dims: the shape.
+        data_type: the type.
+        how: "normal"; "truncated", a normal one cut at two deviations; "uniform"; "constant", drawn by nobody.
+        scale: the deviation; the largest value of a uniform one; the constant.
+        key: by which, with the seed, the numbers are drawn.
+        seed: the same for all.
+        transposed: True if what is drawn is the transpose.
+        factors: parts that are drawn otherwise.
+        names: the tensors in the same place of every unit, by which those of added units are called; they and `index`
+            say nothing of the numbers.
+        index: which unit it is for.
+    """
+
+    dims: tuple[int, ...]
+    data_type: int
+    how: str
+    scale: float
+    key: str
+    seed: int
+    transposed: bool = False
+    factors: tuple[Factor, ...] = ()
+    names: tuple[str, ...] = field(default=(), compare=False)
+    index: int = field(default=0, compare=False)
+
+
+Content = Original | Resampled | Filled | Eye | Counted | Computed | Numbers | Repeated | Drawn
+Pending = Original | Resampled | Filled | Eye | Repeated | Drawn

@@ -23,10 +23,12 @@ from front_onnx.transform.contents import (
     Computed,
     Content,
     Counted,
+    Drawn,
     Eye,
     Filled,
     Numbers,
     Original,
+    Pending,
     Repeated,
     Resampled,
 )
@@ -52,7 +54,7 @@ class Rewritten:
     """
 
     proto: onnx.ModelProto
-    pending: dict[str, Original | Resampled | Filled | Eye | Repeated]
+    pending: dict[str, Pending]
     like: dict[str, str]
 
 
@@ -88,9 +90,7 @@ class _Constants:
         self.makers = {node.output[0]: node for node in draft.nodes.values() if node.op_type == "Constant"}
         self.homes = {name: home for home, body in enumerate(self.subgraphs) for name in _constants(body)}
         self.wanted: dict[str, str] = {}  # names that added tensors would have, were they not taken
-        self.pending: dict[str, Original | Resampled | Filled | Eye | Repeated] = {
-            name: Original(name) for name in self.graph.model.missing()
-        }
+        self.pending: dict[str, Pending] = {name: Original(name) for name in self.graph.model.missing()}
 
     def place(self) -> None:
         """Decide which tensor holds which content, and let the nodes read it."""
@@ -133,7 +133,7 @@ class _Constants:
                 return str(base)
         base, unit = places[0][2], places[0][3]
         name = base
-        if unit is not None and isinstance(content, Resampled):
+        if unit is not None and isinstance(content, Resampled | Drawn):
             ahead = unit[1] - len(self.plan.structure.chains[unit[0]].units) + 1
             several = len(content.names) > 1
             name = continued(content.names, content.index) if several else renumbered(base, [], ahead)
@@ -164,7 +164,7 @@ class _Constants:
             del maker.attribute[:]
             maker.attribute.append(helper.make_attribute("value", tensor))
         elif not small:
-            assert isinstance(content, Resampled | Filled | Eye | Repeated)
+            assert isinstance(content, Resampled | Filled | Eye | Repeated | Drawn)
             self.pending[name] = content
         else:
             self.pending.pop(name, None)

@@ -22,7 +22,7 @@ from front_onnx.operators.analysis import Analysis
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge, Graph, label
 from front_onnx.read.model_file import ModelFile
-from front_onnx.transform.contents import Filled, Original, Repeated, Resampled
+from front_onnx.transform.contents import Drawn, Filled, Original, Repeated, Resampled
 from front_onnx.understand import tie_constants
 from front_onnx.write.rewrite import Rewritten
 
@@ -161,7 +161,7 @@ class _Proof:
         if planned.kind is found.kind:
             return False
         constant = self.after.graph.constant_name(name)
-        if constant in self.unread or isinstance(self.pending.get(constant), Resampled | Filled | Repeated):
+        if constant in self.unread or isinstance(self.pending.get(constant), Resampled | Filled | Repeated | Drawn):
             return planned.is_resampled != found.is_resampled
         return planned.is_resampled != found.is_resampled or planned.is_kept != found.is_kept
 

@@ -99,6 +99,9 @@ def run(
             found["trace"] = traceback.format_exc()
             return found
         found["targets"]["identity"] = _guarded(lambda: _identity(source, folder))
+        if found["targets"]["identity"][0] == "no export":
+            found["outcome"] = "no export"
+            return found
         for label in entry.targets if labels is None else labels:
             found["targets"][label] = _guarded(lambda label=label: _target(entry, label, source, folder))
     outcomes = {outcome for outcome, *_ in found["targets"].values()}

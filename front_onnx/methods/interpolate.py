@@ -1,0 +1,50 @@
+"""Interpolate: straight lines between entries, along axes and over the blocks."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from front_onnx.methods.method import Method, Use
+from front_onnx.methods.scale import gain
+from front_onnx.read.graph import Edge
+from front_onnx.transform.maps import AxisMap, Matrix
+
+__all__ = ["Interpolate"]
+
+
+class Interpolate(Method):
+    """Entry i lies at i (N - 1) / (M - 1) between two entries; one alone is the mean of all.
+
+    Values keep their size, as those of FRONT do by the convention `amp`; other conventions differ from it by the same
+    factors.
+    """
+
+    name = "interpolate"
+    scaled = True
+
+    def axis(self, use: Use) -> AxisMap:
+        """Entries between entries."""
+        return self._between(use.var.size, use.target, matrix=use.matrix, summed=use.summed)
+
+    def depth(self, edges: tuple[Edge, ...], names: tuple[str, ...], target: int, *, matrix: bool) -> AxisMap:
+        """Blocks between blocks."""
+        return self._between(len(names), target, matrix=matrix, summed=False)
+
+    def _between(self, source: int, target: int, *, matrix: bool, summed: bool) -> AxisMap:
+        factor = gain(self.setting.scale, source, target, matrix=matrix, contracted=summed)
+        factor *= math.sqrt(source / target)
+        key = (source, target, factor)
+        if key not in self._known:
+            self._known[key] = Matrix(factor * lines(source, target))
+        return self._known[key]
+
+
+def lines(source: int, target: int) -> np.ndarray:
+    """[target, source], straight lines between entries; rows sum to one."""
+    if target == 1:
+        return np.full((1, source), 1 / source)
+    place = np.linspace(0, source - 1, target)
+    weights: np.ndarray = np.maximum(0.0, 1 - np.abs(place[:, None] - np.arange(source)))
+    return weights

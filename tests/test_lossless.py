@@ -1,0 +1,167 @@
+"""Lossless growth computes what the source computes, seen by running both: no help of what the tool says of itself."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from golden import PAIRS, golden
+from small import DIGIT_INPUTS, DIGITS, mlp, run
+from tiers import few
+
+import front_onnx
+from front_onnx.check.synthetic import synthetic_inputs
+from front_onnx.dims.structure import Structure
+from front_onnx.plan.plan import Plan
+from front_onnx.plan.ports import encoders
+from front_onnx.read.graph import Graph
+from front_onnx.session import Session, read_any
+from front_onnx.streams.norms import find_norms
+from front_onnx.streams.passing import find_passing
+
+QUICK = ["keras-encoder", "torch-bert-torchscript", "torch-llama-dynamo", "torch-resnet-bottleneck-dynamo"]
+# Depthwise filters and activations on the channels that a norm takes means over: nothing keeps those means.
+UNEVEN = ("convnext", "mixer", "swin")
+
+
+def deeper(structure: Structure) -> str:
+    return ",".join(str(chain.depth + chain.layers) for chain in structure.chains)
+
+
+def differences(source: onnx.ModelProto, result: onnx.ModelProto, plan: Plan | None = None) -> list[float]:
+    """By output, the largest difference over the largest value; of what is wider, the first channels: whole copies.
+
+    A plan says how inputs that are wider are filled.
+    """
+    feed = synthetic_inputs(Graph(read_any(source)), {})
+    wide = dict(feed)
+    for name, axes in encoders(plan).items() if plan is not None else ():
+        for axis, matrix in axes.items():
+            wide[name] = np.moveaxis(np.moveaxis(feed[name], axis, -1) @ matrix.T.astype(np.float32), -1, axis)
+    found = []
+    for before, after in zip(run(source, feed), run(result, wide), strict=True):
+        if before.dtype.kind == "f" and before.size:
+            same = after[tuple(slice(size) for size in before.shape)]
+            found.append(float(np.abs(same - before).max() / np.abs(before).max()))
+    return found
+
+
+@pytest.mark.parametrize("pair", few(PAIRS, QUICK, mark="slow"))
+def test_growth_keeps_the_outputs(pair: str) -> None:
+    source = golden(pair)
+    layers = deeper(front_onnx.inspect(source))
+    for asked in (
+        {"depth": layers},
+        {"width_mult": "2"},
+        {"width_mult": "1.5"},
+        {"depth": layers, "width_mult": "1.5"},
+    ):
+        result = front_onnx.resize(source, method="lossless", **asked)
+        assert result.validation is not None and result.validation.passed
+        assert isinstance(result.model, onnx.ModelProto)
+        said = any("not exact" in warning for warning in result.plan.warnings)
+        uneven = "1.5" in asked.values() and any(name in pair for name in UNEVEN)
+        shared = "bert-fresh" in pair and "depth" in asked  # never trained: its blocks share what was never changed
+        worst = max(differences(source, result.model, result.plan))
+        assert said == (uneven or (shared and worst > 1e-4))
+        assert said or worst < 2e-5
+
+
+def test_digits_are_told_as_well(tmp_path: Path) -> None:
+    feed = dict(np.load(DIGIT_INPUTS))
+    (before,) = run(DIGITS, feed)
+    result = front_onnx.resize(DIGITS, depth=8, width=60, method="lossless", output=tmp_path / "grown.onnx")
+    (after,) = run(tmp_path / "grown.onnx", feed)
+    assert np.abs(after - before).max() < 1e-5 * np.abs(before).max()
+    assert result.agreement is not None and result.agreement.worst < 1e-5
+    assert list(tmp_path.iterdir()) == [tmp_path / "grown.onnx"]  # logits have the source's size: no decoder
+
+
+def test_a_decoder_takes_wider_outputs_back(tmp_path: Path) -> None:
+    source = golden("torch-bert-torchscript")
+    onnx.save(source, tmp_path / "bert.onnx")
+    wide = tmp_path / "wide.onnx"
+    result = front_onnx.resize(tmp_path / "bert.onnx", width_mult="2", method="lossless", output=wide)
+    assert result.decoder == tmp_path / "wide.decode.npz"
+    decoder = np.load(result.decoder)
+    feed = synthetic_inputs(Graph(read_any(source)), {})
+    names = [output.name for output in source.graph.output]
+    for name, before, after in zip(names, run(source, feed), run(wide, feed), strict=True):
+        back = decoder[f"{name}.{before.ndim - 1}"]
+        assert back.shape == (before.shape[-1], after.shape[-1])
+        assert np.abs(after @ back.T - before).max() < 1e-5 * np.abs(before).max()
+
+
+@pytest.mark.parametrize("symmetry", [0.5])
+def test_unequal_shares_are_exact_too(symmetry: float) -> None:
+    grown = [
+        front_onnx.resize(onnx.load(DIGITS), width=96, method="lossless", symmetry=s, seed=seed).model
+        for s, seed in ((0, 0), (symmetry, 0), (symmetry, 0), (symmetry, 1))
+    ]
+    feed = dict(np.load(DIGIT_INPUTS))
+    (before,) = run(DIGITS, feed)
+    for model in grown:
+        assert isinstance(model, onnx.ModelProto)
+        assert np.abs(run(model, feed)[0] - before).max() < 1e-5 * np.abs(before).max()
+    even, one, again, other = (model.SerializeToString() for model in grown)
+    assert one == again and len({even, one, other}) == 3
+
+
+def test_tied_tables_stay_tied() -> None:
+    source = golden("torch-gpt2-torchscript")
+    for factor in ("1.5", "2"):
+        result = front_onnx.resize(source, width_mult=factor, method="lossless").model
+        assert isinstance(result, onnx.ModelProto)
+        assert len(result.graph.initializer) == len(source.graph.initializer)
+
+
+def test_a_plain_stack_of_layers_gets_identities() -> None:
+    source = mlp(depth=3, width=6)
+    result = front_onnx.resize(source, depth=5, method="lossless").model
+    assert isinstance(result, onnx.ModelProto)
+    assert differences(source, result) == [0.0]
+    held = [onnx.numpy_helper.to_array(t) for t in result.graph.initializer if list(t.dims) == [6, 6]]
+    assert sum(np.array_equal(weight, np.eye(6)) for weight in held) == 2
+
+
+def test_zero_blocks_are_exact_before_norms_alone() -> None:
+    pre, post = golden("torch-gpt2-torchscript"), golden("torch-bert-torchscript")
+    for source, exact in ((pre, True), (post, False)):
+        layers = deeper(front_onnx.inspect(source))
+        result = front_onnx.resize(source, depth=layers, method="depth=zero,width=front").model
+        assert isinstance(result, onnx.ModelProto)
+        assert (max(differences(source, result)) < 1e-6) == exact
+
+
+def test_what_bends_channels_before_a_norm_is_named() -> None:
+    result = front_onnx.resize(golden("torch-convnext-torchscript"), width_mult="1.5", method="lossless")
+    (said,) = [warning for warning in result.plan.warnings if "not exact" in warning][:1]
+    assert "conv_dw" in said and "whole multiple" in said
+
+
+@pytest.mark.parametrize("asked", [{"depth": 3}, {"width": 24}])
+def test_less_is_refused(asked: dict[str, int]) -> None:
+    with pytest.raises(front_onnx.RequestError, match="lossless only"):
+        front_onnx.resize(onnx.load(DIGITS), method="lossless", **asked)
+
+
+@pytest.mark.parametrize("pair", few(PAIRS, ["keras-encoder", "jax-vit", "torch-llama-torchscript"], mark="slow"))
+def test_norms_are_found_however_they_are_written(pair: str) -> None:
+    """Each block of a transformer has two norms or three; the last one may stand behind all blocks."""
+    structure = Session(golden(pair)).structure
+    norms = find_norms(structure.analysis)
+    inside = [structure.flow.private(unit) for chain in structure.chains for unit in chain.units]
+    counts = {sum(bool(norm.nodes & nodes) for norm in norms) for nodes in inside}
+    if any(name in pair for name in ("resnet", "mlp", "cnn")):
+        assert counts == {0}
+    else:
+        assert counts <= {1, 2, 3, 4, 6} and 0 not in counts
+    assert all(norm.gain is not None for norm in norms)
+    assert all(norm.centred for norm in norms) or "llama" in pair or "t5" in pair
+
+
+def test_feed_forward_layers_pass_numbers_on() -> None:
+    structure = Session(golden("torch-bert-torchscript")).structure
+    found = [p for norm in find_norms(structure.analysis) for p in find_passing(structure.analysis, norm.output)]
+    assert len(found) == structure.chains[0].depth
+    assert all(p.slope == pytest.approx(1.0, abs=1e-5) and p.bias is not None for p in found)
