@@ -90,7 +90,8 @@ def test_factors_of_the_default() -> None:
     assert spread("auto", 20, 30, matrix=False) is None and spread("auto", 20, 10, matrix=True) is None
     assert depth_gain("auto", 6, 3, matrix=True) == 1
     assert depth_gain("auto", 6, 3, matrix=True, writes=True) == pytest.approx(0.5**0.5)
-    assert depth_gain("auto", 6, 8, matrix=True, writes=True) == 1
+    assert depth_gain("auto", 6, 8, matrix=True) == pytest.approx((8 / 6) ** 0.5)
+    assert depth_gain("auto", 6, 8, matrix=True, writes=True) == pytest.approx((6 / 8) ** 0.5)
 
 
 def test_blocks_of_half_the_width_stay_on() -> None:

@@ -20,7 +20,7 @@ smooth. So where an axis shrinks
 - vectors and tables keep the value of their mean (the gain of a norm), and the deviation of the rest (embeddings).
 
 Where an axis grows, values are kept, and what is summed over is multiplied by sqrt(n/m): sums of interpolated values
-are what they were (Parseval).
+are what they were (Parseval). Over the blocks the same: the stream is the sum of what all blocks write.
 """
 
 from __future__ import annotations
@@ -77,5 +77,6 @@ def depth_gain(scale: str, source: int, target: int, *, matrix: bool, writes: bo
         writes: True for a weight that makes the residual stream of something else.
     """
     if scale == "auto" and matrix:
-        return math.sqrt(target / source) if writes and target < source else 1.0
+        amp = math.sqrt(target / source)
+        return min(amp, 1 / amp) if writes else max(amp, 1.0)
     return gain(scale, source, target, matrix=matrix, contracted=False)
