@@ -565,3 +565,18 @@ def test_the_page_has_every_method_and_variant() -> None:
     for name, method in methods().items():
         assert f"`{name}`" in page and f"**{name}**" in page
         assert all(f"{variant}`" in page for variant in method.variants)
+
+
+@pytest.mark.parametrize("method", ["front", "dft"])
+def test_bands_part_a_weight(method: str) -> None:
+    """The low, the middle and the high third of a weight have nothing in common."""
+    source = weights(plain(width=12))
+    parts = [
+        weights(front_onnx.resize(plain(width=12), method=method, ratio=1 / 3, band=band, validate=False).model)
+        for band in ("low", "mid", "high")
+    ]
+    name = next(n for n, array in source.items() if array.ndim == 2 and n.startswith("layers"))
+    row = np.stack([part[name] for part in parts])
+    assert all(np.linalg.norm(part) > 0 for part in row)
+    products = np.einsum("aij,bij->ab", row, row)
+    assert np.abs(products - np.diag(np.diag(products))).max() < 1e-4 * products.max()

@@ -126,9 +126,9 @@ def _hint(result: Result) -> str | None:
     if not sizes:
         return None
     if plan.methods.exact:
-        return (
-            "train it at a tenth of the rate that random weights would get, or less: it starts where the source ended"
-        )
+        return "train it at a tenth of the rate that random weights would get: it starts where the source ended"
     if plan.request.method == "front" and all(before < after for before, after in sizes):
         return "--method lossless would keep what the model computes; docs/methods.md compares the methods"
+    if plan.request.method == "front":
+        return "other methods may keep more of a smaller model (depth=copy, width=select:norm): see docs/methods.md"
     return None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from front_onnx.methods.front import axis_gains, coefficients, depth_gains
+from front_onnx.methods.front import axis_gains, band_of, coefficients, depth_gains
 from front_onnx.methods.method import Method, Use
 from front_onnx.read.graph import Edge
-from front_onnx.transform.maps import AxisMap, Matrix
+from front_onnx.transform.maps import AxisMap, Compose, Matrix
 
 __all__ = ["Basis"]
 
@@ -32,12 +32,18 @@ class Basis(Method):
     def depth(self, edges: tuple[Edge, ...], names: tuple[str, ...], target: int, *, matrix: bool) -> AxisMap:
         """The map over the blocks."""
         gains = depth_gains(self.setting, edges[0], len(names), target, matrix)
+        low = self.cut(len(names))
+        if low is not None and self.setting.band != "low":
+            return Compose((low, self._resampled(len(names), target, len(names), *gains)))
         return self._resampled(len(names), target, coefficients(self.setting.ratio, len(names)), *gains)
 
     def cut(self, size: int) -> AxisMap | None:
         """What the first coefficients hold of an axis."""
         keep = coefficients(self.setting.ratio, size)
-        return None if keep == size else self._resampled(size, size, keep, 1.0)
+        if keep == size or self.setting.band == "low":
+            return None if keep == size else self._resampled(size, size, keep, 1.0)
+        rows = self.basis(size)[band_of(self.setting.band, size, keep)]
+        return Matrix(rows.T @ rows)
 
     def _resampled(self, source: int, target: int, keep: int, factor: float, level: float | None = None) -> AxisMap:
         key = (source, target, keep, factor, level)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import scipy.fft
+
 from front_onnx.methods.method import Method, Setting, Use
 from front_onnx.methods.scale import depth_gain, gain, spread
 from front_onnx.read.graph import Edge
-from front_onnx.transform.maps import AxisMap, Dct
+from front_onnx.transform.maps import AxisMap, Compose, Dct, Matrix
 
-__all__ = ["Front", "axis_gains", "coefficients", "depth_gains"]
+__all__ = ["Front", "axis_gains", "band_of", "coefficients", "depth_gains"]
 
 
 class Front(Method):
@@ -27,12 +30,26 @@ class Front(Method):
         """The same over the blocks."""
         source = len(names)
         gains = depth_gains(self.setting, edges[0], source, target, matrix)
+        low = self.cut(source)
+        if low is not None and self.setting.band != "low":
+            return Compose((low, Dct(source, target, source, *gains)))
         return Dct(source, target, coefficients(self.setting.ratio, source), *gains)
 
     def cut(self, size: int) -> AxisMap | None:
-        """The low frequencies of an axis."""
+        """A band of the frequencies of an axis, the low ones unless another is asked for (Table 13)."""
         keep = coefficients(self.setting.ratio, size)
-        return None if keep == size else Dct(size, size, keep)
+        if keep == size:
+            return None
+        if self.setting.band == "low":
+            return Dct(size, size, keep)
+        waves = scipy.fft.dct(np.eye(size), axis=0, norm="ortho")[band_of(self.setting.band, size, keep)]
+        return Matrix(waves.T @ waves)
+
+
+def band_of(band: str, size: int, keep: int) -> slice:
+    """Which of `size` coefficients a band of `keep` is."""
+    first = {"low": 0, "mid": (size - keep) // 2, "high": size - keep}[band]
+    return slice(first, first + keep)
 
 
 def axis_gains(setting: Setting, use: Use) -> tuple[float, float | None]:
