@@ -575,8 +575,8 @@ def test_bands_part_a_weight(method: str) -> None:
         weights(front_onnx.resize(plain(width=12), method=method, ratio=1 / 3, band=band, validate=False).model)
         for band in ("low", "mid", "high")
     ]
-    name = next(n for n, array in source.items() if array.ndim == 2 and n.startswith("layers"))
-    row = np.stack([part[name] for part in parts])
+    names = [n for n, array in source.items() if array.ndim == 2 and n.startswith("layers")]
+    row = np.stack([np.concatenate([part[name].reshape(-1) for name in names]) for part in parts])
     assert all(np.linalg.norm(part) > 0 for part in row)
-    products = np.einsum("aij,bij->ab", row, row)
+    products = row @ row.T
     assert np.abs(products - np.diag(np.diag(products))).max() < 1e-4 * products.max()
