@@ -203,6 +203,8 @@ class Extras:
         if record.has(_CONSTANT_READERS) and not (record.has(Trait.GATHERS) and data):
             if data and record.has(Trait.CONVOLVES) and any(self._depthwise(edge) for edge in fixed):
                 self._bend((*data, *made), f"{node.name or node.op_type} filters each channel by itself")
+            elif data and not mine and not record.has(Trait.CONVOLVES):
+                self._join((*data, *made))  # a sum over something else, the same for all channels
             return
         if not data:
             return

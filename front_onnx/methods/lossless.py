@@ -302,6 +302,15 @@ class Lossless(Method):
             self._epsilons(plan)
             for content in {c.name: c for c in plan.contents.values() if isinstance(c, Computed)}.values():
                 plan.warnings.append(f"not exact, as {content.name} is computed from a size that changes")
+            for norm in self.norms:
+                parts = [var for var in self.setting.structure.analysis.algebra.free_variables(norm.axis)]
+                uneven = any(self.setting.size(var) % var.size for var in parts)
+                if uneven and norm.axis != tuple(parts):
+                    node = self.setting.structure.graph.nodes[max(norm.nodes)]
+                    plan.warnings.append(
+                        f"not exact, as {node.name or node.op_type} takes means over several widths at once; whole "
+                        f"multiples of them are"
+                    )
             for var, extras in self._extras.items():
                 for problem in [extras] if isinstance(extras, str) else extras.problems[:1]:
                     dim = self.setting.structure.by_variable[var]

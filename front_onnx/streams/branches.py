@@ -234,10 +234,11 @@ class _Writers:
 
     def _behind(self, edge: Edge) -> Edge:
         """Where a constant is read, by views before its use perhaps."""
-        while (maker := self.graph.producer.get(self.graph.nodes[edge.node].input[edge.slot])) is not None:
+        name = self.graph.nodes[edge.node].input[edge.slot]
+        while name not in self.graph.constants and (maker := self.graph.producer.get(name)) is not None:
             if not (record_of(self.graph.nodes[maker]).has(_VIEWS) or self.graph.nodes[maker].op_type == "Cast"):
                 break
-            edge = Edge(maker, 0)
+            edge, name = Edge(maker, 0), str(self.graph.nodes[maker].input[0])
         return edge
 
     def _is_fixed(self, name: str) -> bool:
