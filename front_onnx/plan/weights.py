@@ -191,6 +191,8 @@ class _Weights:
 
     def _stack(self, edges: tuple[Edge, ...], target: int) -> list[Content]:
         """What each of `target` units is to hold in one place."""
+        if target == 0:
+            return []  # a stage of its first block alone, which differs
         names = tuple(self.graph.read_by(edge) for edge in edges)
         axes = self.analysis.uses[edges[0]].axes or ()
         dims = tuple(self.plan.size(axis) for axis in axes)
