@@ -46,7 +46,10 @@ def differences(source: onnx.ModelProto, result: onnx.ModelProto, plan: Plan | N
     return found
 
 
-@pytest.mark.parametrize("pair", few(PAIRS, QUICK, mark="slow"))
+ONCE = [pair for pair in PAIRS if pair in QUICK or not pair.endswith("torchscript")]  # dynamo has them all
+
+
+@pytest.mark.parametrize("pair", few(few(PAIRS, ONCE), QUICK, mark="slow"))
 def test_growth_keeps_the_outputs(pair: str) -> None:
     source = golden(pair)
     layers = deeper(front_onnx.inspect(source))
@@ -143,7 +146,7 @@ def test_less_is_refused(asked: dict[str, int]) -> None:
         front_onnx.resize(onnx.load(DIGITS), method="lossless", **asked)
 
 
-@pytest.mark.parametrize("pair", few(PAIRS, ["keras-encoder", "jax-vit", "torch-llama-torchscript"], mark="slow"))
+@pytest.mark.parametrize("pair", few(PAIRS, ["keras-encoder", "jax-vit", "torch-llama-torchscript"]))
 def test_norms_are_found_however_they_are_written(pair: str) -> None:
     """Each block of a transformer has two norms or three; the last one may stand behind all blocks."""
     structure = Session(golden(pair)).structure
