@@ -108,6 +108,7 @@ def test_unequal_shares_are_exact_too(symmetry: float) -> None:
     assert one == again and len({even, one, other}) == 3
 
 
+@pytest.mark.slow
 def test_tied_tables_stay_tied() -> None:
     source = golden("torch-gpt2-torchscript")
     for factor in ("1.5", "2"):
@@ -125,6 +126,7 @@ def test_a_plain_stack_of_layers_gets_identities() -> None:
     assert sum(np.array_equal(weight, np.eye(6)) for weight in held) == 2
 
 
+@pytest.mark.slow
 def test_zero_blocks_are_exact_before_norms_alone() -> None:
     pre, post = golden("torch-gpt2-torchscript"), golden("torch-bert-torchscript")
     for source, exact in ((pre, True), (post, False)):
