@@ -126,6 +126,66 @@ def test_a_plain_stack_of_layers_gets_identities() -> None:
     assert sum(np.array_equal(weight, np.eye(6)) for weight in held) == 2
 
 
+def layers_of(kernel: int, pads: list[int], dilation: int = 1) -> onnx.ModelProto:
+    """Convolutions with nothing beside them, whose kernels may lie anywhere around what they compute."""
+    rng = np.random.default_rng(0)
+    nodes, weights, value = [], [], "x"
+    for number in range(5):
+        last = number == 4
+        sides = (1, 1) if last or number == 0 else (kernel, kernel)
+        shape = (4, 3 if number == 0 else 4, *sides)
+        weights.append(onnx.numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), f"w{number}"))
+        how = {} if last or number == 0 else {"pads": pads, "dilations": [dilation] * 2}
+        nodes.append(onnx.helper.make_node("Conv", [value, f"w{number}"], [f"c{number}"], f"conv{number}", **how))
+        value = f"r{number}" if not last else "y"
+        nodes.append(onnx.helper.make_node("Relu" if not last else "Sigmoid", [f"c{number}"], [value], f"act{number}"))
+    infos = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, channels, 8, 8])
+        for name, channels in (("x", 3), ("y", 4))
+    ]
+    graph = onnx.helper.make_graph(nodes, "layers", infos[:1], infos[1:], weights)
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "pads", "dilation"),
+    [(3, [1] * 4, 1), (4, [1, 1, 2, 2], 1), (4, [2, 2, 1, 1], 1), (3, [2, 2, 0, 0], 1), (3, [2] * 4, 2)],
+)
+def test_identities_stand_where_a_kernel_reads(kernel: int, pads: list[int], dilation: int) -> None:
+    source = layers_of(kernel, pads, dilation)
+    result = front_onnx.resize(source, depth=5, method="lossless").model
+    assert isinstance(result, onnx.ModelProto)
+    assert differences(source, result) == [0.0]
+
+
+def test_what_is_computed_on_the_way_is_told() -> None:
+    """A constant that is computed from weights and added to the stream in each block cannot be zero."""
+    source = mlp(depth=3, width=6)
+    nodes = [onnx.NodeProto.FromString(node.SerializeToString()) for node in source.graph.node]
+    for number in range(3):
+        relu = next(node for node in nodes if node.name == f"/layers.{number}/Relu")
+        before = next(node for node in nodes if node.name == f"/layers.{number}/MatMul").input[0]
+        bias = f"layers.{number}.bias"
+        nodes += [
+            onnx.helper.make_node("Exp", [bias], [f"exp{number}"]),
+            onnx.helper.make_node("Add", [relu.output[0], before], [f"sum{number}"]),
+            onnx.helper.make_node("Add", [f"sum{number}", f"exp{number}"], [f"out{number}"]),
+        ]
+        value = f"out{number}"
+        for node in nodes:
+            if node.name in (f"/layers.{number + 1}/MatMul", "/head/MatMul" if number == 2 else ""):
+                node.input[0] = value
+    del source.graph.node[:]
+    made = {v.name for v in source.graph.input} | {t.name for t in source.graph.initializer}
+    while nodes:
+        ready = next(node for node in nodes if set(node.input) <= made)
+        nodes.remove(ready)
+        made.update(ready.output)
+        source.graph.node.append(ready)
+    result = front_onnx.resize(source, depth=5, method="lossless")
+    assert any("not exact" in warning for warning in result.plan.warnings)
+
+
 @pytest.mark.slow
 def test_zero_blocks_are_exact_before_norms_alone() -> None:
     pre, post = golden("torch-gpt2-torchscript"), golden("torch-bert-torchscript")

@@ -98,7 +98,7 @@ class Growing:
         axes = self.plan.structure.analysis.uses[layer.weight].axes or ()
         name = graph.read_by(layer.weight)
         dims = tuple(self.plan.size(axis) for axis in axes)
-        self.put(unit, layer.weight, Eye(dims, graph.constants[name].data_type, f"{name} of {unit}"))
+        self.put(unit, layer.weight, Eye(dims, graph.constants[name].data_type, layer.centre, f"{name} of {unit}"))
         if layer.bias is not None:
             self.fill(unit, layer.bias, 0.0)
 
@@ -109,6 +109,9 @@ class Growing:
             return None
         structure = self.plan.structure
         inside = set(structure.flow.private(self.chain.units[-1]))
+        on_way = (*self.way.added, *self.way.scaled)
+        if any(edge not in structure.analysis.uses for edge in on_way):
+            return None  # computed from constants: no weight alone decides it
         found = frozenset(self.way.added)
         for branch in self.way.branches:
             writers = last_writers(structure.analysis, structure.constants, self.norms, branch, inside)

@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
+from front_onnx.axes.holds import Why
 from front_onnx.axes.numbers import Binding, Site
 from front_onnx.axes.size import AxisRole, SizeVar
 from front_onnx.errors import RequestError
@@ -302,6 +303,7 @@ class Lossless(Method):
             self._epsilons(plan)
             for content in {c.name: c for c in plan.contents.values() if isinstance(c, Computed)}.values():
                 plan.warnings.append(f"not exact, as {content.name} is computed from a size that changes")
+            self._tell_groups(plan)
             for norm in self.norms:
                 parts = [var for var in self.setting.structure.analysis.algebra.free_variables(norm.axis)]
                 uneven = any(self.setting.size(var) % var.size for var in parts)
@@ -318,6 +320,19 @@ class Lossless(Method):
                     plan.warnings.append(
                         f"{dim.name} {dim.size} -> {target}: not exact, as {problem}; a whole multiple of {dim.size} is"
                     )
+
+    def _tell_groups(self, plan: Draft) -> None:
+        """Say where a norm takes means over the channels of a group, and their number is no whole multiple."""
+        structure = self.setting.structure
+        algebra = structure.analysis.algebra
+        for dim in structure.dims:
+            if not self.setting.size(dim.var) % dim.var.size:
+                continue
+            axes = (algebra.expand(axis) for edge in dim.edges for axis in structure.analysis.uses[edge].axes or ())
+            if any(dim.var in axis and any(var.is_held(Why.NORM_GROUPS) for var in axis) for axis in axes):
+                target = self.setting.size(dim.var) * dim.times
+                said = "not exact, as a norm takes means over the channels of a group; a whole multiple is"
+                plan.warnings.append(f"{dim.name} {dim.size} -> {target}: {said}")
 
     def _grow(self, plan: Draft, growing: Growing) -> None:
         name = growing.chain.name

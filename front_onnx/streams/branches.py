@@ -129,10 +129,12 @@ class Layer:
     Attributes:
         weight: where its weight is read.
         bias: where its bias is read; None without one.
+        centre: the place of its kernel that reads what stands where the result does; empty if it has none.
     """
 
     weight: Edge
     bias: Edge | None
+    centre: tuple[int, ...] = ()
 
 
 def find_layer(analysis: Analysis, contractions: Mapping[int, Contraction], start: str, end: str) -> Layer | None:
@@ -148,11 +150,12 @@ def find_layer(analysis: Analysis, contractions: Mapping[int, Contraction], star
         found = contractions.get(maker)
         if found is not None:
             axes = [analysis.algebra.expand(axis) for axis in analysis.uses[found.edge].axes or ()]
-            square = len(found.into) == len(found.out) == 1 and axes[found.into[0]] == axes[found.out[0]]
+            square = {found.into, found.out} == {(0,), (1,)} and axes[0] == axes[1]
             added = [slot for slot in range(2, len(node.input)) if node.input[slot]]
-            if not square or node.input[0] != start or (added and bias is not None):
+            centre = _centre(analysis, maker, found.edge)
+            if not square or centre is None or node.input[0] != start or (added and bias is not None):
                 return None
-            return Layer(found.edge, Edge(maker, added[0]) if added else bias)
+            return Layer(found.edge, Edge(maker, added[0]) if added else bias, centre)
         if record.has(Trait.SHIFTS) and bias is None and len(node.input) == 2:
             fixed = [slot for slot in (0, 1) if node.input[slot] in graph.constants]
             if len(fixed) != 1:
@@ -163,6 +166,24 @@ def find_layer(analysis: Analysis, contractions: Mapping[int, Contraction], star
         else:
             return None
     return None
+
+
+def _centre(analysis: Analysis, node: int, weight: Edge) -> tuple[int, ...] | None:
+    """Where a kernel reads what stands where the result does: padding before it over dilation; None if nowhere."""
+    graph = analysis.graph
+    if not record_of(graph.nodes[node]).has(Trait.CONVOLVES):
+        return ()
+    sides = [int(size) for size in graph.constants[graph.read_by(weight)].dims[2:]]
+    dilations = graph.attribute(node, "dilations") or [1] * len(sides)
+    pads = list(graph.attribute(node, "pads") or [0] * 2 * len(sides))
+    padding = graph.attribute(node, "auto_pad", "NOTSET")
+    padding = padding.decode() if isinstance(padding, bytes) else padding
+    if padding.startswith("SAME"):
+        totals = [(side - 1) * step for side, step in zip(sides, dilations, strict=True)]
+        pads = [(total + (padding == "SAME_LOWER")) // 2 for total in totals] * 2
+    found = [divmod(pad, step) for pad, step in zip(pads, dilations, strict=False)]
+    fits = all(rest == 0 and place < side for (place, rest), side in zip(found, sides, strict=True))
+    return tuple(place for place, _ in found) if fits else None
 
 
 def last_writers(

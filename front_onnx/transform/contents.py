@@ -109,18 +109,20 @@ class Filled:
 
 @dataclass(frozen=True)
 class Eye:
-    """What passes each entry on: ones on the diagonal of the first two axes, in the centre of a kernel."""
+    """What passes each entry on: ones on the diagonal of the first two axes, at one place of a kernel; else zeros."""
 
     dims: tuple[int, ...]
     data_type: int
+    centre: tuple[int, ...] = ()
     apart: str = ""
 
     def array(self, dtype: np.dtype) -> np.ndarray:
         """The values, in a type."""
         out = np.zeros(self.dims, dtype)
-        centre = out.reshape(*self.dims[:2], -1)
-        centre = centre[:, :, centre.shape[2] // 2]  # kernels of odd sides
-        np.fill_diagonal(centre, 1)
+        place = 0
+        for at, side in zip(self.centre, self.dims[2:], strict=True):
+            place = place * side + at
+        np.fill_diagonal(out.reshape(*self.dims[:2], -1)[:, :, place], 1)
         return out
 
 
