@@ -171,10 +171,8 @@ def test_what_is_computed_on_the_way_is_told() -> None:
             onnx.helper.make_node("Add", [relu.output[0], before], [f"sum{number}"]),
             onnx.helper.make_node("Add", [f"sum{number}", f"exp{number}"], [f"out{number}"]),
         ]
-        value = f"out{number}"
-        for node in nodes:
-            if node.name in (f"/layers.{number + 1}/MatMul", "/head/MatMul" if number == 2 else ""):
-                node.input[0] = value
+        reader = f"/layers.{number + 1}/MatMul" if number < 2 else "/head/MatMul"
+        next(node for node in nodes if node.name == reader).input[0] = f"out{number}"
     del source.graph.node[:]
     made = {v.name for v in source.graph.input} | {t.name for t in source.graph.initializer}
     while nodes:

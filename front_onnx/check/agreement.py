@@ -19,6 +19,7 @@ from front_onnx.read.model_file import ModelFile
 __all__ = ["EXACT", "Agreement", "agreement"]
 
 EXACT = 1e-4  # relative differences up to this are rounding, in float32
+_HALF = 1e-2  # and in types of 16 bits
 
 
 @dataclass(frozen=True)
@@ -28,10 +29,12 @@ class Agreement:
     Attributes:
         differences: by output, the largest difference over the largest value of the source's output.
         left_out: outputs that cannot be compared: their sizes are not the source's and nothing says how they map.
+        rounding: differences up to this may be rounding, by the types of the weights.
     """
 
     differences: Mapping[str, float]
     left_out: tuple[str, ...] = ()
+    rounding: float = EXACT
 
     @property
     def worst(self) -> float:
@@ -67,7 +70,9 @@ def agreement(
             left_out.append(name)
         elif first.size:
             differences[name] = float(np.abs(mapped - first).max() / max(float(np.abs(first).max()), 1e-30))
-    return Agreement(differences, tuple(left_out))
+    short = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
+    halves = any(tensor.data_type in short for tensor in plan.structure.graph.constants.values())
+    return Agreement(differences, tuple(left_out), _HALF if halves else EXACT)
 
 
 def _mapped(array: np.ndarray, maps: Mapping[int, np.ndarray]) -> np.ndarray:

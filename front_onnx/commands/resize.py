@@ -9,7 +9,6 @@ import click
 from rich.markup import escape
 
 from front_onnx.api import Result, resize
-from front_onnx.check.agreement import EXACT
 from front_onnx.commands.options import BY_HAND, CHECKS, METHOD, ORDERS, RATIO, SIZES, TREAT, dims, options
 from front_onnx.commands.progress import shown
 from front_onnx.commands.tables import console, plan_table, print_inlined, print_validation
@@ -95,9 +94,8 @@ def _print(result: Result, about: dict[str, Any]) -> None:
             console.print("[yellow]warning[/] the source model fails this check too, so the result was kept")
     if result.agreement:
         worst = result.agreement.worst
-        console.print(
-            f"{'ok  ' if worst <= EXACT else 'near'} source: outputs differ by {worst:.1e} of the largest value"
-        )
+        said = "ok  " if worst <= result.agreement.rounding else "near"
+        console.print(f"{said} source: outputs differ by {worst:.1e} of the largest value")
     if result.decoder:
         console.print(f"wrote {escape(str(result.decoder))}: outputs back to the source's sizes, one matrix for each")
     console.print(f"wrote [bold]{escape(str(result.output))}[/] in {about['seconds']:.2f} s")
