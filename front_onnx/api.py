@@ -198,7 +198,8 @@ def _agreed(source: ModelFile, result: Path | onnx.ModelProto, plan: Plan, seed:
         return None
     agreed = agreement(source, result, plan, seed)
     if agreed.worst > agreed.rounding and not any("not exact" in warning for warning in plan.warnings):
-        plan.warnings.append("not exact: something in this graph depends on its sizes")
+        cause = plan.methods.width.doubt or "something in this graph depends on its sizes"
+        plan.warnings.append(f"not exact: {cause}")
     return agreed
 
 

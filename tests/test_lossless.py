@@ -221,6 +221,13 @@ def test_norms_are_found_however_they_are_written(pair: str) -> None:
     assert all(norm.centred for norm in norms) or "llama" in pair or "t5" in pair
 
 
+def test_an_activation_that_is_written_out_passes_numbers_on() -> None:
+    """The Gelu of the digits is a Div, an Erf, an Add and two Muls, one of which reads what the first does."""
+    structure = Session(DIGITS).structure
+    found = [p for norm in find_norms(structure.analysis) for p in find_passing(structure.analysis, norm.output)]
+    assert len(found) == 6 and all(p.slope == pytest.approx(1.0, abs=1e-5) for p in found)
+
+
 def test_feed_forward_layers_pass_numbers_on() -> None:
     structure = Session(golden("torch-bert-torchscript")).structure
     found = [p for norm in find_norms(structure.analysis) for p in find_passing(structure.analysis, norm.output)]

@@ -10,7 +10,7 @@ from front_onnx.errors import RequestError
 from front_onnx.methods.method import Method, Setting, Use
 from front_onnx.transform.maps import AxisMap, Identity, Select
 
-__all__ = ["copied", "refuse_smaller"]
+__all__ = ["copied", "refuse_smaller", "shares"]
 
 
 def copied(setting: Setting, use: Use, indices: np.ndarray) -> AxisMap:
@@ -20,16 +20,20 @@ def copied(setting: Setting, use: Use, indices: np.ndarray) -> AxisMap:
     they differ; each place that reads the copies has shares of its own.
     """
     source = use.var.size
-    gains = np.ones(len(indices))
-    if use.summed:
-        if setting.symmetry > 0:
-            told = f"{setting.seed} {use.names[0]} {use.axis} {use.within} {source} {use.target}"
-            seed = int.from_bytes(hashlib.blake2b(told.encode(), digest_size=8).digest(), "big")
-            gains += setting.symmetry * np.random.default_rng(seed).uniform(-1, 1, len(indices))
-        gains /= np.bincount(indices, gains, source)[indices]
     if len(indices) == source and np.array_equal(indices, np.arange(source)):
         return Identity(source)
-    return Select(source, indices, gains)
+    return Select(source, indices, shares(setting, use, indices) if use.summed else np.ones(len(indices)))
+
+
+def shares(setting: Setting, use: Use, indices: np.ndarray) -> np.ndarray:
+    """[M]: the shares of the copies at `indices`, see `copied`."""
+    weights: np.ndarray = np.ones(len(indices))
+    if setting.symmetry > 0:
+        told = f"{setting.seed} {use.names[0]} {use.axis} {use.within} {use.var.size} {use.target}"
+        seed = int.from_bytes(hashlib.blake2b(told.encode(), digest_size=8).digest(), "big")
+        weights += setting.symmetry * np.random.default_rng(seed).uniform(-1, 1, len(indices))
+    found: np.ndarray = weights / np.bincount(indices, weights, use.var.size)[indices]
+    return found
 
 
 def refuse_smaller(method: Method, use: Use) -> None:

@@ -45,7 +45,6 @@ _ROUNDING = 1e-9  # chosen by trying: what is rounded averages out over extras, 
 UNITS = 6  # that pass three functionals on, each by its positive and its negative part
 _DEVIATIONS = (1e-3, 0.3)
 _LINEAR = Trait.VIEW | Trait.PICKS | Trait.REPEATS | Trait.JOINS | Trait.CHOOSES | Trait.GATHERS | Trait.SLICES
-_AVERAGES = ("AveragePool", "GlobalAveragePool", "Resize")  # the same for all channels, and of ones, one
 _CONSTANT_READERS = Trait.CONTRACTS | Trait.GATHERS
 
 
@@ -190,11 +189,11 @@ class Extras:
     def _meet(self, index: int) -> None:
         node, record = self.graph.nodes[index], record_of(self.graph.nodes[index])
         made = [name for name in node.output if name and self._has(name)]
-        data = [name for name in node.input if name and self._is_data(name) and self._has(name)]
+        data = [name for name in node.input if name and self.analysis.is_data(name) and self._has(name)]
         if any(self._alone(name) for name in made) and not all(self._alone(name) for name in data):
             raise Impossible(f"the width is cut out of another axis at {node.name or node.op_type}")
         made = [name for name in made if self._alone(name)]  # in another axis, nothing is asked of extras
-        fixed = [Edge(index, slot) for slot, name in enumerate(node.input) if name and not self._is_data(name)]
+        fixed = [Edge(index, slot) for slot, name in enumerate(node.input) if name and not self.analysis.is_data(name)]
         mine = [edge for edge in fixed if self._reads(edge)]
         for name in made:
             self.parent.setdefault(name, name)
@@ -208,7 +207,7 @@ class Extras:
             return
         if not data:
             return
-        if record.has(Trait.SHIFTS) or record.has(_LINEAR) or node.op_type == "Cast":
+        if record.has(Trait.SHIFTS) or record.has(_LINEAR):
             if (
                 record.has(Trait.SHIFTS)
                 and len(data) + len(mine) < len([n for n in node.input if n])
@@ -223,7 +222,7 @@ class Extras:
             self.parent.setdefault(data[0], data[0])
             self.scalings.append(scaling)
             self.scales[mine[0]] = scaling
-        elif record.has(Trait.REDUCES) or node.op_type in _AVERAGES:
+        elif record.has(Trait.LINEAR):
             self._join((*data, *made))
         else:
             self._bend((*data, *made), f"{node.name or node.op_type} ({node.op_type}) bends each channel by itself")
@@ -266,10 +265,6 @@ class Extras:
             return self._has(self.graph.nodes[edge.node].input[edge.slot])
         return any(self.analysis.algebra.expand(axis) == (self.var,) for axis in fact.axes or ())
 
-    def _is_data(self, name: str) -> bool:
-        fact = self.analysis.facts.get(name)
-        return name not in self.graph.constants and not (fact is not None and fact.constant)
-
     def _landing(self, edge: Edge) -> str | None:
         """The tensor of the stream that a constant is written into, through what only constants make."""
         names = list(self.graph.nodes[edge.node].output)
@@ -279,7 +274,7 @@ class Extras:
             if name in seen:
                 continue
             seen.add(name)
-            if self._is_data(name):
+            if self.analysis.is_data(name):
                 if name in self.parent:
                     return str(name)
                 continue
@@ -362,6 +357,11 @@ class Extras:
     def is_plain(self, norm: Norm) -> bool:
         """True for a norm over a stream whose extras are copies: it is not exact."""
         return self._root(_before(norm)[0]) in self._bent
+
+    @property
+    def hands_on(self) -> bool:
+        """True if a norm hands what extras carry on to another."""
+        return any(self._carries(norm) and self._run(norm) > 1 for norm in self.norms)
 
     @property
     def problems(self) -> list[str]:

@@ -17,7 +17,7 @@ import numpy as np
 from front_onnx.axes.holds import Why
 from front_onnx.axes.numbers import Binding, Site
 from front_onnx.axes.size import AxisRole, SizeVar
-from front_onnx.errors import RequestError
+from front_onnx.methods.copies import refuse_smaller, shares
 from front_onnx.methods.extras import UNITS, Extras, Impossible
 from front_onnx.methods.growing import Growing
 from front_onnx.methods.method import Draft, Method, Use
@@ -54,15 +54,8 @@ class Lossless(Method):
         Raises:
             RequestError: the size is to be smaller.
         """
-        var, source, target = use.var, use.var.size, use.target
-        if target < source:
-            dim = self.setting.structure.by_variable[var]
-            raise RequestError(
-                "method lossless only makes sizes larger",
-                dim=dim.name,
-                got=target * dim.times,
-                wanted=f"{dim.size} or more",
-            )
+        var, target = use.var, use.target
+        refuse_smaller(self, use)
         if AxisRole.INNER in var.roles:
             return self._padded(use)
         head = self._tied.get(use.edges[0]) if use.edges and use.summed else None
@@ -77,7 +70,7 @@ class Lossless(Method):
         """Entry i is a copy of entry i mod N; what reads copies is divided among them."""
         spare = self._reserved(use.var)
         indices = np.arange(use.target - spare) % use.var.size
-        gains = self._shares(indices, use) if use.summed else np.ones(len(indices))
+        gains = shares(self.setting, use, indices) if use.summed else np.ones(len(indices))
         if use.edges and use.edges[0] in self._silent:
             gains *= self._silent[use.edges[0]]
         none = np.zeros(spare)
@@ -88,16 +81,6 @@ class Lossless(Method):
         known = [extras for extras in map(self._extras_of, self._normed_vars) if isinstance(extras, Extras)]
         return UNITS if any(var is passing.units for extras in known for passing in extras.passing.values()) else 0
 
-    def _shares(self, indices: np.ndarray, use: Use) -> np.ndarray:
-        """Positive shares of the copies of each entry, which sum to one; unequal ones by `--symmetry`."""
-        weights: np.ndarray = np.ones(len(indices))
-        if self.setting.symmetry:
-            drawn = np.random.default_rng([self.setting.seed, use.var.size, use.target, *map(ord, use.names[0])])
-            weights += self.setting.symmetry * drawn.uniform(-1, 1, len(indices))
-        totals = np.bincount(indices, weights, minlength=use.var.size)
-        shares: np.ndarray = weights / totals[indices]
-        return shares
-
     def _padded(self, use: Use) -> AxisMap:
         """Zeros behind the entries, where a product of two activations sums: it stays what it is.
 
@@ -105,8 +88,6 @@ class Lossless(Method):
         """
         source, target = use.var.size, use.target
         gain = (target / source) ** 0.25 if self._scale_follows(use.var) else 1.0
-        if AxisRole.HEAD not in use.var.roles and AxisRole.INNER not in use.var.roles:
-            gain = 1.0
         indices = np.minimum(np.arange(target), source - 1)
         gains = np.where(np.arange(target) < source, 1 / gain if use.summed else gain, 0.0)
         return Select(source, indices, gains)
@@ -260,9 +241,9 @@ class Lossless(Method):
         copies = target // source * source
         indices = np.arange(copies) % source
         if use.summed:
-            shares = self._shares(indices, use)
             unread = np.zeros(target - copies)
-            return Select(source, np.concatenate([indices, unread.astype(int)]), np.concatenate([shares, unread]))
+            gains = np.concatenate([shares(self.setting, use, indices), unread])
+            return Select(source, np.concatenate([indices, unread.astype(int)]), gains)
         edge = use.edges[0]
         if record_of(self.setting.structure.graph.nodes[edge.node]).has(Trait.MEASURES):
             return self._copied(use)  # only its size is read
@@ -293,6 +274,13 @@ class Lossless(Method):
     def depth(self, edges: tuple[Edge, ...], names: tuple[str, ...], target: int, *, matrix: bool) -> AxisMap:
         """Each block, and copies behind it that add nothing."""
         return added_blocks(self, edges, len(names), target)
+
+    @property
+    def doubt(self) -> str | None:
+        """Norms that hand extras on make rounding larger, each by the inverse of a deviation."""
+        if any(isinstance(extras, Extras) and extras.hands_on for extras in self._extras.values()):
+            return "norms follow one another with nothing between that computes anew what extra channels hold"
+        return None
 
     def settle(self, plan: Draft) -> None:
         """Empty the new blocks, move gains behind them, and let epsilons follow."""

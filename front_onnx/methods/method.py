@@ -181,5 +181,10 @@ class Method:
         """Change what one unit's weight becomes; asked where each unit has maps of its own."""
         return content
 
+    @property
+    def doubt(self) -> str | None:
+        """What may be the cause if a result that is to be exact is not, and nothing else is known."""
+        return None
+
     def settle(self, plan: Draft) -> None:
         """Change what maps do not say, when all contents are planned."""

@@ -117,6 +117,11 @@ class Analysis:
         readers = (record_of(self.graph.nodes[edge.node]) for edge in self.graph.consumers[name])
         return name in self.graph.constants and all(reader.has(Trait.MEASURES) for reader in readers)
 
+    def is_data(self, name: str) -> bool:
+        """True for a tensor that is not made of weights and constants alone."""
+        fact = self.facts.get(name)
+        return bool(name) and name not in self.graph.constants and not (fact is not None and fact.constant)
+
     def scalar(self, tensor: TensorProto) -> int | float | bool:
         """The one element of a tensor."""
         value: int | float | bool = self.graph.model.array(tensor).reshape(-1)[0].item()

@@ -142,7 +142,8 @@ def _unslide(ctx: RuleContext, size: int, place: int, kernel: int, rank: int) ->
     return stride * (size - 1) + extra + int(span + 1 - pads[place] - pads[place + rank])
 
 
-@operator("MaxPool", "AveragePool", "LpPool")
+@operator("MaxPool", "LpPool")
+@operator("AveragePool", traits=Trait.LINEAR)
 def pool(ctx: RuleContext) -> None:
     """A sliding window over the spatial sizes."""
     x = ctx.axes(0)
@@ -154,14 +155,15 @@ def pool(ctx: RuleContext) -> None:
     ctx.out((*x[:2], *sides), slot=1, below=whole if by_row else None)
 
 
-@operator("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool")
+@operator("GlobalMaxPool", "GlobalLpPool")
+@operator("GlobalAveragePool", traits=Trait.LINEAR)
 def global_pool(ctx: RuleContext) -> None:
     """Spatial sizes become 1."""
     x = ctx.axes(0)
     ctx.out((*x[:2], *(() for _ in x[2:])))
 
 
-@operator("Resize", "Upsample", numbers=(1, 2, 3))
+@operator("Resize", "Upsample", traits=Trait.LINEAR, numbers=(1, 2, 3))
 def resample(ctx: RuleContext) -> None:
     """Spatial sizes by scales or to sizes that the file or shape arithmetic gives; other axes pass."""
     x = ctx.axes(0)

@@ -62,25 +62,24 @@ def _followed(ctx: RuleContext) -> np.ndarray | None:
 
 
 _UNARY = "Acos Acosh Asin Asinh Atan Atanh Cosh Exp Log Reciprocal Sinh Tan".split()
-_ACTIVATIONS = (
-    "Celu Elu Erf Gelu HardSigmoid HardSwish LeakyRelu Mish Relu Selu Shrink Softplus Softsign Swish Tanh "
-    "ThresholdedRelu"
-).split()
+_ACTIVATIONS = "Celu Elu Erf Gelu HardSwish LeakyRelu Mish Selu Shrink Softsign Swish Tanh ThresholdedRelu".split()
 _STEPS = "Bernoulli BitCast BitwiseNot Ceil Floor IsInf IsNaN Not Round Sign".split()
 _COMPARING = ("BitShift BitwiseAnd BitwiseOr BitwiseXor Equal Greater GreaterOrEqual Less LessOrEqual Or Xor").split()
 
 
 @operator(*_UNARY)
-@operator(*_ACTIVATIONS, traits=Trait.BENDS)
+@operator(*_ACTIVATIONS, traits=Trait.BENDS | Trait.ZERO)
+@operator("Relu", traits=Trait.BENDS | Trait.ZERO | Trait.SETTLES)
+@operator("HardSigmoid", "Softplus", traits=Trait.BENDS)
 @operator("Sigmoid", traits=Trait.BENDS | Trait.SHARES)
 @operator("Softmax", traits=Trait.SHARES | Trait.SOFTMAX)
 @operator("LogSoftmax", "Hardmax", traits=Trait.SHARES)
 @operator("Sin", "Cos", traits=Trait.PERIODIC)
 @operator("Sqrt", traits=Trait.ROOT)
 @operator("Neg", "Abs", traits=Trait.MAGNITUDE)
-@operator("Clip", traits=Trait.MAGNITUDE | Trait.BOUNDS, settings=(1, 2))
+@operator("Clip", traits=Trait.MAGNITUDE | Trait.BOUNDS | Trait.SETTLES, settings=(1, 2))
 @operator("Dropout", traits=Trait.MAGNITUDE, settings=(1, 2))
-@operator("CumSum", traits=Trait.COUNTS, numbers=(1,))
+@operator("CumSum", traits=Trait.COUNTS | Trait.LINEAR, numbers=(1,))
 @operator("CumProd", numbers=(1,))
 @operator("Trilu", numbers=(1,))
 @operator("EyeLike", traits=Trait.MEASURES)
@@ -136,7 +135,7 @@ def swiglu(ctx: RuleContext) -> None:
 @operator("Add", "Sub", traits=Trait.SHIFTS)
 @operator("Mul", traits=Trait.MULTIPLIES)
 @operator("Div", traits=Trait.DIVIDES)
-@operator("PRelu", traits=Trait.BENDS | Trait.PARAMETERS)
+@operator("PRelu", traits=Trait.BENDS | Trait.ZERO | Trait.PARAMETERS)
 @operator("Max", "Min", traits=Trait.BOUNDS)
 @operator("Mean", "Mod", "Pow", "Sum")
 @operator("And", traits=Trait.NO_GRADIENT | Trait.MULTIPLIES)

@@ -16,7 +16,7 @@ __all__ = ["MICROSOFT"]
 MICROSOFT = "com.microsoft"
 
 
-@operator("Gelu", "QuickGelu", domain=MICROSOFT, traits=Trait.BENDS)
+@operator("Gelu", "QuickGelu", domain=MICROSOFT, traits=Trait.BENDS | Trait.ZERO)
 def activation(ctx: RuleContext) -> None:
     """Shape in, shape out."""
     ctx.out(ctx.axes(0))

@@ -42,6 +42,9 @@ class Trait(Flag):
     DIVIDES = auto()
     MAGNITUDE = auto()  # gives back elements as large as those of its input
     BENDS = auto()  # an activation: nonlinear, element by element
+    ZERO = auto()  # an activation that is zero where its input is
+    SETTLES = auto()  # changes nothing the second time
+    LINEAR = auto()  # weighs entries of other axes than channels, the same for every channel: a mean, a running sum
     SHARES = auto()  # makes shares or probabilities of logits
     SOFTMAX = auto()  # shares of one, along an axis
     CHOOSES = auto()  # takes each element from one input or another

@@ -23,10 +23,11 @@ _FUNCTIONS: dict[str, tuple[str, Callable[..., int | float | bool]]] = {
 }
 
 
-_KINDS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Mean", "Min", "Prod", "Sum", "SumSquare")
+_KINDS = ("L1", "L2", "LogSum", "LogSumExp", "Max", "Min", "Prod", "SumSquare")
 
 
 @operator(*(f"Reduce{kind}" for kind in _KINDS), traits=Trait.REDUCES, numbers=(1,))
+@operator("ReduceMean", "ReduceSum", traits=Trait.REDUCES | Trait.LINEAR, numbers=(1,))
 def reduce(ctx: RuleContext) -> None:
     """Axes from an attribute or, since opset 13 or 18, an input."""
     x = ctx.axes(0)

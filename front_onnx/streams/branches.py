@@ -22,12 +22,8 @@ from front_onnx.streams.norms import Norm
 __all__ = ["Layer", "Way", "find_layer", "find_way", "last_writers"]
 
 _LAYER = 4  # nodes of one
-_IDEMPOTENT = ("Relu", "Clip")
 _VIEWS = Trait.VIEW | Trait.REPEATS
-# Activations that are zero at zero.
-_THROUGH_ZERO = frozenset(
-    ("Relu", "LeakyRelu", "PRelu", "Elu", "Selu", "Celu", "Gelu", "FastGelu", "QuickGelu", "Tanh", "Swish", "Mish")
-) | {"HardSwish", "Softsign", "Erf", "ThresholdedRelu", "Shrink", "Silu"}
+_ZERO_TO_ZERO = _VIEWS | Trait.PICKS | Trait.LINEAR | Trait.MAGNITUDE | Trait.ZERO
 
 
 @dataclass(frozen=True)
@@ -82,16 +78,16 @@ class _Ways:
             return None if way is None else replace(way, norms=(norm, *way.norms), last=True)
         node, record = self.graph.nodes[maker], record_of(self.graph.nodes[maker])
         if record.has(Trait.SHIFTS) and node.op_type != "Sub":
-            data = [name for name in node.input if self._is_data(name)]
-            fixed = [Edge(maker, slot) for slot, name in enumerate(node.input) if not self._is_data(name)]
+            data = [name for name in node.input if self.analysis.is_data(name)]
+            fixed = [Edge(maker, slot) for slot, name in enumerate(node.input) if not self.analysis.is_data(name)]
             return self._after(self._joined(tuple(data), tuple(fixed)))
         if record.has(Trait.MULTIPLIES) and len(node.input) == 2:
-            slot = next((slot for slot in (0, 1) if not self._is_data(node.input[slot])), None)
+            slot = next((slot for slot in (0, 1) if not self.analysis.is_data(node.input[slot])), None)
             way = None if slot is None or Edge(maker, slot) not in self.analysis.uses else self.to(node.input[1 - slot])
             return None if way is None else self._after(replace(way, scaled=(*way.scaled, Edge(maker, slot or 0))))
-        if record.has(_VIEWS) or node.op_type == "Cast":
+        if record.has(_VIEWS):
             return self.to(node.input[0])
-        if node.op_type in _IDEMPOTENT:
+        if record.has(Trait.SETTLES):
             return self.to(node.input[0]) if self.made_by(self.start, node.op_type) else None
         return None
 
@@ -116,10 +112,6 @@ class _Ways:
         while maker is not None and record_of(self.graph.nodes[maker]).has(_VIEWS):
             maker = self.graph.producer.get(self.graph.nodes[maker].input[0])
         return maker is not None and self.graph.nodes[maker].op_type == operator
-
-    def _is_data(self, name: str) -> bool:
-        fact = self.analysis.facts.get(name)
-        return bool(name) and name not in self.graph.constants and not (fact is not None and fact.constant)
 
 
 @dataclass(frozen=True)
@@ -161,7 +153,7 @@ def find_layer(analysis: Analysis, contractions: Mapping[int, Contraction], star
             if len(fixed) != 1:
                 return None
             bias, name = Edge(maker, fixed[0]), str(node.input[1 - fixed[0]])
-        elif node.op_type in _IDEMPOTENT and ways.made_by(start, node.op_type):
+        elif record.has(Trait.SETTLES) and ways.made_by(start, node.op_type):
             name = str(node.input[0])
         else:
             return None
@@ -216,7 +208,7 @@ class _Writers:
             return own or (None if norm.centred and norm.bias is not None else self._all(norm.inputs))
         node, record = self.graph.nodes[maker], record_of(self.graph.nodes[maker])
         fixed = [self._behind(Edge(maker, slot)) for slot, name in enumerate(node.input) if self._is_fixed(name)]
-        data = [name for name in values_of(node) if name and self._is_data(name)]
+        data = [name for name in values_of(node) if name and self.analysis.is_data(name)]
         fixed = [edge for edge in fixed if not self._is_zero(edge)]
         learned = [edge for edge in fixed if self._is_learned(edge)]
         if record.has(Trait.CONTRACTS) and not record.has(Trait.RECURRENT):
@@ -235,15 +227,14 @@ class _Writers:
                 return frozenset(learned[:1])
             return next((found for name in data if (found := self.of(name)) is not None), None)
         if record.has(Trait.DIVIDES):
-            return self.of(node.input[0]) if self._is_data(node.input[0]) else None
+            return self.of(node.input[0]) if self.analysis.is_data(node.input[0]) else None
         if record.has(Trait.GATHERS) and fixed and fixed[0] in self.analysis.tables:
             return frozenset(fixed[:1]) if self._is_learned(fixed[0]) else None
         if record.has(Trait.CHOOSES | Trait.PRODUCT):
             return None
         if record.has(Trait.JOINS):
             return self._all(data)
-        through = record.has(_VIEWS | Trait.PICKS | Trait.REDUCES | Trait.MAGNITUDE) or node.op_type in _THROUGH_ZERO
-        return self.of(node.input[0]) if through or node.op_type == "Cast" else None
+        return self.of(node.input[0]) if record.has(_ZERO_TO_ZERO) else None
 
     def _all(self, names: tuple[str, ...] | list[str], found: frozenset[Edge] = frozenset()) -> frozenset[Edge] | None:
         for name in names:
@@ -257,13 +248,13 @@ class _Writers:
         """Where a constant is read, by views before its use perhaps."""
         name = self.graph.nodes[edge.node].input[edge.slot]
         while name not in self.graph.constants and (maker := self.graph.producer.get(name)) is not None:
-            if not (record_of(self.graph.nodes[maker]).has(_VIEWS) or self.graph.nodes[maker].op_type == "Cast"):
+            if not record_of(self.graph.nodes[maker]).has(_VIEWS):
                 break
             edge, name = Edge(maker, 0), str(self.graph.nodes[maker].input[0])
         return edge
 
     def _is_fixed(self, name: str) -> bool:
-        return bool(name) and not self._is_data(name)
+        return bool(name) and not self.analysis.is_data(name)
 
     def _is_zero(self, edge: Edge) -> bool:
         """True for a constant that adds nothing already."""
@@ -277,7 +268,3 @@ class _Writers:
 
     def _is_learned(self, edge: Edge) -> bool:
         return edge in self.analysis.uses and self.constants.of(self.graph.read_by(edge)).learned
-
-    def _is_data(self, name: str) -> bool:
-        fact = self.analysis.facts.get(name)
-        return name not in self.graph.constants and not (fact is not None and fact.constant)

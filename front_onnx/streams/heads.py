@@ -46,7 +46,7 @@ def _norm_before(analysis: Analysis, norms: dict[str, Norm], edge: Edge) -> Norm
     """The norm whose result a contraction reads, if nothing else reads it."""
     graph = analysis.graph
     node = _reader(analysis, edge)
-    data = [] if node is None else [name for name in graph.nodes[node].input if name and _is_data(analysis, name)]
+    data = [] if node is None else [name for name in graph.nodes[node].input if name and analysis.is_data(name)]
     name = data[0] if len(data) == 1 else ""
     while name:
         if len(graph.consumers.get(name, ())) != 1 or name in graph.outputs:
@@ -54,7 +54,7 @@ def _norm_before(analysis: Analysis, norms: dict[str, Norm], edge: Edge) -> Norm
         if name in norms:
             return norms[name]
         maker = graph.producer.get(name)
-        if maker is None or not (record_of(graph.nodes[maker]).has(_VIEWS) or graph.nodes[maker].op_type == "Cast"):
+        if maker is None or not record_of(graph.nodes[maker]).has(_VIEWS):
             return None
         name = str(graph.nodes[maker].input[0])
     return None
@@ -64,15 +64,10 @@ def _reader(analysis: Analysis, edge: Edge) -> int | None:
     """The contraction that reads a weight, by views of it perhaps."""
     graph = analysis.graph
     for _ in range(4):
-        if any(_is_data(analysis, name) for name in graph.nodes[edge.node].input if name):
+        if any(analysis.is_data(name) for name in graph.nodes[edge.node].input if name):
             return edge.node
         readers = list(graph.consumers.get(graph.nodes[edge.node].output[0], ()))
         if len(readers) != 1:
             return None
         edge = readers[0]
     return None
-
-
-def _is_data(analysis: Analysis, name: str) -> bool:
-    fact = analysis.facts.get(name)
-    return name not in analysis.graph.constants and not (fact is not None and fact.constant)

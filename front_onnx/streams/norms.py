@@ -89,10 +89,6 @@ class _Norms:
         fact = self.analysis.facts.get(name)
         return [self.analysis.algebra.expand(axis) for axis in (fact.axes or () if fact is not None else ())]
 
-    def _is_data(self, name: str) -> bool:
-        fact = self.analysis.facts.get(name)
-        return name not in self.graph.constants and not (fact is not None and fact.constant)
-
     # -- one operator -----------------------------------------------------------------------------------------------
 
     def _fused(self, index: int) -> Iterator[Norm]:
@@ -104,7 +100,7 @@ class _Norms:
         slots = {what: slot for slot, what in record.parameters.items() if slot < len(node.input) and node.input[slot]}
         gain, bias = (Edge(index, slots[what]) if what in slots else None for what in ("gain", "bias"))
         others = [slot for slot in range(len(node.input)) if slot not in record.parameters and node.input[slot]]
-        streams = [slot for slot in others if self._is_data(node.input[slot])]
+        streams = [slot for slot in others if self.analysis.is_data(node.input[slot])]
         inputs = [node.input[slot] for slot in streams if self._axes(node.input[slot])[-1:] == axes[-1:]]
         added = [Edge(index, slot) for slot in others if slot not in streams]
         sums = [name for name in node.output[1:] if name and self._axes(name)[-1:] == axes[-1:]]  # before the norm
@@ -139,7 +135,7 @@ class _Norms:
                 return
             node, record = self.graph.nodes[maker], record_of(self.graph.nodes[maker])
             square = node.op_type == "Pow" or (node.op_type == "Mul" and len(set(node.input)) == 1)
-            if not (square or node.op_type == "Cast" or record.has(Trait.VIEW) or node.op_type == "Sub"):
+            if not (square or record.has(Trait.VIEW) or node.op_type == "Sub"):
                 return
             name = str(node.input[0])
 
@@ -151,7 +147,9 @@ class _Norms:
         nodes = self._local(start)
         if len(nodes) < 3:
             return None
-        held = {name: None for index in nodes for name in self.graph.nodes[index].input if not self._is_data(name)}
+        held = {
+            name: None for index in nodes for name in self.graph.nodes[index].input if not self.analysis.is_data(name)
+        }
         shape = [size_of(axis) for axis in axes]
         outer = zip(axes[:-1], shape[:-1], strict=True)
         shape[:-1] = [min(size, _ROWS) if axis and axis[0].symbols else size for axis, size in outer]
@@ -178,7 +176,7 @@ class _Norms:
             index = waiting.pop(0)
             node = self.graph.nodes[index]
             simple = record_of(node).has(_POINTWISE) or node.op_type in _OTHERS
-            known = all(not name or name in inside or not self._is_data(name) for name in node.input)
+            known = all(not name or name in inside or not self.analysis.is_data(name) for name in node.input)
             if index in nodes or not simple or not known or record_of(node).has(Trait.BENDS):
                 continue
             nodes.append(index)

@@ -129,16 +129,12 @@ class _Search:
                 "Identity",
             )
             known = all(name in inside or self._is_scalar(name) for name in node.input if name)
-            if not simple or len(nodes) >= _STEPS:
+            if not simple or not known or len(nodes) >= _STEPS:
                 return None
-            if not known:
-                if not any(self.graph.producer.get(name) in waiting for name in node.input):
-                    return None
-                waiting.append(index)
-                continue
             nodes.append(index)
             inside.add(str(node.output[0]))
-            waiting += sorted({edge.node for edge in self.graph.consumers.get(node.output[0], ())})
+            # In the order of the graph: what a node needs comes before it.
+            waiting = sorted({*waiting, *(edge.node for edge in self.graph.consumers.get(node.output[0], ()))})
         if end is None or not nodes:
             return None
         return nodes, *end
