@@ -117,6 +117,28 @@ def test_tied_tables_stay_tied() -> None:
         assert len(result.graph.initializer) == len(source.graph.initializer)
 
 
+@pytest.mark.parametrize("method", ["lossless", "depth=zero,width=front"])
+def test_new_blocks_are_named_as_by_any_other_method(method: str) -> None:
+    """A new block's empty weight has the name that its place has in the next block, as a native export gives it."""
+    source = golden("torch-bert-torchscript")
+    named = []
+    for way in ("front", method):
+        model = front_onnx.resize(source, depth=deeper(front_onnx.inspect(source)), method=way).model
+        assert isinstance(model, onnx.ModelProto)
+        named.append({tensor.name for tensor in model.graph.initializer if len(tensor.dims)})
+    assert named[0] == named[1]
+
+
+def test_what_depends_on_the_number_of_channels_is_named() -> None:
+    """A vector divided by its length has smaller entries when it has more of them."""
+    source = mlp(depth=3, width=6)
+    state = next(node for node in source.graph.node if node.name == "/head/MatMul").input[0]
+    source.graph.node.append(onnx.helper.make_node("LpNormalization", [state], ["unit"], "unit_length", p=2))
+    source.graph.output.append(onnx.helper.make_tensor_value_info("unit", onnx.TensorProto.FLOAT, None))
+    result = front_onnx.resize(source, width=12, method="lossless")
+    assert any("not exact: unit_length" in warning for warning in result.plan.warnings)
+
+
 def test_a_plain_stack_of_layers_gets_identities() -> None:
     source = mlp(depth=3, width=6)
     result = front_onnx.resize(source, depth=5, method="lossless").model
@@ -219,6 +241,56 @@ def test_norms_are_found_however_they_are_written(pair: str) -> None:
         assert counts <= {1, 2, 3, 4, 6} and 0 not in counts
     assert all(norm.gain is not None for norm in norms)
     assert all(norm.centred for norm in norms) or "llama" in pair or "t5" in pair
+
+
+def with_norms_written_out(source: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model without the operator, and behind it a mean that is cut off at a bound which is computed."""
+    nodes: list[onnx.NodeProto] = []
+    weights = {
+        "two": np.float32(2),
+        "epsilon": np.float32(1e-12),
+        "bound": np.float64(1e-12),
+        "last": np.array([-1]),
+        "first": np.array([1]),
+    }
+
+    def make(op: str, inputs: list[str], output: str, **attributes: object) -> str:
+        nodes.append(onnx.helper.make_node(op, inputs, [output], f"{output}/{op}", **attributes))
+        return output
+
+    for node in source.graph.node:
+        if node.op_type != "LayerNormalization":
+            nodes.append(node)
+            continue
+        (x, gain, bias), y = node.input, node.output[0]
+        rest = make("Sub", [x, make("ReduceMean", [x, "last"], f"{y}.mean")], f"{y}.rest")
+        spread = make("ReduceMean", [make("Pow", [rest, "two"], f"{y}.square"), "last"], f"{y}.spread")
+        deviation = make("Sqrt", [make("Add", [spread, "epsilon"], f"{y}.sum")], f"{y}.deviation")
+        make("Add", [make("Mul", [make("Div", [rest, deviation], f"{y}.normed"), gain], f"{y}.scaled"), bias], y)
+    state = source.graph.output[0].name
+    make("Cast", ["bound"], "cast", to=onnx.TensorProto.FLOAT)
+    make("Max", [make("ReduceMean", [state, "first"], "mean", keepdims=0), "cast"], "pooled")
+    result = onnx.ModelProto()
+    result.CopyFrom(source)
+    del result.graph.node[:]
+    result.graph.node.extend(nodes)
+    result.graph.initializer.extend(onnx.numpy_helper.from_array(np.asarray(v), k) for k, v in weights.items())
+    result.graph.output.append(onnx.helper.make_tensor_value_info("pooled", onnx.TensorProto.FLOAT, None))
+    return result
+
+
+def test_written_norms_are_found_once() -> None:
+    """A norm that takes its mean away first divides by a root mean square, and is no norm of that kind besides."""
+    source = with_norms_written_out(golden("torch-bert-torchscript"))
+    norms = find_norms(Session(source).structure.analysis)
+    layers = front_onnx.inspect(source).chains[0].depth
+    assert len(norms) == len({norm.output for norm in norms}) == 2 * layers + 1
+    assert all(norm.centred and norm.epsilon is not None for norm in norms)
+    for asked in ({"depth": layers + 1}, {"width_mult": "1.5"}):
+        result = front_onnx.resize(source, method="lossless", **asked)
+        assert isinstance(result.model, onnx.ModelProto)
+        assert not [warning for warning in result.plan.warnings if "not exact" in warning]
+        assert max(differences(source, result.model, result.plan)) < 2e-5
 
 
 def test_an_activation_that_is_written_out_passes_numbers_on() -> None:

@@ -123,6 +123,8 @@ def _hint(result: Result) -> str | None:
     sizes += [(var.size, size) for var, size in plan.sizes.items() if var.size != size]
     if not sizes:
         return None
+    if plan.methods.exact and result.agreement and not result.agreement.worst <= result.agreement.rounding:
+        return None
     if plan.methods.exact:
         return "train it at a tenth of the rate that random weights would get: it starts where the source ended"
     if plan.request.method == "front" and all(before < after for before, after in sizes):

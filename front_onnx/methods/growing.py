@@ -98,7 +98,8 @@ class Growing:
         axes = self.plan.structure.analysis.uses[layer.weight].axes or ()
         name = graph.read_by(layer.weight)
         dims = tuple(self.plan.size(axis) for axis in axes)
-        self.put(unit, layer.weight, Eye(dims, graph.constants[name].data_type, layer.centre, f"{name} of {unit}"))
+        kind, names = graph.constants[name].data_type, self._names(layer.weight)
+        self.put(unit, layer.weight, Eye(dims, kind, layer.centre, f"{name} of {unit}", names, unit))
         if layer.bias is not None:
             self.fill(unit, layer.bias, 0.0)
 
@@ -133,7 +134,8 @@ class Growing:
         axes = self.plan.structure.analysis.uses[edge].axes or ()
         dims = tuple(self.plan.size(axis) for axis in axes)
         name = graph.read_by(edge)
-        self.put(unit, edge, Filled(dims, graph.constants[name].data_type, value, f"{name} of {unit}"))
+        kind = graph.constants[name].data_type
+        self.put(unit, edge, Filled(dims, kind, value, f"{name} of {unit}", self._names(edge), unit))
 
     def put(self, unit: int, edge: Edge, content: Content) -> None:
         """Let what an edge of the last block reads have a content, in another block."""
@@ -141,6 +143,10 @@ class Growing:
             self.plan.contents[self._places[edge][unit]] = content
         else:
             self.plan.clones.setdefault((self.number, unit), {})[edge] = content
+
+    def _names(self, edge: Edge) -> tuple[str, ...]:
+        """The tensors that stand where an edge of the last block reads one, in all blocks."""
+        return tuple(map(self.plan.structure.graph.read_by, self._places.get(edge, ())))
 
     @cached_property
     def _places(self) -> dict[Edge, tuple[Edge, ...]]:

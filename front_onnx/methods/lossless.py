@@ -33,6 +33,8 @@ from front_onnx.transform.spectral import dense_matrix
 
 __all__ = ["Lossless"]
 
+_FOLDING = Trait.REDUCES | Trait.SOFTMAX
+
 
 @dataclass
 class Lossless(Method):
@@ -280,7 +282,25 @@ class Lossless(Method):
         """Norms that hand extras on make rounding larger, each by the inverse of a deviation."""
         if any(isinstance(extras, Extras) and extras.hands_on for extras in self._extras.values()):
             return "norms follow one another with nothing between that computes anew what extra channels hold"
-        return None
+        node = next(filter(self._folds, range(len(self.setting.structure.graph.nodes))), None)
+        if node is None:
+            return None
+        found = self.setting.structure.graph.nodes[node]
+        return f"{found.name or found.op_type} ({found.op_type}) depends on how many channels there are"
+
+    def _folds(self, index: int) -> bool:
+        """True for a node that makes one number of a width that changes, or shares of it, and is no known norm."""
+        structure = self.setting.structure
+        node, record = structure.graph.nodes[index], record_of(structure.graph.nodes[index])
+        folds = record.has(_FOLDING) or (record.has(Trait.NORMALISES) and not record.has(Trait.PARAMETERS))
+        if not folds or any(index in norm.nodes for norm in self.norms) or not node.input:
+            return False
+        fact = structure.analysis.facts.get(node.input[0])
+        axes = fact.axes or () if fact is not None and not fact.constant else ()
+        after = structure.analysis.facts.get(node.output[0])
+        left = after.axes or () if after is not None else ()
+        gone = [axis for axis in axes if axis not in left] if record.has(Trait.REDUCES) else axes[-1:]
+        return any(self.setting.size(v) != v.size for a in gone for v in structure.analysis.algebra.free_variables(a))
 
     def settle(self, plan: Draft) -> None:
         """Empty the new blocks, move gains behind them, and let epsilons follow."""
@@ -295,7 +315,7 @@ class Lossless(Method):
             for norm in self.norms:
                 parts = [var for var in self.setting.structure.analysis.algebra.free_variables(norm.axis)]
                 uneven = any(self.setting.size(var) % var.size for var in parts)
-                if uneven and norm.axis != tuple(parts):
+                if uneven and (len(norm.axis) > 1 or norm.axis[0].parts is not None):
                     node = self.setting.structure.graph.nodes[max(norm.nodes)]
                     plan.warnings.append(
                         f"not exact, as {node.name or node.op_type} takes means over several widths at once; whole "

@@ -212,8 +212,11 @@ class _Weights:
         matrix = names[0] in self.contracted
         if constant.is_kept:
             return self._kept_as_it_is(constant, edges, dims, target)
-        if constant.kind is Kind.UNKNOWN and same and target == len(names):
-            return [Original(name) for name in names]
+        if constant.kind is Kind.UNKNOWN and same:
+            if target == len(names):
+                return [Original(name) for name in names]
+            if self._equal(names) and self.ratio == 1:
+                return [Original(names[min(u, len(names) - 1)]) for u in range(target)]
         plain = method.ties and not self.orders.touches(edges)
         uniform = self._uniform(names, dims, matrix) if plain else None
         if uniform is not None:

@@ -73,6 +73,7 @@ class _Norms:
 
     def run(self) -> Iterator[Norm]:
         started: set[str] = set()
+        made: set[str] = set()  # what is normalised without its mean is no root mean square besides
         for index, node in enumerate(self.graph.nodes):
             if record_of(node).has(Trait.LAYERWISE):
                 yield from self._fused(index)
@@ -81,7 +82,8 @@ class _Norms:
                     if start not in started:
                         started.add(start)
                         norm = self._written(start)
-                        if norm is not None:
+                        if norm is not None and norm.output not in made:
+                            made.add(norm.output)
                             yield norm
                             break
 
@@ -147,9 +149,7 @@ class _Norms:
         nodes = self._local(start)
         if len(nodes) < 3:
             return None
-        held = {
-            name: None for index in nodes for name in self.graph.nodes[index].input if not self.analysis.is_data(name)
-        }
+        held = {name: None for index in nodes for name in self.graph.nodes[index].input if name in self.graph.constants}
         shape = [size_of(axis) for axis in axes]
         outer = zip(axes[:-1], shape[:-1], strict=True)
         shape[:-1] = [min(size, _ROWS) if axis and axis[0].symbols else size for axis, size in outer]
@@ -176,7 +176,7 @@ class _Norms:
             index = waiting.pop(0)
             node = self.graph.nodes[index]
             simple = record_of(node).has(_POINTWISE) or node.op_type in _OTHERS
-            known = all(not name or name in inside or not self.analysis.is_data(name) for name in node.input)
+            known = all(not name or name in inside or name in self.graph.constants for name in node.input)
             if index in nodes or not simple or not known or record_of(node).has(Trait.BENDS):
                 continue
             nodes.append(index)
@@ -189,9 +189,7 @@ class _Norms:
         self, start: str, nodes: list[int], held: list[str], noise: np.ndarray
     ) -> dict[str, np.ndarray] | None:
         """What nodes make of noise; None if that cannot be run by itself."""
-        if not all(name in self.graph.constants for name in held if name):
-            return None
-        tensors = [numpy_helper.from_array(np.asarray(self.graph.array(name)), name) for name in held if name]
+        tensors = [numpy_helper.from_array(np.asarray(self.graph.array(name)), name) for name in held]
         kinds = [t.data_type for t in tensors if t.data_type in (1, 10, 11, 16)]
         kind = kinds[0] if kinds else onnx.TensorProto.FLOAT
         outputs = [str(name) for index in nodes for name in self.graph.nodes[index].output if name]

@@ -98,23 +98,31 @@ class Resampled:
 class Filled:
     """One value everywhere.
 
-    `apart`: tells tensors apart that are equal now and may part in training; else they become one.
+    `apart`: tells tensors apart that are equal now and may part in training; else they become one. `names`, `index`:
+    the tensors in the same place of every unit and the number of this one, by which an added one is called.
     """
 
     dims: tuple[int, ...]
     data_type: int
     value: float
     apart: str = ""
+    names: tuple[str, ...] = field(default=(), compare=False)
+    index: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
 class Eye:
-    """What passes each entry on: ones on the diagonal of the first two axes, at one place of a kernel; else zeros."""
+    """What passes each entry on: ones on the diagonal of the first two axes, at one place of a kernel; else zeros.
+
+    `names`, `index`, `apart`: as those of `Filled`.
+    """
 
     dims: tuple[int, ...]
     data_type: int
     centre: tuple[int, ...] = ()
     apart: str = ""
+    names: tuple[str, ...] = field(default=(), compare=False)
+    index: int = field(default=0, compare=False)
 
     def array(self, dtype: np.dtype) -> np.ndarray:
         """The values, in a type."""

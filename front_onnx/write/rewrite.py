@@ -133,7 +133,7 @@ class _Constants:
                 return str(base)
         base, unit = places[0][2], places[0][3]
         name = base
-        if unit is not None and isinstance(content, Resampled | Drawn):
+        if unit is not None and isinstance(content, Resampled | Drawn | Filled | Eye):
             ahead = unit[1] - len(self.plan.structure.chains[unit[0]].units) + 1
             several = len(content.names) > 1
             name = continued(content.names, content.index) if several else renumbered(base, [], ahead)
