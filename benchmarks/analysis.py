@@ -5,13 +5,14 @@
 
 The graphs are transformers as exporters write them, attention with shapes computed at run time in each block: either
 one block many times, resized to half the depth, or as many blocks of as many feed-forward widths, resized to twice
-the width. Weights are tiny, so that what is measured is the graph.
+the width. Weights are tiny, so that what is measured is the graph. Garbage is collected as seldom as the commands do.
 """
 
 from __future__ import annotations
 
 import argparse
 import cProfile
+import gc
 import pstats
 import sys
 import tempfile
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from front_onnx import understand  # noqa: E402
+from front_onnx.commands.run import COLLECTIONS  # noqa: E402
 from front_onnx.dims.structure import Structure  # noqa: E402
 from front_onnx.plan.planning import make_plan  # noqa: E402
 from front_onnx.plan.request import Request  # noqa: E402
@@ -181,6 +183,7 @@ def main() -> None:
     parser.add_argument("--kind", choices=("alike", "different"), help="only blocks that are all alike, or none alike")
     parser.add_argument("--profile", action="store_true", help="print where the time goes")
     options = parser.parse_args()
+    gc.set_threshold(*COLLECTIONS)
     for kind in ("alike", "different") if options.kind is None else (options.kind,):
         print(f"\nblocks all {kind}: seconds of one core\n{'nodes':>8}" + "".join(f"{s:>11}" for s in STAGES), end="")
         print(f"{'inspect':>10}{'resize':>10}{'us/node':>10}")
