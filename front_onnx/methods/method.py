@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from front_onnx.axes.size import Axis, SizeVar
 from front_onnx.dims.structure import Structure
@@ -17,6 +17,9 @@ from front_onnx.errors import RequestError
 from front_onnx.read.graph import Edge
 from front_onnx.transform.contents import Content, Resampled
 from front_onnx.transform.maps import AxisMap
+
+if TYPE_CHECKING:
+    from front_onnx.methods.calibrated import Evidence
 
 __all__ = ["Draft", "Method", "Setting", "Use"]
 
@@ -35,6 +38,7 @@ class Setting:
         band: which coefficients those are: "low", "mid" or "high".
         symmetry: how unequal the shares of copies are.
         seed: for what is drawn.
+        evidence: what activations showed; None where nobody looked.
     """
 
     structure: Structure
@@ -46,6 +50,7 @@ class Setting:
     band: str = "low"
     symmetry: float = 0.0
     seed: int = 0
+    evidence: Evidence | None = None
 
     def size(self, var: SizeVar) -> int:
         """The target size of a size variable."""

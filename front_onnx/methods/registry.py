@@ -7,6 +7,7 @@ from importlib.metadata import entry_points
 
 from front_onnx.errors import FrontError, RequestError
 from front_onnx.methods.average import Average
+from front_onnx.methods.calibrated import Calibrated
 from front_onnx.methods.copy import Copying
 from front_onnx.methods.dft import Dft
 from front_onnx.methods.duplicate import Duplicate
@@ -41,6 +42,7 @@ _OWN: tuple[type[Method], ...] = (
     Zero,
     Random,
     Mimetic,
+    Calibrated,
 )
 
 

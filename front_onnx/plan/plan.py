@@ -63,6 +63,7 @@ class Plan:
             band=request.band,
             symmetry=request.symmetry,
             seed=request.seed,
+            evidence=request.evidence,
         )
         return Chosen.by_name(request.methods, setting)
 

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from front_onnx.constants.kinds import Kind
 from front_onnx.errors import RequestError
+from front_onnx.methods.calibrated import Evidence
 from front_onnx.methods.registry import parse
 from front_onnx.methods.scale import SCALES
 from front_onnx.types import Sizes
@@ -38,6 +39,7 @@ class Request:
         symmetry: how unequal the shares of copies are, 0 to below 1, where a method makes copies.
         seed: for what a method draws.
         align: units and heads of each block are put where those of the block before are most like them, before mixing.
+        evidence: what activations showed, for the method that looks at them.
         order: units and heads are put beside those most like them, before their number changes.
         round_to: widths that follow are rounded to a multiple of this, heads to whole heads; None: never rounded.
     """
@@ -59,6 +61,7 @@ class Request:
     seed: int = 0
     align: bool = False
     order: bool = False
+    evidence: Evidence | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio <= 1:

@@ -1,0 +1,122 @@
+"""A resized model whose weights are fitted to its source: the passes, one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+
+from front_onnx.calibrate.choosing import choose
+from front_onnx.calibrate.fitting import Fitted, Fitting
+from front_onnx.calibrate.layers import find_layers
+from front_onnx.calibrate.places import Places, kept_blocks
+from front_onnx.calibrate.shelf import Shelf
+from front_onnx.calibrate.stepping import Stepper
+from front_onnx.calibrate.targets import Targets
+from front_onnx.plan.plan import Plan
+from front_onnx.plan.planning import make_plan
+from front_onnx.plan.ports import encoders
+from front_onnx.read.graph import Graph
+from front_onnx.read.model_file import ModelFile
+from front_onnx.streams.norms import find_norms
+from front_onnx.transform.weights import fill
+from front_onnx.write.rewrite import Rewritten
+
+__all__ = ["Calibration", "Weights", "calibrate_plan", "encoded", "looked_at"]
+
+Feeds = Sequence[Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What fitting did.
+
+    Attributes:
+        arrays: the weights that were changed, by name.
+        report: what became of each layer and norm, in order.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    report: tuple[Fitted, ...]
+
+
+class Weights(ModelFile):
+    """A rewritten model whose weights are arrays beside it."""
+
+    def __init__(self, proto: onnx.ModelProto, arrays: Mapping[str, np.ndarray]) -> None:
+        super().__init__(proto, None, {}, b"")
+        self.arrays = arrays
+
+    def array(self, tensor: onnx.TensorProto) -> np.ndarray:
+        """The values of a constant."""
+        found = self.arrays.get(tensor.name)
+        return found if found is not None else super().array(tensor)
+
+
+def looked_at(
+    plan: Plan,
+    batches: Feeds,
+    shelf: Shelf,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    threads: int = 0,
+) -> Plan:
+    """The plan in which activations of the source decide what is kept of each dim."""
+    structure = plan.structure
+    layers, norms = find_layers(structure), find_norms(structure.analysis)
+    evidence = choose(plan, layers, norms, batches, shelf, threads=threads, progress=progress)
+    request = replace(plan.request, method="calibrated", evidence=evidence, scale="auto", ratio=1.0, align=False, order=False)
+    return make_plan(structure, request)
+
+
+def calibrate_plan(
+    plan: Plan,
+    rewritten: Rewritten,
+    batches: Feeds,
+    shelf: Shelf,
+    *,
+    ridge: float = 0.2,
+    threads: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Calibration:
+    """Fit the weights of a rewritten model to what its source makes of samples.
+
+    Args:
+        plan: how it was made.
+        rewritten: its graph.
+        batches: complete feeds of the source.
+        shelf: where activations are kept.
+        ridge: toward the weights that the plan gives, as a part of the mean diagonal of each layer's Gram matrix.
+        threads: of onnxruntime.
+        progress: told how many layers and norms are done, and of how many.
+    """
+    structure = plan.structure
+    arrays: dict[str, np.ndarray] = {}
+    fill(structure.graph, rewritten.pending, arrays.__setitem__)
+    model = Weights(rewritten.proto, arrays)
+    graph = Graph(model)
+    targets = Targets(structure, find_layers(structure), find_norms(structure.analysis))
+    places = Places(plan, kept_blocks(plan), targets.last)
+    source = Stepper(structure.graph, {}, batches, shelf, threads)
+    target = Stepper(graph, arrays, encoded(plan, batches), shelf, threads)
+    fitting = Fitting(graph, arrays, source, target, places, targets, ridge)
+    fitting.run(progress)
+    return Calibration(fitting.changed, tuple(fitting.report))
+
+
+def encoded(plan: Plan, batches: Feeds) -> Feeds:
+    """Feeds of the target: those of the source, encoded where an input has another size."""
+    wide = encoders(plan)
+    if not wide:
+        return batches
+    found = []
+    for feed in batches:
+        mine = dict(feed)
+        for name, axes in wide.items():
+            for axis, matrix in axes.items() if name in mine else ():
+                array = mine[name]
+                moved = np.tensordot(array, matrix.astype(array.dtype), (axis, 1))
+                mine[name] = np.moveaxis(moved, -1, axis)
+        found.append(mine)
+    return found

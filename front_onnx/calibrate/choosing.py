@@ -1,0 +1,418 @@
+"""What is kept of each dim, by activations of the source: directions, units, heads, blocks.
+
+A dim that only linear layers, sums and norms meet may have any map: the principal directions of the stream, pooled over
+the places where it is normalised, each place divided by its trace. Any other dim keeps some of its entries: those whose
+removal costs most where they are read, by the OBS score (Hassibi & Stork, 1993)
+
+    tr(W_S^T ((H^-1)_SS)^-1 W_S)        H the Gram matrix of what is read, S the places of one entry
+
+removed a few at a time, what is left making up for them. Blocks are kept by how much the state changes over them.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+
+from front_onnx.axes.algebra import Algebra
+from front_onnx.axes.size import Axis, SizeVar, size_of
+from front_onnx.calibrate.layers import Layer
+from front_onnx.calibrate.rows import patches, sampled
+from front_onnx.calibrate.shelf import Shelf
+from front_onnx.calibrate.stepping import Stepper
+from front_onnx.dims.structure import Structure
+from front_onnx.methods.calibrated import Evidence
+from front_onnx.methods.private import Private
+from front_onnx.operators.record import Trait, record_of
+from front_onnx.plan.plan import Plan
+from front_onnx.streams.norms import Norm
+from front_onnx.transform.maps import AxisMap, Matrix, Select
+
+__all__ = ["choose"]
+
+_LINEAR = Trait.VIEW | Trait.PICKS | Trait.REPEATS | Trait.JOINS | Trait.SHIFTS | Trait.LINEAR | Trait.MEASURES
+_DAMPING = 1e-3  # of the mean diagonal of a Gram matrix
+_AT_ONCE = 24  # parts in which entries are removed
+_WIDE = 1536  # rows of a kernel's Gram matrix: beyond, channels alone are looked at
+_FINAL = 4.0  # how often the state behind the last block counts
+
+_Key = tuple[SizeVar, tuple[int, int] | None]
+
+
+def choose(
+    plan: Plan,
+    layers: Mapping[int, Layer],
+    norms: Sequence[Norm],
+    batches: Sequence[Mapping[str, np.ndarray]],
+    shelf: Shelf,
+    *,
+    threads: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Evidence:
+    """Run the source on samples, once, and choose what is kept of every dim that shrinks.
+
+    Args:
+        plan: which sizes change; how weights are carried over in it says nothing.
+        layers: those of the source.
+        norms: those of the source.
+        batches: complete feeds of the source.
+        shelf: where activations are kept.
+        threads: of onnxruntime.
+        progress: told how many places were looked at, and of how many.
+    """
+    return _Choosing(plan, layers, norms, batches, shelf, threads).run(progress)
+
+
+@dataclass
+class _Look:
+    """One place to look at: what to run to, and what to do with the values."""
+
+    order: int
+    names: tuple[str, ...]
+    take: Callable[[dict[str, np.ndarray], int], None]
+    end: Callable[[], None]
+
+
+class _Choosing:
+    def __init__(
+        self,
+        plan: Plan,
+        layers: Mapping[int, Layer],
+        norms: Sequence[Norm],
+        batches: Sequence[Mapping[str, np.ndarray]],
+        shelf: Shelf,
+        threads: int,
+    ) -> None:
+        self.plan, self.structure, self.layers, self.norms = plan, plan.structure, layers, norms
+        self.graph, self.algebra = self.structure.graph, self.structure.analysis.algebra
+        self.private = Private(self.structure)
+        self.batches, self.shelf, self.threads = batches, shelf, threads
+        self.smaller = {var for var, size in plan.sizes.items() if size < var.size and var not in self.structure.depths}
+        self.dense = {var for var in self.smaller if is_linear(self.structure, norms, var)}
+        self.pooled: dict[SizeVar, np.ndarray] = {}
+        self.scores: dict[_Key, np.ndarray] = {}
+        self.readers: dict[_Key, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = defaultdict(list)
+        self.pending: dict[_Key, int] = defaultdict(int)
+        self.axes: dict[_Key, AxisMap] = {}
+        self.moved: dict[int, list[float]] = {}
+
+    def run(self, progress: Callable[[int, int], None]) -> Evidence:
+        looks = sorted([*self._states(), *self._reads(), *self._blocks()], key=lambda look: look.order)
+        stepper = Stepper(self.graph, {}, self.batches, self.shelf, self.threads)
+        stepper.expect(name for look in looks for name in look.names)
+        for done, look in enumerate(looks):
+            progress(done, len(looks))
+            for number, found in enumerate(stepper.run(look.names)):
+                look.take(found, number)
+            look.end()
+        progress(len(looks), len(looks))
+        self._directions()
+        for key, score in self.scores.items():
+            if key not in self.axes:
+                self.axes[key] = self._kept(key[0], np.argsort(-score, kind="stable"))
+        return Evidence(self.axes, {number: self._chosen(number) for number in self.moved})
+
+    # -- directions -----------------------------------------------------------------------------------------------
+
+    def _states(self) -> Iterator[_Look]:
+        """Where a stream with any map is normalised; where it is not, what layers read of it."""
+        for var in sorted(self.dense, key=lambda v: v.size):
+            of_norms = [norm for norm in self.norms if self.algebra.expand(norm.axis) == (var,)]
+            places = [((norm.output,) if self._is_state(norm.output) else norm.inputs) for norm in of_norms]
+            if not places:
+                places = [(layer.data,) for layer in self.layers.values() if self._last(layer) == (var,)]
+            for number, names in enumerate(dict.fromkeys(places)):
+                weight = _FINAL if number == len(dict.fromkeys(places)) - 1 else 1.0
+                yield self._state(var, names, weight)
+
+    def _is_state(self, name: str) -> bool:
+        """True for what a sum of data reads: the stream itself, behind a norm (post-norm)."""
+        for edge in self.graph.consumers.get(name, ()):
+            node = self.graph.nodes[edge.node]
+            data = [n for n in node.input if n and self.structure.analysis.is_data(n)]
+            if record_of(node).has(Trait.SHIFTS) and len(data) > 1:
+                return True
+            if any(edge.node in norm.nodes and len(norm.inputs) > 1 for norm in self.norms):
+                return True
+        return False
+
+    def _state(self, var: SizeVar, names: tuple[str, ...], weight: float) -> _Look:
+        total, square, count = np.zeros(var.size), np.zeros((var.size, var.size)), [0]
+
+        def take(found: dict[str, np.ndarray], _: int) -> None:
+            state = sum(found[name].astype(np.float64) for name in names)
+            place = self._place(names[0], var)
+            rows = np.moveaxis(np.asarray(state), place, -1).reshape(-1, var.size)
+            total.__iadd__(rows.sum(0))
+            square.__iadd__(rows.T @ rows)
+            count[0] += len(rows)
+
+        def end() -> None:
+            mean = total / max(count[0], 1)
+            covariance = square / max(count[0], 1) - np.outer(mean, mean)
+            trace = float(np.trace(covariance))
+            if trace > 0:
+                self.pooled[var] = self.pooled.get(var, 0.0) + weight * covariance / trace
+
+        order = max(self.graph.producer.get(name, -1) for name in names)
+        return _Look(order, names, take, end)
+
+    def _place(self, name: str, var: SizeVar) -> int:
+        axes = self.structure.analysis.facts[name].axes or ()
+        return next(n for n, axis in enumerate(axes) if self.algebra.expand(axis) == (var,))
+
+    def _directions(self) -> None:
+        for var, covariance in self.pooled.items():
+            _, vectors = np.linalg.eigh(covariance)
+            kept = vectors.T[::-1][: self.plan.sizes[var]]
+            largest = kept[np.arange(len(kept)), np.abs(kept).argmax(1)]
+            self.axes[var, None] = Matrix(kept * np.sign(largest)[:, None])
+
+    # -- entries ----------------------------------------------------------------------------------------------------
+
+    def _last(self, layer: Layer) -> Axis:
+        fact = self.structure.analysis.facts.get(layer.data)
+        axes = (fact.axes or ()) if fact is not None else ()
+        if not axes or (layer.convolves and len(axes) < 2):
+            return ()
+        return self.algebra.expand(axes[1] if layer.convolves else axes[-1])
+
+    def _reads(self) -> Iterator[_Look]:
+        """Layers that read entries of a dim of which some are kept."""
+        for node, layer in self.layers.items():
+            places = {
+                var: places for var in self.smaller - self.dense if (places := self._places(layer, var)) is not None
+            }
+            if layer.groups > 1 or len(layer.into) != 1 or not places:
+                continue
+            keys = {var: (var, self._unit(var, layer)) for var in places}
+            for key in keys.values():
+                self.pending[key] += 1
+            yield self._read(node, layer, {keys[var]: found for var, found in places.items()})
+
+    def _unit(self, var: SizeVar, layer: Layer) -> tuple[int, int] | None:
+        return self.private.unit(layer.weight) if self.private.chain(var) is not None else None
+
+    def _places(self, layer: Layer, var: SizeVar) -> np.ndarray | None:
+        """[K without kernel sides], the entry of a variable that each place is of; None if the axis has it not."""
+        axis = self._last(layer)
+        found = entry_of(self.algebra, axis, var)
+        return found if np.any(found >= 0) else None
+
+    def _read(self, node: int, layer: Layer, keys: dict[_Key, np.ndarray]) -> _Look:
+        weight = np.asarray(self.graph.array(self.graph.read_by(layer.weight)))
+        (matrix,) = layer.matrix(weight)
+        kernel = tuple(size for axis, size in enumerate(weight.shape) if axis not in layer.into + layer.out)
+        sides = int(np.prod(kernel)) if layer.convolves else 1
+        whole = len(matrix) <= _WIDE or sides == 1
+        size = len(matrix) if whole else len(matrix) // sides
+        gram, count = np.zeros((size, size)), [0]
+        shape_of = (lambda found: found[layer.raw].shape[2:]) if layer.convolves else None
+        names = (layer.data, layer.raw) if layer.convolves else (layer.data,)
+
+        def take(found: dict[str, np.ndarray], number: int) -> None:
+            data = found[layer.data]
+            if shape_of is None:
+                rows = data.reshape(-1, data.shape[-1]).astype(np.float64)
+            elif whole:
+                at = sampled(shape_of(found), number)
+                rows = patches(self.graph, node, kernel, data, at).reshape(-1, size).astype(np.float64)
+            else:
+                at = sampled(data.shape[2:], number)
+                rows = data[(slice(None), slice(None), *at)].transpose(0, 2, 1).reshape(-1, size).astype(np.float64)
+            gram.__iadd__(rows.T @ rows)
+            count[0] += len(rows)
+
+        def end() -> None:
+            scaled = gram / max(count[0], 1)
+            read = matrix if whole else matrix.reshape(size, -1)
+            for key, places in keys.items():
+                spread = np.repeat(places, sides) if whole else places
+                self._found(key, scaled, read, spread)
+
+        return _Look(max(node, 0), names, take, end)
+
+    def _found(self, key: _Key, gram: np.ndarray, matrix: np.ndarray, places: np.ndarray) -> None:
+        """Score the entries of a dim by one reader; with the last one of a unit's own dim, choose."""
+        self.pending[key] -= 1
+        var, unit = key
+        if unit is not None:
+            self.readers[key].append((gram, matrix, places))
+            if self.pending[key] == 0:
+                self.axes[key] = self._kept(var, eliminate(self.readers.pop(key), var.size, self.plan.sizes[var]))
+            return
+        score = removal(gram, matrix, places, var.size)
+        total = float(np.einsum("kn,kl,ln->", matrix, gram, matrix, optimize=True))
+        self.scores[key] = self.scores.get(key, 0.0) + score / max(total, 1e-30)
+
+    def _kept(self, var: SizeVar, ranked: np.ndarray) -> Select:
+        target = self.plan.sizes[var]
+        return Select(var.size, np.sort(ranked[:target]), np.ones(target))
+
+    # -- blocks -----------------------------------------------------------------------------------------------------
+
+    def _blocks(self) -> Iterator[_Look]:
+        """How much the state changes over each block of a chain that becomes shorter."""
+        for number, (chain, count) in enumerate(zip(self.structure.chains, self.plan.units, strict=True)):
+            if chain.loop is not None or not 0 < count < len(chain.units):
+                continue
+            self.moved[number] = [0.0] * len(chain.units)
+            for unit in range(len(chain.units)):
+                yield self._block(number, unit, chain.start_of(unit), chain.units[unit][-1].end)
+
+    def _block(self, number: int, unit: int, start: str, end: str) -> _Look:
+        changed, whole = [0.0], [0.0]
+
+        def take(found: dict[str, np.ndarray], _: int) -> None:
+            before, after = found[start].astype(np.float64), found[end].astype(np.float64)
+            if before.shape == after.shape:
+                changed[0] += float(((after - before) ** 2).sum())
+                whole[0] += float((after**2).sum())
+
+        def finish() -> None:
+            self.moved[number][unit] = changed[0] / max(whole[0], 1e-30)
+
+        return _Look(self.graph.producer.get(end, -1), (start, end), take, finish)
+
+    def _chosen(self, number: int) -> np.ndarray:
+        """The first block, the last one, and those between over which the state changes most."""
+        moved, count = np.array(self.moved[number]), self.plan.units[number]
+        fixed = [0, len(moved) - 1] if count > 1 else [len(moved) - 1]
+        ranked = [block for block in np.argsort(-moved, kind="stable") if block not in fixed]
+        return np.sort(np.array([*fixed, *ranked][:count], np.int64))
+
+
+def is_linear(structure: Structure, norms: Sequence[Norm], var: SizeVar) -> bool:
+    """True if a size variable meets nothing but linear layers, sums and norms, so that it may have any map."""
+    graph, analysis, algebra = structure.graph, structure.analysis, structure.analysis.algebra
+
+    def places(name: str) -> list[tuple[int, Axis]]:
+        fact = analysis.facts.get(name)
+        axes = (fact.axes or ()) if fact is not None else ()
+        found = ((n, algebra.expand(axis)) for n, axis in enumerate(axes))
+        return [(n, axis) for n, axis in found if var in algebra.free_variables(axis)]
+
+    if any(places(info.name) for info in graph.inputs):
+        return False
+    contracted = {edge.node for edge in analysis.contractions}
+    of_norms = {node for norm in norms if algebra.expand(norm.axis) == (var,) and norm.plain for node in norm.nodes}
+    shared = {graph.read_by(e) for n in norms for e in (n.gain, n.bias) if e is not None}
+    if any(len(graph.consumers[name]) > 1 for name in shared if places_of(analysis, algebra, graph, name, var)):
+        return False
+    for index, node in enumerate(graph.nodes):
+        touched = [place for name in (*node.input, *node.output) if name for place in places(name)]
+        if not touched:
+            continue
+        if any(axis != (var,) for _, axis in touched):
+            return False
+        record = record_of(node)
+        if index in of_norms or (record.has(Trait.CONTRACTS) and not record.has(Trait.RECURRENT | Trait.BENDS)):
+            if record.has(Trait.CONVOLVES) and int(graph.attribute(index, "group", 1) or 1) > 1:
+                return False
+            if record.has(Trait.PRODUCT) and index not in contracted and index not in of_norms:
+                both = [name for name in node.input if name and places(name)]
+                if len(both) > 1 and not any(not analysis.is_data(name) for name in both):
+                    return False
+            continue
+        if record.has(Trait.SCALES):
+            if sum(bool(places(name) or places_of(analysis, algebra, graph, name, var)) for name in node.input) > 1:
+                return False
+            continue
+        if not record.has(_LINEAR):
+            return False
+    return True
+
+
+def places_of(analysis: object, algebra: Algebra, graph: object, name: str, var: SizeVar) -> bool:
+    """True if a constant has a size variable, wherever it is read."""
+    edges = (edge for edge in graph.consumers.get(name, ()))  # type: ignore[attr-defined]
+    facts = (analysis.uses.get(edge) for edge in edges)  # type: ignore[attr-defined]
+    return any(var in algebra.free_variables(axis) for fact in facts if fact is not None for axis in fact.axes or ())
+
+
+def entry_of(algebra: Algebra, axis: Axis, var: SizeVar) -> np.ndarray:
+    """[size of the axis]: the entry of a variable that each place belongs to; -1 where it stands for none."""
+    variables = algebra.expand(axis)
+    found = np.full(size_of(variables), -1)
+    if not variables:
+        return found
+    if variables[0].parts is not None and len(variables) == 1:
+        return np.concatenate([entry_of(algebra, segment, var) for segment in algebra.segments(variables[0])])
+    shape = tuple(each.size for each in variables)
+    for place, each in enumerate(variables):
+        inner = np.full(each.size, -1)
+        if each is var:
+            inner = np.arange(each.size)
+        elif each.parts is not None:
+            inner = entry_of(algebra, (each,), var)
+        if np.any(inner >= 0):
+            found = inner[np.unravel_index(np.arange(len(found)), shape)[place]]
+    return found
+
+
+def removal(gram: np.ndarray, matrix: np.ndarray, places: np.ndarray, size: int) -> np.ndarray:
+    """[size]: what removing each entry costs, the others making up for it."""
+    inverse = _inverse(gram)
+    return _costs(inverse, matrix, places, np.arange(size))
+
+
+def eliminate(readers: list[tuple[np.ndarray, np.ndarray, np.ndarray]], size: int, target: int) -> np.ndarray:
+    """[size]: entries, the best first: those that are left, then the others, the last one removed first.
+
+    Args:
+        readers: for each layer that reads them: the Gram matrix [K, K], the weight [K, N], each place's entry [K].
+        size: entries.
+        target: how many are left.
+    """
+    state = [(_inverse(gram), matrix.copy(), places.copy()) for gram, matrix, places in readers]
+    totals = [max(float(np.einsum("kn,kl,ln->", m, g, m, optimize=True)), 1e-30) for g, m, _ in readers]
+    left, gone = np.arange(size), list[int]()
+    while len(left) > target:
+        cost = np.sum([_costs(i, m, p, left) / t for (i, m, p), t in zip(state, totals, strict=True)], axis=0)
+        several = min(len(left) - target, max(1, len(left) // _AT_ONCE))
+        out = left[np.argsort(cost, kind="stable")[:several]]
+        gone = [*out[::-1].tolist(), *gone]
+        left = np.setdiff1d(left, out)
+        state = [_without(inverse, matrix, places, out) for inverse, matrix, places in state]
+    return np.array([*left.tolist(), *gone], np.int64)
+
+
+def _inverse(gram: np.ndarray) -> np.ndarray:
+    damped = gram + _DAMPING * max(float(np.trace(gram)) / len(gram), 1e-30) * np.eye(len(gram))
+    factor, failed = scipy.linalg.lapack.dpotrf(damped, lower=1)
+    if failed:
+        return np.linalg.pinv(damped, hermitian=True)
+    half, _ = scipy.linalg.lapack.dpotri(factor, lower=1)
+    inverse: np.ndarray = np.tril(half) + np.tril(half, -1).T
+    return inverse
+
+
+def _costs(inverse: np.ndarray, matrix: np.ndarray, places: np.ndarray, entries: np.ndarray) -> np.ndarray:
+    if np.array_equal(np.sort(places[places >= 0]), np.sort(entries)):  # one place each
+        cost = (matrix**2).sum(1) / np.maximum(np.diag(inverse), 1e-30)
+        order = np.full(int(entries.max()) + 1, -1)
+        order[places[places >= 0]] = np.flatnonzero(places >= 0)
+        return cost[order[entries]]
+    found = np.zeros(len(entries))
+    for number, entry in enumerate(entries):
+        at = np.flatnonzero(places == entry)
+        if len(at):
+            found[number] = np.trace(matrix[at].T @ np.linalg.solve(inverse[np.ix_(at, at)], matrix[at]))
+    return found
+
+
+def _without(
+    inverse: np.ndarray, matrix: np.ndarray, places: np.ndarray, out: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The same for fewer entries, the rest making up for those that are gone."""
+    gone = np.isin(places, out)
+    if not gone.any():
+        return inverse, matrix, places
+    keep = ~gone
+    between = inverse[np.ix_(keep, gone)]
+    share = scipy.linalg.solve(inverse[np.ix_(gone, gone)], between.T, assume_a="pos")
+    return inverse[np.ix_(keep, keep)] - between @ share, matrix[keep] - share.T @ matrix[gone], places[keep]

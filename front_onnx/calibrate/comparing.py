@@ -1,0 +1,197 @@
+"""How much of a source a model still computes, on held-out samples: by output, with a linear decoder where sizes differ.
+
+The decoder D [N, M] takes a wider or narrower output back to the source's size; it is fitted by ridge regression on the
+samples to calibrate on, so that every candidate is judged by what can still be read out of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import scipy.linalg
+
+from front_onnx.calibrate.shelf import Shelf
+from front_onnx.calibrate.stepping import Stepper
+from front_onnx.read.graph import Graph
+
+__all__ = ["Likeness", "Reference", "compare"]
+
+_RIDGE = 1e-3  # of the mean diagonal
+_ROWS = 1 << 16  # that a decoder is fitted on
+
+Feeds = Sequence[Mapping[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """How far one output is from the source's.
+
+    Attributes:
+        error: squares of the differences over those of the source's output about its mean; 0 for the same.
+        cosine: the mean cosine of rows.
+        top: how often the largest entry of a row is the source's, 0 to 1; None where the size of rows is another one.
+        divergence: the mean KL divergence of softmax of rows, in nats; None like `top`.
+    """
+
+    error: float
+    cosine: float
+    top: float | None = None
+    divergence: float | None = None
+
+
+@dataclass
+class Reference:
+    """What the source makes of samples: kept, as every candidate is compared with it."""
+
+    shelf: Shelf
+    names: list[str]
+    counts: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, graph: Graph, parts: Mapping[str, Feeds], shelf: Shelf, threads: int = 0) -> Reference:
+        """Run a source on parts of the samples.
+
+        Args:
+            graph: the source.
+            parts: feeds by the name of the part.
+            shelf: where outputs are kept.
+            threads: of onnxruntime.
+        """
+        made = cls(shelf, [])
+        for part, feeds in parts.items():
+            made.counts[part] = len(feeds)
+            for number, found in enumerate(_outputs(graph, {}, feeds, shelf, threads)):
+                for name, value in found.items():
+                    shelf.put(f"reference {part}:{name}", number, value)
+                made.names = [name for name, value in found.items() if value.dtype.kind == "f" and value.ndim]
+        return made
+
+    def get(self, part: str, name: str, number: int) -> np.ndarray:
+        """One output of one batch."""
+        return self.shelf.get(f"reference {part}:{name}", number)
+
+
+def compare(
+    reference: Reference,
+    graph: Graph,
+    arrays: Mapping[str, np.ndarray],
+    fitted_on: Feeds,
+    held_out: Feeds,
+    threads: int = 0,
+) -> tuple[dict[str, Likeness], dict[str, dict[int, np.ndarray]]]:
+    """Compare a model's outputs with the source's.
+
+    Args:
+        reference: what the source makes of both parts, "samples" and "held out".
+        graph: the model.
+        arrays: its weights.
+        fitted_on: its feeds, to fit decoders on.
+        held_out: its feeds, to compare on.
+        threads: of onnxruntime.
+
+    Returns:
+        Likeness by output, and decoders D [N, M] by output and axis.
+    """
+    pairs = _Pairs(reference)
+    first = next(_outputs(graph, arrays, held_out[:1], reference.shelf, threads))
+    axis = {name: _other_axis(reference.get("held out", name, 0), first[name]) for name in reference.names}
+    moved = {name: place for name, place in axis.items() if place is not None and place >= 0}
+    if moved:
+        for number, found in enumerate(_outputs(graph, arrays, fitted_on, reference.shelf, threads)):
+            for name, place in moved.items():
+                pairs.add(name, found[name], reference.get("samples", name, number), place)
+    decoders = {name: pairs.solve(name) for name in moved}
+    measures = {name: _Measure() for name, place in axis.items() if place is not None}
+    for number, found in enumerate(_outputs(graph, arrays, held_out, reference.shelf, threads)):
+        for name, measure in measures.items():
+            theirs = reference.get("held out", name, number)
+            mine = found[name]
+            if name in decoders:
+                place = moved[name]
+                rows = np.moveaxis(mine, place, -1) @ decoders[name][0] + decoders[name][1]
+                mine, theirs = rows, np.moveaxis(theirs, place, -1)
+            measure.add(mine, theirs, plain=name not in decoders)
+    likeness = {name: measure.result() for name, measure in measures.items()}
+    return likeness, {name: {moved[name]: np.asarray(matrix.T)} for name, (matrix, _) in decoders.items()}
+
+
+def _outputs(
+    graph: Graph, arrays: Mapping[str, np.ndarray], feeds: Feeds, shelf: Shelf, threads: int
+) -> Iterator[dict[str, np.ndarray]]:
+    stepper = Stepper(graph, arrays, feeds, shelf, threads)
+    names = [name for name in graph.outputs if name in graph.producer and name not in graph.constants]
+    stepper.expect(names)
+    for found in stepper.run(names, peek=True):
+        yield {name: np.asarray(found[name]) for name in names if isinstance(found[name], np.ndarray)}
+    stepper.close()
+
+
+def _other_axis(before: np.ndarray, after: np.ndarray) -> int | None:
+    """The axis along which two outputs differ in size: -1 for none, None if there are several."""
+    if before.ndim != after.ndim:
+        return None
+    found = [place for place, (a, b) in enumerate(zip(before.shape, after.shape, strict=True)) if a != b]
+    return -1 if not found else found[0] if len(found) == 1 else None
+
+
+class _Pairs:
+    """Sums for decoders with a shift."""
+
+    def __init__(self, reference: Reference) -> None:
+        self.sums: dict[str, list[np.ndarray]] = {}
+
+    def add(self, name: str, mine: np.ndarray, theirs: np.ndarray, place: int) -> None:
+        x = np.moveaxis(mine, place, -1).reshape(-1, mine.shape[place]).astype(np.float64)
+        t = np.moveaxis(theirs, place, -1).reshape(-1, theirs.shape[place]).astype(np.float64)
+        if name in self.sums and self.sums[name][0] > _ROWS:
+            return
+        found = [np.float64(len(x)), x.sum(0), t.sum(0), x.T @ x, x.T @ t]
+        held = self.sums.get(name)
+        self.sums[name] = found if held is None else [a + b for a, b in zip(held, found, strict=True)]
+
+    def solve(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        count, x, t, gram, cross = self.sums[name]
+        mean, made = x / count, t / count
+        gram, cross = gram / count - np.outer(mean, mean), cross / count - np.outer(mean, made)
+        gram = gram + max(_RIDGE * np.trace(gram) / len(gram), 1e-30) * np.eye(len(gram))
+        matrix = scipy.linalg.solve(gram, cross, assume_a="pos")
+        return matrix, made - mean @ matrix
+
+
+class _Measure:
+    def __init__(self) -> None:
+        self.count, self.missed, self.cosines, self.top, self.divergence = 0, 0.0, 0.0, 0.0, 0.0
+        self.total: np.ndarray | float = 0.0
+        self.square: np.ndarray | float = 0.0
+        self.plain = True
+
+    def add(self, mine: np.ndarray, theirs: np.ndarray, *, plain: bool) -> None:
+        a = mine.reshape(-1, mine.shape[-1]).astype(np.float64)
+        b = theirs.reshape(-1, theirs.shape[-1]).astype(np.float64)
+        self.count += len(a)
+        self.missed += float(((a - b) ** 2).sum())
+        self.total, self.square = self.total + b.sum(0), self.square + (b**2).sum(0)
+        length = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+        self.cosines += float(((a * b).sum(1) / np.maximum(length, 1e-30)).sum())
+        self.plain = self.plain and plain and a.shape[1] > 1
+        if self.plain:
+            self.top += float((a.argmax(1) == b.argmax(1)).sum())
+            first, second = _log_softmax(b), _log_softmax(a)
+            self.divergence += float((np.exp(first) * (first - second)).sum())
+
+    def result(self) -> Likeness:
+        count = max(self.count, 1)
+        spread = float(np.sum(self.square)) - float(np.sum(np.asarray(self.total) ** 2)) / count
+        error = self.missed / max(spread, 1e-30)
+        if not np.isfinite(error):
+            return Likeness(float("inf"), 0.0, 0.0 if self.plain else None, float("inf") if self.plain else None)
+        told = (self.top / count, self.divergence / count) if self.plain else (None, None)
+        return Likeness(error, self.cosines / count, *told)
+
+
+def _log_softmax(x: np.ndarray) -> np.ndarray:
+    shifted = x - x.max(1, keepdims=True)
+    found: np.ndarray = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    return found

@@ -1,0 +1,475 @@
+"""Fitting a target's weights in closed form, layer by layer, each to what the source makes, on the target's own inputs.
+
+Source and target run side by side, all samples to one layer before the next, so that each layer sees what the fitted
+ones before it make, and makes up for what they miss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+
+import numpy as np
+
+from front_onnx.calibrate.layers import Layer
+from front_onnx.calibrate.places import Encoder, Places
+from front_onnx.calibrate.rows import Positions, patches, sampled
+from front_onnx.calibrate.solving import Sums
+from front_onnx.calibrate.stepping import Stepper
+from front_onnx.calibrate.targets import Target, Targets
+from front_onnx.errors import FrontError
+from front_onnx.read.graph import Edge, Graph, label
+from front_onnx.streams.norms import Norm
+
+__all__ = ["Fitted", "Fitting"]
+
+_LARGE = 4608  # columns of a Gram matrix that is still solved
+_TRIED = 1e-2  # relative difference up to which a node computes what its matrix says
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What became of one layer or norm.
+
+    Attributes:
+        node: its label.
+        level: "fitted", "bias" (its weight is as it was), or "kept".
+        before: what it missed with the weights it had, as a part of the square of what it was to make.
+        after: what it misses now.
+        rows: samples of it: tokens, or places of pictures.
+        columns: unknowns of each of its outputs.
+        why: of what was kept.
+    """
+
+    node: str
+    level: str
+    before: float = float("nan")
+    after: float = float("nan")
+    rows: int = 0
+    columns: int = 0
+    why: str = ""
+
+
+@dataclass
+class _Group:
+    """Layers that read the same tensor in the same way, none of them after what another one makes."""
+
+    layers: list[Layer] = field(default_factory=list)
+    targets: list[Target] = field(default_factory=list)
+    order: int = 0
+
+
+@dataclass
+class _OfNorm:
+    norm: Norm
+    order: int
+
+
+@dataclass
+class _PerChannel:
+    """Sums for one straight line in each of the last axis' channels: what is wanted over what is there."""
+
+    count: int = 0
+    sums: np.ndarray | float = 0.0  # x, t, x x, x t, t t: [5, channels]
+
+    def add(self, there: np.ndarray, wanted: np.ndarray) -> None:
+        x = there.reshape(-1, there.shape[-1]).astype(np.float64)
+        t = wanted.reshape(-1, wanted.shape[-1]).astype(np.float64)
+        self.count += len(x)
+        self.sums = self.sums + np.stack([x.sum(0), t.sum(0), (x * x).sum(0), (x * t).sum(0), (t * t).sum(0)])
+
+    @property
+    def _means(self) -> np.ndarray:
+        return np.asarray(self.sums) / max(self.count, 1)
+
+    @property
+    def missed(self) -> float:
+        x, _, _, _, _ = self._means
+        return self.error(np.ones(len(x)), np.zeros(len(x)))
+
+    def solve(self, *, gain: bool, bias: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Slopes and shifts; a slope is one, or a shift zero, where there is none."""
+        x, t, xx, xt, _ = self._means
+        slope = np.ones(len(x))
+        if gain:
+            above, below = (xt - x * t, xx - x * x) if bias else (xt, xx)
+            slope = above / np.maximum(below, 1e-12 * max(float(xx.max()), 1e-30))
+        return slope, t - slope * x if bias else np.zeros(len(x))
+
+    def error(self, slope: np.ndarray, shift: np.ndarray) -> float:
+        x, t, xx, xt, tt = self._means
+        missed = slope**2 * xx + shift**2 + tt + 2 * slope * shift * x - 2 * slope * xt - 2 * shift * t
+        return float(missed.sum()) / max(float(tt.sum()), 1e-30)
+
+
+class Fitting:
+    """A target in the middle of being fitted.
+
+    Args:
+        graph: the target's graph.
+        arrays: its weights, which are changed in place.
+        source: the source in the middle of a run, on its own feeds.
+        target: the target in the middle of a run, on its feeds.
+        places: what stands for what.
+        targets: what each layer is to make.
+        ridge: toward the weights that are there.
+        before: the gain that a norm has before it is fitted, where the map of its axis mixes entries.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        arrays: dict[str, np.ndarray],
+        source: Stepper,
+        target: Stepper,
+        places: Places,
+        targets: Targets,
+        ridge: float,
+    ) -> None:
+        self.graph, self.arrays, self.source, self.target = graph, arrays, source, target
+        self.places, self.targets, self.ridge = places, targets, ridge
+        self.before = targets.structure.graph
+        self.changed: dict[str, np.ndarray] = {}
+        self.report: list[Fitted] = []
+
+    def run(self, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
+        """Fit everything that can be fitted; what was changed is in `changed`, what was done in `report`."""
+        work = [*self._work()]
+        for item in work:
+            if isinstance(item, _Group):
+                self.target.expect(self._reads(item))
+                self.source.expect(self._wants(item.targets))
+            else:
+                self.target.expect(self._inputs(item.norm))
+                self.target.expect((item.norm.output,))
+                self.source.expect(self._wants([self.targets.of_norm(item.norm)]))
+        for done, item in enumerate(work):
+            progress(done, len(work))
+            if isinstance(item, _Group):
+                self._fit_layers(item)
+            else:
+                self._fit_norm(item.norm)
+        progress(len(work), len(work))
+
+    # -- what there is to do --------------------------------------------------------------------------------------
+
+    def _work(self) -> Iterator[_Group | _OfNorm]:
+        here = self.graph.producer
+        found: list[tuple[int, Layer | Norm]] = []
+        for layer in self.targets.layers.values():
+            if layer.raw in here:
+                found.append((here[layer.raw], layer))
+        for norm in self.targets.norms:
+            if norm.output in here and norm.plain and (norm.gain is not None or norm.bias is not None):
+                found.append((here[norm.output], norm))
+        group: _Group | None = None
+        for order, item in sorted(found, key=lambda pair: pair[0]):
+            if isinstance(item, Norm):
+                if group is not None:
+                    yield group
+                group = None
+                yield _OfNorm(item, order)
+                continue
+            target = self.targets.of(item)
+            first = group.layers[0] if group is not None else None
+            alike = (
+                first is not None
+                and first.data == item.data
+                and not item.convolves
+                and not first.convolves
+                and not target.minus
+                and not any(each.minus for each in (group.targets if group is not None else ()))
+            )
+            if not alike:
+                if group is not None:
+                    yield group
+                group = _Group(order=order)
+            assert group is not None
+            group.layers.append(item)
+            group.targets.append(target)
+        if group is not None:
+            yield group
+
+    def _reads(self, group: _Group) -> list[str]:
+        """What is read of the target for a group."""
+        own = [self._data(group.layers[0]), *(self._operand(e) for target in group.targets for e in target.minus)]
+        return list(dict.fromkeys(own))
+
+    def _operand(self, edge: Edge) -> str:
+        """What the target reads where the source's node reads something."""
+        return str(self.graph.nodes[self._mine(edge.node)].input[edge.slot])
+
+    def _data(self, layer: Layer) -> str:
+        return self._operand(Edge(layer.node, list(self.before.nodes[layer.node].input).index(layer.data)))
+
+    def _inputs(self, norm: Norm) -> list[str]:
+        """What a norm of the target normalises."""
+        reads = ((node, list(self.before.nodes[node].input)) for node in sorted(norm.nodes))
+        found = {name: Edge(node, names.index(name)) for node, names in reads for name in norm.inputs if name in names}
+        return [self._operand(found[name]) for name in norm.inputs if name in found]
+
+    def _wants(self, targets: Sequence[Target]) -> list[str]:
+        """What is read of the source."""
+        return list(dict.fromkeys(self.places.tensor(name) for target in targets for name in target.plus))
+
+    # -- layers -----------------------------------------------------------------------------------------------------
+
+    def _fit_layers(self, group: _Group) -> None:
+        first = group.layers[0]
+        why = [self._hindrance(layer) for layer in group.layers]
+        columns = self._columns(first)
+        sums = Sums()
+        encoders = [self.places.encoder(target.plus[0]) for target in group.targets]
+        wanted = self._wants(group.targets)
+        tried = [reason is None for reason in why]
+        for number, (mine, theirs) in enumerate(
+            zip(self.target.run(self._reads(group)), self.source.run(wanted), strict=True)
+        ):
+            data = mine[self._data(first)]
+            at = None
+            if first.convolves:
+                shape = theirs[self.places.tensor(group.targets[0].plus[0])].shape[2:]
+                at = sampled(shape, number)
+            if number == 0:
+                for place, layer in enumerate(group.layers):
+                    if tried[place] and not self._is_affine(layer, data, at):
+                        tried[place], why[place] = False, "it does not compute what its weight says"
+            if not any(tried) or columns > _LARGE:
+                continue
+            rows = self._rows(first, data, at)
+            targets = {
+                place: self._target(group.targets[place], encoders[place], layer, mine, theirs, at)
+                for place, layer in enumerate(group.layers)
+                if tried[place]
+            }
+            sums.add(rows, targets)
+        for place, layer in enumerate(group.layers):
+            name = label(self.before.nodes[layer.node])
+            if tried[place] and columns <= _LARGE:
+                self._put(layer, sums, place, name)
+            else:
+                told = why[place] or f"{columns} columns are too many to solve for"
+                self.report.append(Fitted(name, "kept", rows=int(sums.count), columns=columns, why=told))
+
+    def _put(self, layer: Layer, sums: Sums, place: int, name: str) -> None:
+        weight = self._name(layer.weight)
+        held = self._array(weight)
+        matrix = layer.matrix(held)
+        centred = layer.bias is not None or layer.batch_norm is not None
+        scale = self._behind(layer)
+        effective = matrix if scale is None else matrix * scale[0].reshape(layer.groups, 1, -1)
+        bias = self._bias(layer, scale).reshape(layer.groups, -1)
+        missed = sums.error(place, effective, bias)
+        fitted = sums.solve(place, effective, centred=centred, ridge=self.ridge)
+        shift = sums.shift(place, fitted) if centred else np.zeros_like(bias)
+        left = sums.error(place, fitted, shift)
+        if not np.isfinite(fitted).all() or not left <= missed:
+            self.report.append(
+                Fitted(name, "kept", missed, missed, int(sums.count), matrix.shape[1], "nothing was won by it")
+            )
+            return
+        if layer.batch_norm is not None:
+            self._set_batch_norm(layer, sums, fitted, shift, scale)
+            fitted = fitted / self._kept_scale(scale).reshape(layer.groups, 1, -1)
+        elif layer.bias is not None:
+            self._set(layer.bias, shift.reshape(-1))
+        self._store(weight, layer.in_file(fitted, held))
+        self.report.append(Fitted(name, "fitted", missed, left, int(sums.count), matrix.shape[1]))
+
+    def _hindrance(self, layer: Layer) -> str | None:
+        """Why a layer's weights stay; None if they need not."""
+        edges = [layer.weight, *([layer.bias] if layer.bias is not None else [])]
+        if layer.batch_norm is not None:
+            edges += [Edge(layer.batch_norm, slot) for slot in (1, 2, 3, 4)]
+        for edge in edges:
+            name = self._name(edge)
+            if len(self._readers(name)) > 1:
+                return f"{name} is read in several places"
+        return None
+
+    def _readers(self, name: str) -> list[Edge]:
+        every = [n for n, base in self.graph.alias.items() if base == name]
+        edges = [edge for each in (name, *every) for edge in self.graph.consumers.get(each, ())]
+        return [e for e in edges if self.graph.nodes[e.node].op_type not in ("Identity", "Shape")]
+
+    def _columns(self, layer: Layer) -> int:
+        dims = list(self._array(self._name(layer.weight)).shape)
+        out = int(np.prod([dims[axis] for axis in layer.out]))
+        return int(np.prod(dims)) // max(out, 1)
+
+    def _rows(self, layer: Layer, data: np.ndarray, at: Positions | None) -> np.ndarray:
+        """[any, groups, K]: what a layer's matrix is multiplied by."""
+        columns = self._columns(layer) * layer.groups
+        if not layer.convolves:
+            return data.reshape(-1, 1, columns)
+        assert at is not None
+        kernel = self._kernel(layer)
+        return patches(self.graph, self._mine(layer.node), kernel, data, at).reshape(
+            -1, layer.groups, columns // layer.groups
+        )
+
+    def _kernel(self, layer: Layer) -> tuple[int, ...]:
+        shape = self._array(self._name(layer.weight)).shape
+        return tuple(size for axis, size in enumerate(shape) if axis not in layer.into + layer.out)
+
+    def _is_affine(self, layer: Layer, data: np.ndarray, at: Positions | None) -> bool:
+        """True if a node makes what its matrix and bias make of some rows."""
+        made = next(iter(self.target.run([layer.raw], peek=True)))[layer.raw]
+        try:
+            rows = self._rows(layer, data, at)[:64]
+        except ValueError:
+            return False
+        matrix = layer.matrix(self._array(self._name(layer.weight)))
+        mine = np.einsum("rgk,gkn->rgn", rows.astype(np.float64), matrix).reshape(len(rows), -1)
+        if layer.bias is not None:
+            mine = mine + self._array(self._name(layer.bias)).astype(np.float64).reshape(-1)
+        true = self._as_rows(layer, made, at)[:64].astype(np.float64)
+        scale = float(np.abs(true).max()) if true.size else 0.0
+        return mine.shape == true.shape and float(np.abs(mine - true).max()) <= _TRIED * max(scale, 1e-20)
+
+    def _as_rows(self, layer: Layer, made: np.ndarray, at: Positions | None) -> np.ndarray:
+        """[any, N], what a layer makes."""
+        if not layer.convolves:
+            shape = self._array(self._name(layer.weight)).shape
+            return made.reshape(-1, int(np.prod([shape[axis] for axis in layer.out])))
+        assert at is not None
+        return made[(slice(None), slice(None), *at)].transpose(0, 2, 1).reshape(-1, made.shape[1])
+
+    def _target(
+        self,
+        target: Target,
+        encoder: Encoder,
+        layer: Layer,
+        mine: Mapping[str, np.ndarray],
+        theirs: Mapping[str, np.ndarray],
+        at: Positions | None,
+    ) -> np.ndarray:
+        """[any, groups, N]: what a layer is to make."""
+        whole = reduce(np.add, (theirs[self.places.tensor(name)] for name in target.plus))
+        if at is not None:
+            whole = _gathered(whole, at)
+        whole = encoder(whole)
+        for edge in target.minus:
+            other = mine[self._operand(edge)]
+            whole = whole - (_gathered(other, at) if at is not None else other)
+        rows = whole.reshape(len(whole), whole.shape[1], -1).transpose(0, 2, 1) if at is not None else whole
+        if at is None:
+            shape = self._array(self._name(layer.weight)).shape
+            rows = whole.reshape(-1, int(np.prod([shape[axis] for axis in layer.out])))
+        rows = rows.reshape(-1, rows.shape[-1])
+        for edge in target.scaled:
+            gain = self._array(self._name(edge)).astype(np.float64).reshape(-1)
+            rows = rows / np.where(np.abs(gain) < 1e-8, 1.0, gain)
+        return rows.reshape(len(rows), layer.groups, -1)
+
+    # -- batch norms ------------------------------------------------------------------------------------------------
+
+    def _behind(self, layer: Layer) -> tuple[np.ndarray, np.ndarray] | None:
+        """What a batch norm behind a layer multiplies by and adds; None without one."""
+        if layer.batch_norm is None:
+            return None
+        node = self._mine(layer.batch_norm)
+        gain, bias, mean, variance = (
+            self._array(self._name(Edge(layer.batch_norm, slot))).astype(np.float64) for slot in (1, 2, 3, 4)
+        )
+        scale = gain / np.sqrt(variance + float(self.graph.attribute(node, "epsilon", 1e-5)))
+        return scale, bias - mean * scale
+
+    def _bias(self, layer: Layer, scale: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
+        shape = self._array(self._name(layer.weight)).shape
+        width = int(np.prod([shape[axis] for axis in layer.out]))
+        own = np.zeros(width)
+        if layer.bias is not None:
+            own = self._array(self._name(layer.bias)).astype(np.float64).reshape(-1)
+        return own if scale is None else own * scale[0] + scale[1]
+
+    def _kept_scale(self, scale: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
+        assert scale is not None
+        size = np.abs(scale[0])
+        return np.where(size > 1e-3 * size.max(), scale[0], size.max() if size.max() > 0 else 1.0)
+
+    def _set_batch_norm(
+        self,
+        layer: Layer,
+        sums: Sums,
+        fitted: np.ndarray,
+        shift: np.ndarray,
+        scale: tuple[np.ndarray, np.ndarray] | None,
+    ) -> None:
+        """Let a batch norm have the mean and variance of what the fitted layer makes, and make of it what is wanted."""
+        assert layer.batch_norm is not None
+        gram, _ = sums.moments(next(iter(sums.cross)), centred=True)
+        kept = self._kept_scale(scale).reshape(layer.groups, 1, -1)
+        weight = fitted / kept
+        variance = np.einsum("gkn,gkl,gln->gn", weight, gram, weight, optimize=True).reshape(-1)
+        mean = (np.asarray(sums.read)[:, None, :] / sums.count @ weight).reshape(-1)
+        if layer.bias is not None:
+            mean = mean + self._array(self._name(layer.bias)).astype(np.float64).reshape(-1)
+        epsilon = float(self.graph.attribute(self._mine(layer.batch_norm), "epsilon", 1e-5))
+        gain = kept.reshape(-1) * np.sqrt(variance + epsilon)
+        wanted = shift.reshape(-1) + (np.asarray(sums.read)[:, None, :] / sums.count @ fitted).reshape(-1)
+        for slot, values in ((1, gain), (2, wanted), (3, mean), (4, variance)):
+            self._set(Edge(layer.batch_norm, slot), values)
+
+    # -- norms ------------------------------------------------------------------------------------------------------
+
+    def _fit_norm(self, norm: Norm) -> None:
+        name = label(self.before.nodes[max(norm.nodes)])
+        edges = [edge for edge in (norm.gain, norm.bias) if edge is not None]
+        shared = next((self._name(edge) for edge in edges if len(self._readers(self._name(edge))) > 1), None)
+        target = self.targets.of_norm(norm)
+        encoder = self.places.encoder(norm.output)
+        for edge, value in ((norm.gain, 1.0), (norm.bias, 0.0)) if shared is None else ():
+            if edge is not None:
+                self._set(edge, np.full(self._array(self._name(edge)).size, value))
+        for _ in self.target.run(self._inputs(norm)):
+            pass
+        wanted = self._wants([target])
+        fit = _PerChannel()
+        made = self.target.run([norm.output], peek=True)
+        for mine, theirs in zip(made, self.source.run(wanted), strict=True):
+            fit.add(mine[norm.output], encoder(theirs[wanted[0]]))
+        self.target.release([norm.output])
+        if shared is not None:
+            self.report.append(
+                Fitted(name, "kept", fit.missed, fit.missed, fit.count, 1, f"{shared} is read in several places")
+            )
+            return
+        slope, shift = fit.solve(gain=norm.gain is not None, bias=norm.bias is not None)
+        if norm.gain is not None:
+            self._set(norm.gain, slope)
+        if norm.bias is not None:
+            self._set(norm.bias, shift)
+        left = fit.error(slope, shift)
+        self.report.append(Fitted(name, "fitted", float("nan"), left, fit.count, 1))
+
+    # -- names ------------------------------------------------------------------------------------------------------
+
+    def _mine(self, index: int) -> int:
+        """The target's node of the name of a source's node."""
+        return self.graph.producer[str(self.before.nodes[index].output[0])]
+
+    def _name(self, edge: Edge) -> str:
+        """The target's constant where the source reads one."""
+        return self.graph.read_by(Edge(self._mine(edge.node), edge.slot))
+
+    def _array(self, name: str) -> np.ndarray:
+        found = self.arrays.get(name)
+        return found if found is not None else self.graph.array(name)
+
+    def _set(self, edge: Edge, values: np.ndarray) -> None:
+        name = self._name(edge)
+        held = self._array(name)
+        self._store(name, values.reshape(held.shape).astype(held.dtype))
+
+    def _store(self, name: str, array: np.ndarray) -> None:
+        if not np.isfinite(array).all():
+            raise FrontError("a fitted weight is not finite", got=name)
+        self.arrays[name] = self.changed[name] = array
+
+
+def _gathered(whole: np.ndarray, at: Positions) -> np.ndarray:
+    """[batch, channels, positions]."""
+    found: np.ndarray = whole[(slice(None), slice(None), *at)]
+    return found

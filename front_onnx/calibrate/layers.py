@@ -1,0 +1,161 @@
+"""The layers of a graph that are affine in what they read: weight, bias and batch norm, whatever operators they are.
+
+A layer is taken as a matrix [K, N] (for groups of channels one each) that rows of K entries are multiplied by: the last
+axes of a tensor, or the patches of a convolution. Whether a node is that is tried on numbers, not known (`fitting.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from front_onnx.dims.structure import Structure
+from front_onnx.operators.record import Trait, record_of
+from front_onnx.read.graph import Edge, Graph
+from front_onnx.roles.trace import Contraction, Trace
+
+__all__ = ["Layer", "find_layers"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A contraction with a learned weight and what is affine behind it.
+
+    Attributes:
+        node: the contraction.
+        data: the tensor that it reads.
+        weight: where its weight is read, perhaps by a view before the node.
+        into: the weight's axes that are summed over, kernel sides not counted.
+        out: those that are in the result.
+        bias: where a bias is read, by the node or by an addition right behind it; None without one.
+        batch_norm: a batch norm right behind that; None without one.
+        raw: what the node and its bias make.
+        output: what all of it makes.
+        convolves: True for a convolution.
+        groups: of channels.
+    """
+
+    node: int
+    data: str
+    weight: Edge
+    into: tuple[int, ...]
+    out: tuple[int, ...]
+    bias: Edge | None
+    batch_norm: int | None
+    raw: str
+    output: str
+    convolves: bool
+    groups: int
+
+    def matrix(self, weight: np.ndarray) -> np.ndarray:
+        """[groups, K, N], float64, of a weight in the file's layout."""
+        turned = weight.astype(np.float64).transpose(self._turned(weight.ndim))
+        outer = math.prod(weight.shape[axis] for axis in self.out)
+        return turned.reshape(self.groups, outer // self.groups, -1).transpose(0, 2, 1)
+
+    def in_file(self, matrix: np.ndarray, like: np.ndarray) -> np.ndarray:
+        """A weight in the file's layout, of [groups, K, N]; shape and type are those of another."""
+        turned = self._turned(like.ndim)
+        shape = [like.shape[axis] for axis in turned]
+        back = np.argsort(turned)
+        return np.ascontiguousarray(matrix.transpose(0, 2, 1).reshape(shape).transpose(back).astype(like.dtype))
+
+    def _turned(self, rank: int) -> tuple[int, ...]:
+        kernel = (axis for axis in range(rank) if axis not in self.into + self.out)
+        return (*self.out, *self.into, *kernel)
+
+
+def find_layers(structure: Structure) -> dict[int, Layer]:
+    """The layers of a graph, by the node of their contraction."""
+    found = {}
+    for node, contraction in Trace(structure.analysis).contractions.items():
+        layer = _layer(structure, node, contraction)
+        if layer is not None:
+            found[node] = layer
+    return found
+
+
+def _layer(structure: Structure, index: int, contraction: Contraction) -> Layer | None:
+    graph, analysis = structure.graph, structure.analysis
+    node, record = graph.nodes[index], record_of(graph.nodes[index])
+    data = [slot for slot, name in enumerate(node.input) if name and analysis.is_data(name)]
+    transposed = record.has(Trait.CONVOLVES) and "Transpose" in node.op_type
+    alone = len(data) == 1 and len(node.output) == 1 and graph.order.home(index) == index
+    if not alone or record.has(Trait.RECURRENT) or transposed or contraction.edge in analysis.tables:
+        return None
+    if not structure.constants.of(graph.read_by(contraction.edge)).learned:
+        return None
+    weights = {slot for slot, name in enumerate(node.input) if name and slot not in data}
+    own = sorted(weights - {_slot(graph, index, contraction.edge)})
+    bias = Edge(index, own[-1]) if own and _is_bias(structure, Edge(index, own[-1])) else None
+    raw = str(node.output[0])
+    behind = None
+    if bias is None and not own:
+        bias, behind = _added(structure, raw)
+    raw = behind or raw
+    norm = _batch_norm(graph, raw)
+    return Layer(
+        index,
+        str(node.input[data[0]]),
+        contraction.edge,
+        contraction.into,
+        contraction.out,
+        bias,
+        norm,
+        raw,
+        raw if norm is None else str(graph.nodes[norm].output[0]),
+        record.has(Trait.CONVOLVES),
+        int(graph.attribute(index, "group", 1) or 1) if record.has(Trait.CONVOLVES) else 1,
+    )
+
+
+def _slot(graph: Graph, index: int, edge: Edge) -> int:
+    """The input by which a node gets a weight that is read at an edge."""
+    if edge.node == index:
+        return edge.slot
+    wanted = {name for name in graph.nodes[edge.node].output}
+    while True:
+        found = [slot for slot, name in enumerate(graph.nodes[index].input) if name in wanted]
+        if found:
+            return found[0]
+        more = {n for w in wanted for e in graph.consumers.get(w, ()) for n in graph.nodes[e.node].output}
+        if more <= wanted:
+            return -1
+        wanted |= more
+
+
+def _is_bias(structure: Structure, edge: Edge) -> bool:
+    name = structure.graph.read_by(edge)
+    constant = structure.graph.constants.get(name)
+    return constant is not None and edge in structure.analysis.uses and structure.constants.of(name).learned
+
+
+def _added(structure: Structure, raw: str) -> tuple[Edge | None, str | None]:
+    """A bias that is added right behind a contraction, and what that makes."""
+    graph = structure.graph
+    readers = graph.consumers.get(raw, ())
+    if len(readers) != 1 or raw in graph.outputs:
+        return None, None
+    node = graph.nodes[readers[0].node]
+    if not record_of(node).has(Trait.SHIFTS) or node.op_type == "Sub" or len(node.input) != 2:
+        return None, None
+    edge = Edge(readers[0].node, 1 - readers[0].slot)
+    if not _is_bias(structure, edge):
+        return None, None
+    dims = list(graph.constants[graph.read_by(edge)].dims)
+    wide = [size for size in dims if size > 1]
+    fact = structure.analysis.facts.get(raw)
+    rank = len(fact.axes or ()) if fact is not None else 0
+    return (edge, str(node.output[0])) if wide and len(dims) <= rank else (None, None)
+
+
+def _batch_norm(graph: Graph, tensor: str) -> int | None:
+    """A batch norm that alone reads a tensor."""
+    readers = graph.consumers.get(tensor, ())
+    if len(readers) != 1 or tensor in graph.outputs:
+        return None
+    index = readers[0].node
+    record = record_of(graph.nodes[index])
+    return index if {"gain", "bias", "mean", "variance"} <= set(record.parameters.values()) else None
