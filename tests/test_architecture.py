@@ -30,6 +30,7 @@ ROW = (
     "gene",
     "match",
     "session",
+    "calibrate",
     "api",
     "learngenes",
     "commands",

@@ -9,7 +9,7 @@ import numpy as np
 from onnx import helper
 
 from front_onnx.errors import FrontError, RequestError
-from front_onnx.operators.analysis import analyse
+from front_onnx.operators.analysis import Analysis, analyse
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Graph
 
@@ -18,8 +18,10 @@ __all__ = ["index_limits", "synthetic_inputs"]
 _BATCH, _LENGTH = 2, 7
 
 
-def synthetic_inputs(graph: Graph, given: Mapping[str, np.ndarray], seed: int = 0) -> dict[str, np.ndarray]:
-    """One array per graph input; those given are taken as they are.
+def synthetic_inputs(
+    graph: Graph, given: Mapping[str, np.ndarray], seed: int = 0, analysis: Analysis | None = None
+) -> dict[str, np.ndarray]:
+    """One array per graph input; those given are taken as they are. An analysis of the graph may be at hand.
 
     Raises:
         RequestError: a given array has no input, or another type or rank.
@@ -29,7 +31,7 @@ def synthetic_inputs(graph: Graph, given: Mapping[str, np.ndarray], seed: int = 
         if name not in known and not known.keys() <= given.keys():  # labels beside all inputs do no harm
             raise RequestError(f"the model has no input {name!r}", wanted=", ".join(known))
     limits = index_limits(graph)
-    sizes = _symbol_sizes(graph, given, limits)
+    sizes = _symbol_sizes(graph, analysis or analyse(graph), given, limits)
     rng = np.random.default_rng(seed)
     feed: dict[str, np.ndarray] = {}
     for name, info in known.items():
@@ -65,12 +67,13 @@ def _checked(name: str, array: np.ndarray, dtype: np.dtype, shape: list[int | st
     return array
 
 
-def _symbol_sizes(graph: Graph, given: Mapping[str, np.ndarray], limits: Mapping[str, int]) -> dict[str, int]:
+def _symbol_sizes(
+    graph: Graph, analysis: Analysis, given: Mapping[str, np.ndarray], limits: Mapping[str, int]
+) -> dict[str, int]:
     """A size for each symbolic dim: that of a given array, a size the exporter baked in, or a small one.
 
     A dim called `a + b` is the sum of those two, and so is the length of a mask over what is cached and what is new.
     """
-    analysis = analyse(graph)
     asked = {name: array.shape for name, array in given.items()}
     told: dict[str, int] = {}
     free: dict[str, int] = {}

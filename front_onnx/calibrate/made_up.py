@@ -1,0 +1,197 @@
+"""Inputs made up to calibrate on: ids from all of a table, noise coloured as what is recorded, several lengths."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+
+from front_onnx.calibrate.inputs import Feed, Input, Inputs
+from front_onnx.calibrate.noise import picture_like, sequence_like
+from front_onnx.check.synthetic import synthetic_inputs
+from front_onnx.errors import RequestError
+
+__all__ = ["made_up"]
+
+_COUNT, _LEAST = 512, 32
+_BYTES = 512 << 20  # of all samples, where their number is not asked for
+_SHORTEST, _LONGEST = 4, 64
+_STEPS = (4, 6, 8, 11, 16, 23, 32, 45, 64)  # lengths that are tried
+_LARGER = tuple(1 << n for n in range(7, 16))  # where the graph runs at none of these, as on sound
+_SIDES = (224, 256, 128, 64, 32)  # of pictures, where they are free
+_BATCHES = 16  # at least, where each has lengths of its own
+_FEW = 16  # entries of a table of kinds of tokens: 0 is one of them, and no padding
+
+
+def made_up(
+    inputs: Inputs,
+    *,
+    count: int | None,
+    hold_out: float,
+    seed: int,
+    batch: int | None,
+    size: tuple[int, int] | None = None,
+) -> tuple[list[Feed], list[Feed]]:
+    """Batches to calibrate on and others, drawn anew, to compare on; all feeds run, as far as onnxruntime can tell.
+
+    Ids are uniform, but for 0, which may be padding; masks are ones, positions count. Pictures have amplitudes that
+    fall as 1/f^a, channels that go together, and a brightness; sequences of floats the same along time. A free
+    length is drawn for each batch, uniform in its logarithm between 4 and 64, so that nothing is padded.
+
+    Raises:
+        RequestError: the graph runs at no size that is tried.
+    """
+    maker = _Maker(inputs, size)
+    sample = maker.feed(maker.longest, 1, np.random.default_rng(seed))
+    if count is None:
+        each = max(1, sum(array.nbytes for array in sample.values()) // inputs.count(sample))
+        count = max(_LEAST, min(_COUNT, _BYTES // each))
+    held = max(1, round(count * hold_out))
+    kept = maker.batches(count, batch, np.random.default_rng((seed, 0)))
+    return kept, maker.batches(held, batch, np.random.default_rng((seed, 1)))
+
+
+class _Maker:
+    """Feeds of a graph at any of its sizes.
+
+    Attributes:
+        longest: the largest sizes that are drawn.
+    """
+
+    def __init__(self, inputs: Inputs, size: tuple[int, int] | None) -> None:
+        self._inputs = inputs
+        told = [entry for entry in inputs.each if entry.shape is not None and _gives_sizes(entry)]
+        picture = inputs.picture
+        self._sides: tuple[str, ...] = picture.free if picture is not None else ()
+        self._free = sorted({key for entry in told for key in _keys(entry)} - {*self._sides})
+        known = {*self._free, *self._sides}
+        self._own = [entry for entry in inputs.each if entry.shape is not None and known.issuperset(_keys(entry))]
+        self._fixed: dict[str, int] = {}
+        self._known: dict[tuple[tuple[str, int], ...], str | None] = {}
+        self._lengths: list[int] = []
+        self._settle(size)
+        self.longest = self._at(max(self._lengths, default=_SHORTEST))
+
+    def batches(self, count: int, batch: int | None, rng: np.random.Generator) -> list[Feed]:
+        """As many samples, or a few more where the graph fixes the size of a batch."""
+        found: list[Feed] = []
+        most = max(1, math.ceil(count / _BATCHES)) if self._free and batch is None else count
+        left = count
+        while left > 0:
+            sizes = self._drawn(rng)
+            one = self.feed(sizes, 1, np.random.default_rng(0))
+            number = self._inputs.batch or min(left, self._inputs.batch_size(one, batch), most)
+            found.append(self.feed(sizes, number, rng))
+            left -= number
+        return found
+
+    def feed(self, sizes: Mapping[str, int], samples: int, rng: np.random.Generator) -> Feed:
+        """A feed of given sizes. Masks, and sizes that are sums of others, are `synthetic_inputs`' own matter."""
+        samples = self._inputs.batch or samples
+        given = {entry.name: self._array(entry, self._shape(entry, sizes, samples), rng) for entry in self._own}
+        analysis = self._inputs.analysis
+        return synthetic_inputs(self._inputs.graph, given, int(rng.integers(1 << 31)), analysis)
+
+    # -- sizes --------------------------------------------------------------------------------------------------------
+
+    def _at(self, length: int) -> dict[str, int]:
+        return {**dict.fromkeys(self._free, length), **self._fixed}
+
+    def _settle(self, size: tuple[int, int] | None) -> None:
+        """Find sides, and lengths, at which the model runs.
+
+        Raises:
+            RequestError: there are none.
+        """
+        sides = [*([size] if size else [(side, side) for side in _SIDES])] if self._sides else [(0, 0)]
+        lengths = _STEPS if self._free else (0,)
+        failure: str | None = None
+        for pair in sides:
+            self._fixed = dict(zip(self._sides, pair, strict=False))
+            for tried in (lengths, _LARGER if self._free else ()):
+                for length in tried:
+                    failure = self._failure(self._at(length))
+                    if failure is None:
+                        self._lengths.append(length)
+                        if tried is _LARGER or not self._free:
+                            return
+                if self._lengths:
+                    return
+        hint = "give samples, or export with fixed sizes" if self._free or self._sides else "give samples"
+        raise RequestError(f"the graph does not run on inputs that are made up: {failure}", hint=hint)
+
+    def _failure(self, sizes: Mapping[str, int]) -> str | None:
+        key = tuple(sorted(sizes.items()))
+        if key not in self._known:
+            self._known[key] = self._inputs.failure(self.feed(sizes, 1, np.random.default_rng(0)))
+        return self._known[key]
+
+    def _drawn(self, rng: np.random.Generator) -> dict[str, int]:
+        """Sizes for a batch, one apart from the other; the same for all where the model does not run on these."""
+        top = max(self._lengths)
+        low, high = math.log(_SHORTEST), math.log(min(top, _LONGEST) + 1)
+        other = self._at(int(rng.choice(self._lengths)))
+        if not self._free or top > _LONGEST:
+            return other
+        drawn = {key: int(math.exp(rng.uniform(low, high))) if high > low else top for key in self._free}
+        sizes = {**drawn, **self._fixed}
+        return other if self._failure(sizes) else sizes
+
+    def _shape(self, entry: Input, sizes: Mapping[str, int], samples: int) -> list[int]:
+        found = []
+        for place, size in enumerate(entry.shape or ()):
+            key = _key(entry, place)
+            found.append(samples if place == entry.axis else sizes[key] if key is not None else int(size))
+        return found
+
+    # -- contents -----------------------------------------------------------------------------------------------------
+
+    def _array(self, entry: Input, shape: list[int], rng: np.random.Generator) -> np.ndarray:
+        if entry.rows is not None:
+            if _is_position(entry):
+                return np.broadcast_to(np.arange(shape[-1]) % entry.rows, shape).astype(entry.dtype)
+            return rng.integers(int(entry.rows > _FEW), entry.rows, shape).astype(entry.dtype)
+        if not entry.is_float and entry.sides is None:
+            return np.ones(shape, entry.dtype)
+        if entry.sides is not None:
+            noise = picture_like(rng, shape, entry.sides)
+            return noise.astype(entry.dtype) if entry.is_float else np.clip(128 + 64 * noise, 0, 255).astype(np.uint8)
+        if self._is_mask(entry):
+            return np.ones(shape, entry.dtype)
+        if len(shape) == 3:
+            free = [
+                place for place, size in enumerate(entry.shape or ()) if isinstance(size, str) and place != entry.axis
+            ]
+            places = [place for place in range(3) if place != (entry.axis or 0)]
+            time = free[0] if len(free) == 1 else max(places, key=lambda place: shape[place])
+            return sequence_like(rng, shape, time).astype(entry.dtype)
+        return rng.standard_normal(shape).astype(entry.dtype)
+
+    def _is_mask(self, entry: Input) -> bool:
+        """True for floats that go with the ids, one for each."""
+        shapes = {other.shape for other in self._inputs.each if other.rows is not None and len(other.shape or ()) > 1}
+        return entry.shape in shapes or "mask" in entry.name
+
+
+def _gives_sizes(entry: Input) -> bool:
+    """True for ids, floats, and what has sizes without a name; masks follow them, or are as long as several."""
+    unnamed = any(isinstance(size, str) and size.startswith("[") for size in entry.shape or ())
+    return entry.rows is not None or entry.is_float or entry.sides is not None or unnamed
+
+
+def _keys(entry: Input) -> list[str]:
+    keys = (_key(entry, place) for place, _ in enumerate(entry.shape or ()))
+    return [key for key in keys if key is not None]
+
+
+def _is_position(entry: Input) -> bool:
+    return "position" in entry.name or (entry.axis is None and bool(entry.free))
+
+
+def _key(entry: Input, place: int) -> str | None:
+    """What a free size is called; those without a name are one if they are in the same place."""
+    size = (entry.shape or ())[place]
+    if isinstance(size, int) or place == entry.axis:
+        return None
+    return f"[{place}]" if size.startswith("[") and size.endswith("]") and entry.sides is None else size

@@ -1,0 +1,49 @@
+"""Noise that is alike to what is recorded: amplitudes that fall with the frequency, channels that go together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+__all__ = ["coloured", "picture_like", "sequence_like"]
+
+_SLOPES = 0.5, 1.5  # of natural pictures: about 1 (Field 1987, doi:10.1364/JOSAA.4.002379)
+_TOGETHER = 0.5, 0.95  # the correlation of two channels
+_BRIGHTNESS = 0.5  # deviation of a sample's mean
+
+
+def picture_like(rng: np.random.Generator, shape: Sequence[int], sides: tuple[int, int]) -> np.ndarray:
+    """Pictures of deviation 1 and random brightness; samples along axis 0, channels where the sides are not."""
+    height, width = (shape[side] for side in sides)
+    samples, channels = shape[0], shape[6 - sum(sides)]
+    found = coloured(rng, (samples, channels + 1, height, width), 2)
+    share = rng.uniform(*_TOGETHER, (samples, 1, 1, 1))
+    mixed: np.ndarray = np.sqrt(share) * found[:, :1] + np.sqrt(1 - share) * found[:, 1:]
+    mixed -= mixed.mean((1, 2, 3), keepdims=True)
+    mixed /= mixed.std((1, 2, 3), keepdims=True) + 1e-6
+    mixed += _BRIGHTNESS * rng.standard_normal((samples, 1, 1, 1))
+    return mixed if sides == (2, 3) else mixed.transpose(0, 2, 3, 1)
+
+
+def sequence_like(rng: np.random.Generator, shape: Sequence[int], time: int) -> np.ndarray:
+    """Rows that change slowly along an axis; of mean 0 and deviation 1."""
+    others = [size for place, size in enumerate(shape) if place != time]
+    found = np.moveaxis(coloured(rng, (*others, shape[time]), 1), -1, time)
+    axes = tuple(range(1, len(shape)))
+    found -= found.mean(axes, keepdims=True)
+    found /= found.std(axes, keepdims=True) + 1e-6
+    return found
+
+
+def coloured(rng: np.random.Generator, shape: Sequence[int], axes: int) -> np.ndarray:
+    """Noise of an amplitude spectrum 1/f^a over the last axes, with an `a` for each entry of the first axis."""
+    last = tuple(range(len(shape) - axes, len(shape)))
+    white = np.fft.rfftn(rng.standard_normal(shape), axes=last)
+    sides = [shape[place] for place in last]
+    frequencies = [*(np.fft.fftfreq(n) for n in sides[:-1]), np.fft.rfftfreq(sides[-1])]
+    distance = np.sqrt(sum(f**2 for f in np.meshgrid(*frequencies, indexing="ij")))
+    distance[(0,) * axes] = 1 / max(sides)  # the mean: as the lowest frequency
+    slopes = rng.uniform(*_SLOPES, (shape[0], *(1,) * (len(shape) - 1)))
+    found: np.ndarray = np.fft.irfftn(white * distance**-slopes, sides, axes=last)
+    return found
