@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
+from front_onnx.calibrate.best import BEST, Steps, steps
+from front_onnx.calibrate.candidates import Outcome
+from front_onnx.calibrate.reading import SYNTHETIC
+from front_onnx.calibrate.samples import Data
+from front_onnx.calibrate.settings import DEFAULT, Settings, calibrated
 from front_onnx.check.agreement import Agreement, agreement
 from front_onnx.check.validate import Validation, check_result, validate_model
 from front_onnx.dims.structure import Structure
@@ -46,6 +51,8 @@ class Result:
         validation: the checks of the result, or None if they were left out.
         agreement: how far the outputs are from the source's, for methods that are to keep them; None for others.
         decoder: the file with the matrices that take outputs back to the source's sizes, if any have others.
+        calibration: the starts that were compared, if there was data to calibrate on.
+        grown: the lossless growth before `plan`, where some sizes grow and others shrink.
         seconds: time taken, without the validation.
         size: bytes of the result.
     """
@@ -59,6 +66,8 @@ class Result:
     size: int
     agreement: Agreement | None = None
     decoder: Path | None = None
+    calibration: Outcome | None = None
+    grown: Plan | None = None
 
 
 def inspect(model: ModelLike, *, residual: Names | None = None, block: Names | None = None) -> Structure:
@@ -97,6 +106,8 @@ def resize(
     symmetry: float = 0.0,
     align: bool = False,
     order: bool = False,
+    data: Data | None = None,
+    calibration: Settings = DEFAULT,
     output: PathLike | None = None,
     dry_run: bool = False,
     validate: bool = True,
@@ -119,7 +130,8 @@ def resize(
         block: the repeated unit of each chain by hand, "NODE..NODE", instead of what is found.
         treat: what constants are, by patterns of their names ("weight", "bias", "embedding", "mask" or "fixed"),
             where what is found is wrong: weights are resampled, masks and fixed tables stay as they are.
-        method: how weights are carried over: one method, or "depth=METHOD,width=METHOD"; see docs/methods.md.
+        method: how weights are carried over: one method, or "depth=METHOD,width=METHOD"; see docs/methods.md. "best"
+            is lossless growth of what grows, and calibration of what shrinks, on `data` or on made-up inputs.
         ratio: part of the low frequencies kept along every axis (Eq. 4); for FRONT and other bases.
         band: which frequencies the ratio keeps: "low", or "mid" or "high" to compare with.
         scale: scale convention: "auto", "ortho" (the paper's), "amp", "variance" or "fan-in", see
@@ -128,6 +140,10 @@ def resize(
             in training.
         align: before blocks are mixed, put units and heads where those of the block before are that are most like them.
         order: before their number changes, put units and heads beside those that are most like them.
+        data: unlabeled inputs to calibrate on, "synthetic" to make some up: weights are fitted in closed form to what
+            the source computes, several starts are compared on held-out inputs and the best is written; see
+            `front_onnx/calibrate/samples.py` for where they may come from.
+        calibration: how many samples, ridges, memory; see `front_onnx/calibrate/settings.py`.
         output: where to write. A model given by path is written to `default_output` if this is None;
             a model given in memory is returned and not written.
         dry_run: plan only.
@@ -144,21 +160,34 @@ def resize(
     """
     started = time.perf_counter()
     asked = Request(depth, width, width_mult, heads, head_dim, dims or {}, ratio, scale, several(freeze), round_to)
-    how = {"method": method, "band": band, "symmetry": symmetry, "seed": seed, "align": align, "order": order}
+    how = {"band": band, "symmetry": symmetry, "seed": seed, "align": align, "order": order}
+    best = method == BEST
+    how |= {} if best else {"method": method}
     request = replace(asked, treat=dict(treat or {}), **how)  # type: ignore[arg-type]
     session = Session(model, block=block, residual=residual)
     source = session.source
     refuse_overwriting(source, None if output is None else named_file(output))
     progress("understand", 0, 1)
-    plan = session.plan(request)
-    graph = plan.structure.graph
+    parted = steps(session, request) if best else None
+    plan = parted.session.plan(parted.last) if parted is not None else session.plan(request)
+    if best and data is None and parted is not None and parted.calibrated:
+        data = SYNTHETIC
     rewritten = session.rewrite(plan)
     if dry_run:
-        return Result(plan, rewritten.proto, None, None, None, time.perf_counter() - started, 0)
-    target = named_file(output) if output is not None else default_output(plan) if source.path is not None else None
+        return Result(plan, rewritten.proto, None, None, None, time.perf_counter() - started, 0, grown=_grown(parted))
+    whole = plan if parted is None else parted.whole
+    target = named_file(output) if output is not None else None
+    if target is None and source.path is not None:
+        target = default_output(whole, BEST if best else request.method)
     refuse_overwriting(source, target)
     refuse_too_large(rewritten.proto, target)
-    total = len(rewritten.pending)
+    outcome = None
+    if data is not None and plan.resizes and not plan.methods.exact:
+        outcome = calibrated(plan, data, calibration, seed, progress)
+        plan, rewritten = outcome.plan, outcome.rewritten
+    fitted = outcome.arrays if outcome is not None else {}
+    pending = set(rewritten.pending) | set(fitted)
+    total = len(pending)
 
     def tell(done: int) -> None:
         progress("transform", done, total)
@@ -169,27 +198,42 @@ def resize(
         progress("validate", 0, 1)
         return check_result(source, result, seed)
 
+    def put_all(put: Callable[[str, np.ndarray], None]) -> None:
+        fill(plan.structure.graph, rewritten.pending, lambda name, array: put(name, fitted.get(name, array)), tell)
+        for name in fitted.keys() - rewritten.pending.keys():
+            put(name, fitted[name])
+
     if target is not None:
         with atomic_write(target, read=source.files) as staged:
-            pending = set(rewritten.pending)
             with ModelWriter(rewritten.proto, staged, external=source.external, pending=pending) as writer:
-                fill(graph, rewritten.pending, writer.put, tell)
+                put_all(writer.put)
             seconds = time.perf_counter() - started
             checked = check(staged.path)
         size = read_model(target).size
         agreed, decoder = None, None
         if plan.methods.exact and plan.resizes:
-            decoder = _write_decoder(plan, target)
+            decoder = _write_decoder(decoders(plan), target)
             agreed = _agreed(source, target, plan, seed) if validate else None
-        return Result(plan, rewritten.proto, target, None, checked, seconds, size, agreed, decoder)
-    memory = ProtoWriter(rewritten.proto, set(rewritten.pending))
-    fill(graph, rewritten.pending, memory.put, tell)
+        elif outcome is not None:
+            grown_by = decoders(parted.grown) if parted is not None and parted.grown is not None else {}
+            decoder = _write_decoder({**grown_by, **outcome.decoders}, target)
+        return Result(
+            plan, rewritten.proto, target, None, checked, seconds, size, agreed, decoder, outcome, _grown(parted)
+        )
+    memory = ProtoWriter(rewritten.proto, pending)
+    put_all(memory.put)
     seconds = time.perf_counter() - started
     proto = memory.result()
     checked = check(proto)
     given = proto if isinstance(model, onnx.ModelProto) else to_graphsurgeon(proto)
     agreed = _agreed(source, proto, plan, seed) if validate and plan.methods.exact and plan.resizes else None
-    return Result(plan, rewritten.proto, None, given, checked, seconds, proto.ByteSize(), agreed)
+    return Result(
+        plan, rewritten.proto, None, given, checked, seconds, proto.ByteSize(), agreed, None, outcome, _grown(parted)
+    )
+
+
+def _grown(parted: Steps | None) -> Plan | None:
+    return None if parted is None else parted.grown
 
 
 def _agreed(source: ModelFile, result: Path | onnx.ModelProto, plan: Plan, seed: int) -> Agreement | None:
@@ -203,9 +247,9 @@ def _agreed(source: ModelFile, result: Path | onnx.ModelProto, plan: Plan, seed:
     return agreed
 
 
-def _write_decoder(plan: Plan, target: Path) -> Path | None:
+def _write_decoder(matrices: Mapping[str, Mapping[int, np.ndarray]], target: Path) -> Path | None:
     """Write the matrices that take outputs back to the source's sizes, `OUTPUT.AXIS` [N, M], beside the model."""
-    found = {f"{name}.{axis}": d for name, axes in decoders(plan).items() for axis, d in axes.items()}
+    found = {f"{name}.{axis}": d for name, axes in matrices.items() for axis, d in axes.items()}
     if not found:
         return None
     path = target.with_name(f"{target.stem}.decode.npz")
@@ -238,8 +282,8 @@ def validate(
     return validate_model(given, like=reference, inputs=inputs or {}, seed=seed)
 
 
-def default_output(plan: Plan) -> Path:
-    """Beside the source: model.onnx becomes model-d6-w384.onnx."""
+def default_output(plan: Plan, method: str | None = None) -> Path:
+    """Beside the source: model.onnx becomes model-d6-w384.onnx; `method` if it is not that of the plan."""
     source = plan.structure.graph.model.path
     assert source is not None
     parts = []
@@ -256,8 +300,9 @@ def default_output(plan: Plan) -> Path:
         if value is not None:
             parts.append(f"{letter}{value}".replace(",", "-").replace("=", ""))
     parts += [f"{name}{size}" for name, size in request.dims.items()]
-    if request.method != "front":
-        parts.append(re.sub(r"\W+", "-", request.method))
+    method = request.method if method is None else method
+    if method != "front":
+        parts.append(re.sub(r"\W+", "-", method))
     if request.ratio != 1:
         parts.append(f"r{request.ratio:g}")
     name = "-".join([source.stem, *(parts or ["resized"])])

@@ -66,7 +66,9 @@ def looked_at(
     structure = plan.structure
     layers, norms = find_layers(structure), find_norms(structure.analysis)
     evidence = choose(plan, layers, norms, batches, shelf, threads=threads, progress=progress)
-    request = replace(plan.request, method="calibrated", evidence=evidence, scale="auto", ratio=1.0, align=False, order=False)
+    request = replace(
+        plan.request, method="calibrated", evidence=evidence, scale="auto", ratio=1.0, align=False, order=False
+    )
     return make_plan(structure, request)
 
 

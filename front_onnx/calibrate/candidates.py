@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 
@@ -155,7 +156,7 @@ class _Starts:
     def _starts(self, reference: Reference) -> Iterator[_Start | Candidate]:
         request = self.plan.request
         for name, method in self._data_free(request):
-            yield self._made(reference, name, lambda method=method: self._planned(method))
+            yield self._made(reference, name, partial(self._planned, method))
         known: list[tuple[Plan, Rewritten]] = []
 
         def looked() -> tuple[Plan, Rewritten]:
@@ -217,4 +218,3 @@ class _Starts:
 
     def _telling(self, stage: str) -> Callable[[int, int], None]:
         return lambda done, total: self.progress(stage, done, total)
-

@@ -21,7 +21,7 @@ import scipy.linalg
 from front_onnx.axes.algebra import Algebra
 from front_onnx.axes.size import Axis, SizeVar, size_of
 from front_onnx.calibrate.layers import Layer
-from front_onnx.calibrate.rows import patches, sampled
+from front_onnx.calibrate.rows import gathered, patches, sampled
 from front_onnx.calibrate.shelf import Shelf
 from front_onnx.calibrate.stepping import Stepper
 from front_onnx.dims.structure import Structure
@@ -223,7 +223,7 @@ class _Choosing:
                 rows = patches(self.graph, node, kernel, data, at).reshape(-1, size).astype(np.float64)
             else:
                 at = sampled(data.shape[2:], number)
-                rows = data[(slice(None), slice(None), *at)].transpose(0, 2, 1).reshape(-1, size).astype(np.float64)
+                rows = gathered(data, at).transpose(0, 2, 1).reshape(-1, size).astype(np.float64)
             gram.__iadd__(rows.T @ rows)
             count[0] += len(rows)
 
@@ -385,7 +385,8 @@ def _inverse(gram: np.ndarray) -> np.ndarray:
     damped = gram + _DAMPING * max(float(np.trace(gram)) / len(gram), 1e-30) * np.eye(len(gram))
     factor, failed = scipy.linalg.lapack.dpotrf(damped, lower=1)
     if failed:
-        return np.linalg.pinv(damped, hermitian=True)
+        singular: np.ndarray = np.linalg.pinv(damped, hermitian=True)
+        return singular
     half, _ = scipy.linalg.lapack.dpotri(factor, lower=1)
     inverse: np.ndarray = np.tril(half) + np.tril(half, -1).T
     return inverse
@@ -393,10 +394,11 @@ def _inverse(gram: np.ndarray) -> np.ndarray:
 
 def _costs(inverse: np.ndarray, matrix: np.ndarray, places: np.ndarray, entries: np.ndarray) -> np.ndarray:
     if np.array_equal(np.sort(places[places >= 0]), np.sort(entries)):  # one place each
-        cost = (matrix**2).sum(1) / np.maximum(np.diag(inverse), 1e-30)
+        cost: np.ndarray = (matrix**2).sum(1) / np.maximum(np.diag(inverse), 1e-30)
         order = np.full(int(entries.max()) + 1, -1)
         order[places[places >= 0]] = np.flatnonzero(places >= 0)
-        return cost[order[entries]]
+        ordered: np.ndarray = cost[order[entries]]
+        return ordered
     found = np.zeros(len(entries))
     for number, entry in enumerate(entries):
         at = np.flatnonzero(places == entry)

@@ -1,4 +1,4 @@
-"""How much of a source a model still computes, on held-out samples: by output, with a linear decoder where sizes differ.
+"""How much of its source a model still computes, on held-out samples: by output, decoded where sizes differ.
 
 The decoder D [N, M] takes a wider or narrower output back to the source's size; it is fitted by ridge regression on the
 samples to calibrate on, so that every candidate is judged by what can still be read out of it.
@@ -6,7 +6,7 @@ samples to calibrate on, so that every candidate is judged by what can still be 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -14,7 +14,7 @@ import numpy as np
 
 from front_onnx.calibrate.layers import Layer
 from front_onnx.calibrate.places import Encoder, Places
-from front_onnx.calibrate.rows import Positions, patches, sampled
+from front_onnx.calibrate.rows import Positions, gathered, patches, sampled
 from front_onnx.calibrate.solving import Sums
 from front_onnx.calibrate.stepping import Stepper
 from front_onnx.calibrate.targets import Target, Targets
@@ -334,7 +334,7 @@ class Fitting:
             shape = self._array(self._name(layer.weight)).shape
             return made.reshape(-1, int(np.prod([shape[axis] for axis in layer.out])))
         assert at is not None
-        return made[(slice(None), slice(None), *at)].transpose(0, 2, 1).reshape(-1, made.shape[1])
+        return gathered(made, at).transpose(0, 2, 1).reshape(-1, made.shape[1])
 
     def _target(
         self,
@@ -348,11 +348,11 @@ class Fitting:
         """[any, groups, N]: what a layer is to make."""
         whole = reduce(np.add, (theirs[self.places.tensor(name)] for name in target.plus))
         if at is not None:
-            whole = _gathered(whole, at)
+            whole = gathered(whole, at)
         whole = encoder(whole)
         for edge in target.minus:
             other = mine[self._operand(edge)]
-            whole = whole - (_gathered(other, at) if at is not None else other)
+            whole = whole - (gathered(other, at) if at is not None else other)
         rows = whole.reshape(len(whole), whole.shape[1], -1).transpose(0, 2, 1) if at is not None else whole
         if at is None:
             shape = self._array(self._name(layer.weight)).shape
@@ -467,9 +467,3 @@ class Fitting:
         if not np.isfinite(array).all():
             raise FrontError("a fitted weight is not finite", got=name)
         self.arrays[name] = self.changed[name] = array
-
-
-def _gathered(whole: np.ndarray, at: Positions) -> np.ndarray:
-    """[batch, channels, positions]."""
-    found: np.ndarray = whole[(slice(None), slice(None), *at)]
-    return found

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from front_onnx.read.graph import Graph
 
-__all__ = ["MANY", "Positions", "patches", "sampled"]
+__all__ = ["Positions", "gathered", "patches", "sampled"]
 
 MANY = 48  # positions of a picture that are looked at
 
@@ -22,6 +23,13 @@ def sampled(shape: tuple[int, ...], seed: int) -> Positions:
     if count > MANY:
         chosen = np.sort(np.random.default_rng(seed).choice(count, MANY, replace=False))
     return tuple(np.unravel_index(chosen, shape))
+
+
+def gathered(data: np.ndarray, at: Positions) -> np.ndarray:
+    """[batch, channels, positions] of [batch, channels, *spatial]."""
+    index: tuple[Any, ...] = (slice(None), slice(None), *at)
+    found: np.ndarray = data[index]
+    return found
 
 
 def patches(graph: Graph, node: int, kernel: tuple[int, ...], data: np.ndarray, at: Positions) -> np.ndarray:

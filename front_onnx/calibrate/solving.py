@@ -67,7 +67,8 @@ class Sums:
     def shift(self, layer: int, weight: np.ndarray) -> np.ndarray:
         """The bias [groups, N] with which the mean of what is made is right."""
         mean = np.asarray(self.read) / self.count
-        return self.made[layer] / self.count - (mean[:, None, :] @ weight)[:, 0]
+        found: np.ndarray = self.made[layer] / self.count - (mean[:, None, :] @ weight)[:, 0]
+        return found
 
     def error(self, layer: int, weight: np.ndarray, bias: np.ndarray | float = 0.0) -> float:
         """What is missed, as a part of the square of what is to be made."""
@@ -86,4 +87,5 @@ def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a^T b of each group: one after another where they are few, as stacked products of views are slow."""
     if len(a) <= _FEW:
         return np.stack([one.T @ other for one, other in zip(a, b, strict=True)])
-    return np.matmul(np.ascontiguousarray(a.transpose(0, 2, 1)), b)
+    found: np.ndarray = np.matmul(np.ascontiguousarray(a.transpose(0, 2, 1)), b)
+    return found

@@ -7,10 +7,12 @@ from typing import Any, TypeVar
 
 import click
 
+from front_onnx.calibrate.candidates import RIDGES
+from front_onnx.calibrate.settings import Settings, in_bytes
 from front_onnx.errors import RequestError
 from front_onnx.plan.request import BANDS
 
-__all__ = ["BY_HAND", "CHECKS", "METHOD", "RATIO", "SIZES", "TREAT", "dims", "options"]
+__all__ = ["BY_HAND", "CALIBRATION", "CHECKS", "METHOD", "RATIO", "SIZES", "TREAT", "calibration", "dims", "options"]
 
 BLOCK = "First and last node (or tensor) of one repeated unit, instead of what is found. Repeatable, one per chain."
 RESIDUAL = "Tensor whose axis is the residual width, instead of what is found (number AXIS of several). Repeatable."
@@ -96,7 +98,7 @@ METHOD = (
         default="front",
         show_default=True,
         metavar="NAME",
-        help="How weights are carried over, or depth=NAME,width=NAME; see docs/methods.md.",
+        help="How weights are carried over, or depth=NAME,width=NAME; best takes what serves each direction.",
     ),
     click.option(
         "--symmetry",
@@ -126,6 +128,49 @@ RATIO = (
         help="Which frequencies those are; mid and high are to compare with.",
     ),
 )
+
+CALIBRATION = (
+    click.option(
+        "--data",
+        metavar="SAMPLES",
+        help="Unlabeled inputs to calibrate on: an .npz, a folder of arrays or pictures, a text file, "
+        "package.module:function; or synthetic, which makes some up.",
+    ),
+    click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Samples to calibrate on at most."),
+    click.option(
+        "--ridge",
+        "ridges",
+        type=float,
+        multiple=True,
+        metavar="R",
+        help="How far weights are held where they are; the best of several is taken [0.02 and 0.2]. Repeatable.",
+    ),
+    click.option(
+        "--hold-out", type=float, default=0.1, show_default=True, metavar="P", help="Part of the samples to compare on."
+    ),
+    click.option(
+        "--memory",
+        default="1G",
+        show_default=True,
+        metavar="SIZE",
+        help="Activations kept in memory; more goes into temporary files.",
+    ),
+)
+
+
+def calibration(given: dict[str, Any]) -> Settings:
+    """What the options of a calibration say, taken out of what was given to a command.
+
+    Raises:
+        RequestError: a number is out of range.
+    """
+    return Settings(
+        samples=given.pop("samples"),
+        hold_out=given.pop("hold_out"),
+        memory=in_bytes(given.pop("memory")),
+        ridges=tuple(given.pop("ridges")) or RIDGES,
+    )
+
 
 CHECKS = (
     click.option(

@@ -9,12 +9,24 @@ import click
 from rich.markup import escape
 
 from front_onnx.api import Result, resize
-from front_onnx.commands.options import BY_HAND, CHECKS, METHOD, ORDERS, RATIO, SIZES, TREAT, dims, options
+from front_onnx.commands.options import (
+    BY_HAND,
+    CALIBRATION,
+    CHECKS,
+    METHOD,
+    ORDERS,
+    RATIO,
+    SIZES,
+    TREAT,
+    calibration,
+    dims,
+    options,
+)
 from front_onnx.commands.progress import shown
-from front_onnx.commands.tables import console, plan_table, print_inlined, print_validation
+from front_onnx.commands.tables import console, plan_table, print_calibration, print_inlined, print_validation
 from front_onnx.methods.scale import SCALES
 from front_onnx.plan.plan import Plan
-from front_onnx.summary import describe_method, describe_plan, describe_validation
+from front_onnx.summary import describe_calibration, describe_method, describe_plan, describe_validation
 
 __all__ = ["resize_command", "tell"]
 
@@ -22,7 +34,7 @@ __all__ = ["resize_command", "tell"]
 @click.command("resize")
 @click.argument("model", type=click.Path())
 @options(SIZES, BY_HAND, TREAT)
-@options(METHOD, ORDERS, RATIO)
+@options(CALIBRATION, METHOD, ORDERS, RATIO)
 @click.option(
     "--scale",
     type=click.Choice(SCALES),
@@ -35,7 +47,8 @@ def resize_command(model: str, sets: tuple[str, ...], as_json: bool, no_validate
     """Resize MODEL and carry its weights over.
 
     \b
-    front-onnx resize model.onnx --depth 6 --width 384
+    front-onnx resize model.onnx --depth 6 --width 384 --data samples.npz
+    front-onnx resize model.onnx --depth 6 --width 384 --method best
     front-onnx resize resnet101.onnx --depth 3,4,6,3
     front-onnx resize resnet50.onnx --width-mult 0.5
     front-onnx resize model.onnx --depth encoder=4,decoder=2 -o small.onnx
@@ -47,7 +60,10 @@ def resize_command(model: str, sets: tuple[str, ...], as_json: bool, no_validate
     front-onnx resize model.onnx --depth 4 --block /blocks.0/norm1/LayerNormalization../blocks.0/Add_1
     """
     with shown(quiet=as_json) as progress:
-        result = resize(model, dims=dims(sets), validate=not no_validate, progress=progress, **given)
+        settings = calibration(given)
+        result = resize(
+            model, dims=dims(sets), calibration=settings, validate=not no_validate, progress=progress, **given
+        )
     tell(result, as_json)
 
 
@@ -70,12 +86,17 @@ def _about(result: Result) -> dict[str, Any]:
         "seconds": round(result.seconds, 3),
         "validation": describe_validation(result.validation),
         "difference": dict(result.agreement.differences) if result.agreement else None,
+        "calibration": describe_calibration(result.calibration),
+        "grown": describe_plan(result.grown, result.skeleton) if result.grown else None,
         "decoder": str(result.decoder) if result.decoder else None,
     }
 
 
 def _print(result: Result, about: dict[str, Any]) -> None:
     sizes = about["bytes"]
+    if result.grown is not None:
+        console.print(plan_table(about["grown"], None))
+        console.print("grown without loss first, then:\n")
     console.print(plan_table(about, tuple(sizes) if sizes else None))
     console.print(
         f"\n{about['weights_resized']} weights resized, {about['weights_copied']} copied; "
@@ -96,6 +117,8 @@ def _print(result: Result, about: dict[str, Any]) -> None:
         worst = result.agreement.worst
         said = "ok  " if worst <= result.agreement.rounding else "near"
         console.print(f"{said} source: outputs differ by {worst:.1e} of the largest value")
+    if about["calibration"]:
+        print_calibration(about["calibration"])
     if result.decoder:
         console.print(f"wrote {escape(str(result.decoder))}: outputs back to the source's sizes, one matrix for each")
     console.print(f"wrote [bold]{escape(str(result.output))}[/] in {about['seconds']:.2f} s")
@@ -127,8 +150,13 @@ def _hint(result: Result) -> str | None:
         return None
     if plan.methods.exact:
         return "train it at a tenth of the rate that random weights would get: it starts where the source ended"
+    if result.calibration is not None:
+        return (
+            "train it at a fifth of the rate that random weights would get; without labels: "
+            f"front-onnx refine {result.output} --teacher SOURCE --data ..."
+        )
     if plan.request.method == "front" and all(before < after for before, after in sizes):
         return "--method lossless would keep what the model computes; docs/methods.md compares the methods"
     if plan.request.method == "front":
-        return "other methods may keep more of a smaller model (depth=copy, width=select:norm): see docs/methods.md"
+        return "a smaller model keeps much more if it is calibrated: --data SAMPLES, or --data synthetic without any"
     return None

@@ -14,6 +14,7 @@ __all__ = [
     "console",
     "count",
     "plan_table",
+    "print_calibration",
     "print_gene",
     "print_inlined",
     "print_matches",
@@ -198,3 +199,49 @@ def print_matches(rows: list[dict[str, Any]], unused: list[dict[str, Any]]) -> N
     console.print(f"\n{made} of {len(rows)} matched; {len(unused)} of the source's go nowhere")
     for row in unused:
         console.print(f"  not used: {row['where']}, {row['role']}: {escape(row['source'])}")
+
+
+def print_calibration(about: Mapping[str, Any]) -> None:
+    """The starts that were compared, and what was kept as it was in the best one."""
+    made_up = ", made up" if about["made_up"] else ""
+    table = Table(
+        title=f"\nwhat is kept of the source, on held-out samples ({about['samples']} to calibrate on{made_up})",
+        title_justify="left",
+        box=None,
+        header_style="bold",
+    )
+    for header in ("start", "output", "error", "cosine", "same top", "KL"):
+        table.add_column(header, justify="left" if header in ("start", "output") else "right", overflow="fold")
+    for candidate in about["candidates"]:
+        best = candidate["name"] == about["best"]
+        name = f"[bold]{escape(candidate['name'])}[/]" if best else escape(candidate["name"])
+        if candidate["failed"]:
+            table.add_row(name, f"[yellow]{escape(candidate['failed'])}[/]")
+        for output, found in candidate["outputs"].items():
+            top = "" if found["top"] is None else f"{100 * found['top']:.0f} %"
+            apart = "" if found["divergence"] is None else f"{found['divergence']:.3f}"
+            table.add_row(name, escape(output), f"{found['error']:.3f}", f"{found['cosine']:.3f}", top, apart)
+            name = ""
+    console.print(table)
+    fitted = [layer for layer in about["layers"] if layer["level"] == "fitted"]
+    kept = [layer for layer in about["layers"] if layer["level"] != "fitted"]
+    if about["layers"]:
+        console.print(f"{len(fitted)} layers and norms fitted, {len(kept)} left as they were")
+    few = [layer for layer in fitted if layer["rows"] < 10 * layer["columns"]]
+    if few:
+        least = min(few, key=lambda layer: layer["rows"] / layer["columns"])
+        console.print(
+            f"[yellow]warning[/] {len(few)} layers have few samples for their size; the fewest has "
+            f"{escape(least['node'])}: {least['rows']} for {least['columns']} inputs"
+        )
+    for why, layers in _reasons(kept):
+        more = f" and {len(layers) - 1} more" if len(layers) > 1 else ""
+        console.print(f"  {escape(layers[0])}{more}: {escape(why)}")
+
+
+def _reasons(kept: list[dict[str, Any]]) -> list[tuple[str, list[str]]]:
+    """Layers that were left as they were, by why."""
+    found: dict[str, list[str]] = {}
+    for layer in kept:
+        found.setdefault(layer["why"], []).append(layer["node"])
+    return list(found.items())

@@ -33,7 +33,7 @@ class Evidence:
 
 
 class Calibrated(Method):
-    """Principal directions of activations for what only linear layers and norms meet, chosen units and heads for others.
+    """Principal directions of activations where any map will do, chosen units, heads and channels elsewhere.
 
     Chosen by `calibrate/choosing.py`. A size that nothing was found out about is spread evenly.
     """

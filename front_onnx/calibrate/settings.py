@@ -1,0 +1,92 @@
+"""What users may say about a calibration, and the calibration as they ask for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from front_onnx.calibrate.candidates import RIDGES, Outcome, best_start
+from front_onnx.calibrate.samples import Data, read_samples
+from front_onnx.calibrate.shelf import Shelf
+from front_onnx.errors import RequestError
+from front_onnx.plan.plan import Plan
+from front_onnx.types import Progress, silent
+
+__all__ = ["DEFAULT", "Settings", "calibrated", "in_bytes"]
+
+_UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to calibrate.
+
+    Attributes:
+        samples: how many are calibrated on at most; None for what suits their kind.
+        hold_out: the share of the samples that candidates are compared on.
+        ridges: those that are tried: toward the weights that a layer has, as parts of the mean diagonal of its Gram
+            matrix.
+        memory: bytes of activations that are kept in memory; what is more goes into temporary files.
+        threads: of onnxruntime; 0 for its own choice.
+        image_size, mean, deviation: of pictures, see `samples.py`.
+        folder: for the temporary files; the system's if None.
+
+    Raises:
+        RequestError: a number is out of range.
+    """
+
+    samples: int | None = None
+    hold_out: float = 0.1
+    ridges: tuple[float, ...] = RIDGES
+    memory: int = 1 << 30
+    threads: int = 0
+    image_size: int | tuple[int, int] | None = None
+    mean: float | Sequence[float] | None = None
+    deviation: float | Sequence[float] | None = None
+    folder: Path | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        if not self.ridges or any(not 0 < ridge < float("inf") for ridge in self.ridges):
+            raise RequestError("--ridge has to be above zero", got=self.ridges)
+        if self.memory < 0:
+            raise RequestError("--memory has to be a number of bytes", got=self.memory)
+
+
+DEFAULT = Settings()
+
+
+def in_bytes(text: str) -> int:
+    """What `--memory` says: "800M", "2G", a number of bytes.
+
+    Raises:
+        RequestError: nothing of this kind.
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", text.strip().lower())
+    if found is None:
+        raise RequestError("--memory takes a size like 800M or 2G", got=text)
+    return int(float(found[1]) * _UNITS[found[2]])
+
+
+def calibrated(
+    plan: Plan, data: Data, settings: Settings = DEFAULT, seed: int = 0, progress: Progress = silent
+) -> Outcome:
+    """The best start of the sizes of a plan, by samples of its source.
+
+    Raises:
+        RequestError: the data are no inputs of the model, or too few.
+        FileError: they cannot be read.
+    """
+    samples = read_samples(
+        data,
+        plan.structure.graph,
+        count=settings.samples,
+        hold_out=settings.hold_out,
+        seed=seed,
+        image_size=settings.image_size,
+        mean=settings.mean,
+        deviation=settings.deviation,
+    )
+    with Shelf(settings.memory, settings.folder) as shelf:
+        return best_start(plan, samples, shelf, ridges=settings.ridges, threads=settings.threads, progress=progress)
