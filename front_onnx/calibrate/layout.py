@@ -27,6 +27,7 @@ def input_shapes(graph: Graph, analysis: Analysis) -> dict[str, Shape]:
     one of its own, `[INPUT.AXIS]`.
     """
     names: dict[Axis, str] = {}
+    stand = {size: name for name, size in analysis.symbols.items() if name not in analysis.baked}
     shapes: dict[str, Shape] = {}
     for info in graph.inputs:
         declared = graph.declared_shape(info.name)
@@ -36,12 +37,14 @@ def input_shapes(graph: Graph, analysis: Analysis) -> dict[str, Shape]:
         axes = analysis.facts[info.name].axes or ()
         sizes: list[int | str] = []
         for place, (size, axis) in enumerate(zip(declared, axes, strict=True)):
-            if isinstance(size, int) and size > 0:
+            if isinstance(size, int) and size >= 0:
                 sizes.append(size)
             elif isinstance(size, int) or size in _UNNAMED:
                 sizes.append(f"[{info.name}.{place}]")
+            elif size in analysis.traced:  # as large as another one, or a number
+                sizes.append(stand.get(analysis.traced[size], analysis.traced[size]))
             else:
-                sizes.append(analysis.traced.get(size) or names.setdefault(analysis.algebra.expand(axis), size))
+                sizes.append(names.setdefault(analysis.algebra.expand(axis), size))
         shapes[info.name] = tuple(sizes)
     return shapes
 

@@ -18,7 +18,7 @@ _COUNT, _LEAST = 512, 32
 _BYTES = 512 << 20  # of all samples, where their number is not asked for
 _SHORTEST, _LONGEST = 4, 64
 _STEPS = (4, 6, 8, 11, 16, 23, 32, 45, 64)  # lengths that are tried
-_LARGER = tuple(1 << n for n in range(7, 16))  # where the graph runs at none of these, as on sound
+_LARGER = tuple(1 << n for n in range(7, 15))  # where a graph without tables runs at none of these, as on sound
 _SIDES = (224, 256, 128, 64, 32)  # of pictures, where they are free
 _BATCHES = 16  # at least, where each has lengths of its own
 _FEW = 16  # entries of a table of kinds of tokens: 0 is one of them, and no padding
@@ -90,8 +90,9 @@ class _Maker:
         """A feed of given sizes. Masks, and sizes that are sums of others, are `synthetic_inputs`' own matter."""
         samples = self._inputs.batch or samples
         given = {entry.name: self._array(entry, self._shape(entry, sizes, samples), rng) for entry in self._own}
-        analysis = self._inputs.analysis
-        return synthetic_inputs(self._inputs.graph, given, int(rng.integers(1 << 31)), analysis)
+        if len(given) == len(self._inputs.each):
+            return given
+        return synthetic_inputs(self._inputs.graph, given, int(rng.integers(1 << 31)), self._inputs.analysis)
 
     # -- sizes --------------------------------------------------------------------------------------------------------
 
@@ -99,22 +100,27 @@ class _Maker:
         return {**dict.fromkeys(self._free, length), **self._fixed}
 
     def _settle(self, size: tuple[int, int] | None) -> None:
-        """Find sides, and lengths, at which the model runs.
+        """Find sides, and lengths, at which the model runs; where none is free, there is nothing to find.
 
         Raises:
             RequestError: there are none.
         """
+        if not self._free and not self._sides:
+            self._lengths = [0]
+            return
         sides = [*([size] if size else [(side, side) for side in _SIDES])] if self._sides else [(0, 0)]
         lengths = _STEPS if self._free else (0,)
         failure: str | None = None
+        larger = _LARGER if self._free and not any(entry.rows for entry in self._inputs.each) else ()
         for pair in sides:
             self._fixed = dict(zip(self._sides, pair, strict=False))
-            for tried in (lengths, _LARGER if self._free else ()):
+            for tried in (lengths, larger):
                 for length in tried:
-                    failure = self._failure(self._at(length))
-                    if failure is None:
+                    found = self._failure(self._at(length))
+                    failure = failure or found
+                    if found is None:
                         self._lengths.append(length)
-                        if tried is _LARGER or not self._free:
+                        if tried is larger or not self._free:
                             return
                 if self._lengths:
                     return
@@ -122,9 +128,14 @@ class _Maker:
         raise RequestError(f"the graph does not run on inputs that are made up: {failure}", hint=hint)
 
     def _failure(self, sizes: Mapping[str, int]) -> str | None:
+        """Why the model does not run at some sizes, if it does not."""
+        for entry in self._own:
+            length = self._shape(entry, sizes, 1)[-1:]
+            if entry.rows is not None and _is_position(entry) and length and length[0] > entry.rows:
+                return f"input {entry.name} indexes a table of {entry.rows}"
         key = tuple(sorted(sizes.items()))
         if key not in self._known:
-            self._known[key] = self._inputs.failure(self.feed(sizes, 1, np.random.default_rng(0)))
+            self._known[key] = self._inputs.failure(self.feed(sizes, 2, np.random.default_rng(0)))
         return self._known[key]
 
     def _drawn(self, rng: np.random.Generator) -> dict[str, int]:
@@ -149,8 +160,8 @@ class _Maker:
 
     def _array(self, entry: Input, shape: list[int], rng: np.random.Generator) -> np.ndarray:
         if entry.rows is not None:
-            if _is_position(entry):
-                return np.broadcast_to(np.arange(shape[-1]) % entry.rows, shape).astype(entry.dtype)
+            if _is_position(entry) and shape and shape[-1] <= entry.rows:
+                return np.broadcast_to(np.arange(shape[-1]), shape).astype(entry.dtype)
             return rng.integers(int(entry.rows > _FEW), entry.rows, shape).astype(entry.dtype)
         if not entry.is_float and entry.sides is None:
             return np.ones(shape, entry.dtype)

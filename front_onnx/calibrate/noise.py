@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy import fft
 
 __all__ = ["coloured", "picture_like", "sequence_like"]
 
@@ -18,11 +19,11 @@ def picture_like(rng: np.random.Generator, shape: Sequence[int], sides: tuple[in
     height, width = (shape[side] for side in sides)
     samples, channels = shape[0], shape[6 - sum(sides)]
     found = coloured(rng, (samples, channels + 1, height, width), 2)
-    share = rng.uniform(*_TOGETHER, (samples, 1, 1, 1))
+    share = rng.uniform(*_TOGETHER, (samples, 1, 1, 1)).astype(np.float32)
     mixed: np.ndarray = np.sqrt(share) * found[:, :1] + np.sqrt(1 - share) * found[:, 1:]
     mixed -= mixed.mean((1, 2, 3), keepdims=True)
     mixed /= mixed.std((1, 2, 3), keepdims=True) + 1e-6
-    mixed += _BRIGHTNESS * rng.standard_normal((samples, 1, 1, 1))
+    mixed += _BRIGHTNESS * rng.standard_normal((samples, 1, 1, 1), np.float32)
     return mixed if sides == (2, 3) else mixed.transpose(0, 2, 3, 1)
 
 
@@ -39,11 +40,16 @@ def sequence_like(rng: np.random.Generator, shape: Sequence[int], time: int) -> 
 def coloured(rng: np.random.Generator, shape: Sequence[int], axes: int) -> np.ndarray:
     """Noise of an amplitude spectrum 1/f^a over the last axes, with an `a` for each entry of the first axis."""
     last = tuple(range(len(shape) - axes, len(shape)))
-    white = np.fft.rfftn(rng.standard_normal(shape), axes=last)
     sides = [shape[place] for place in last]
-    frequencies = [*(np.fft.fftfreq(n) for n in sides[:-1]), np.fft.rfftfreq(sides[-1])]
+    if 0 in shape:
+        return np.zeros(shape, np.float32)
+    half = (*shape[:-1], shape[-1] // 2 + 1)
+    white = rng.standard_normal(half, np.float32) + 1j * rng.standard_normal(half, np.float32)
+    frequencies = [*(fft.fftfreq(n) for n in sides[:-1]), fft.rfftfreq(sides[-1])]
     distance = np.sqrt(sum(f**2 for f in np.meshgrid(*frequencies, indexing="ij")))
     distance[(0,) * axes] = 1 / max(sides)  # the mean: as the lowest frequency
-    slopes = rng.uniform(*_SLOPES, (shape[0], *(1,) * (len(shape) - 1)))
-    found: np.ndarray = np.fft.irfftn(white * distance**-slopes, sides, axes=last)
+    slopes = rng.uniform(*_SLOPES, (shape[0], *(1,) * axes))
+    amplitudes = np.exp(-slopes * np.log(distance)).astype(np.float32)
+    white *= amplitudes.reshape(shape[0], *(1,) * (len(shape) - axes - 1), *distance.shape)
+    found: np.ndarray = fft.irfftn(white, sides, axes=last)
     return found

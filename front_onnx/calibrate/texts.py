@@ -49,7 +49,8 @@ class TextFile:
         Raises:
             RequestError: the tokenizer is another model's, or the graph runs at no length.
         """
-        longest = self._roles.fixed or min(_LONGEST, self._tokenizer.longest or _LONGEST)
+        tables = [entry.rows for entry in self._roles.positions if entry.rows is not None]
+        longest = self._roles.fixed or min(_LONGEST, self._tokenizer.longest or _LONGEST, *tables)
         rows = self._tokenizer.ids(texts, longest)
         top, limit = max((max(row) for row in rows), default=0), self._roles.ids.rows
         if limit is not None and top >= limit:
