@@ -2,6 +2,10 @@
 
 from front_onnx.api import Result, inspect, resize, validate
 from front_onnx.blocks.chains import Chain
+from front_onnx.calibrate.candidates import Candidate, Outcome
+from front_onnx.calibrate.comparing import Likeness
+from front_onnx.calibrate.fitting import Fitted
+from front_onnx.calibrate.settings import CalibrationSettings
 from front_onnx.check.validate import Check, Validation
 from front_onnx.dims.structure import Dim, Structure
 from front_onnx.errors import (
@@ -26,21 +30,26 @@ from front_onnx.types import MatchOptions, ModelLike, Names, PathLike, Progress,
 
 __all__ = [
     "AxisSpectrum",
+    "CalibrationSettings",
+    "Candidate",
     "Chain",
     "Check",
     "DamagedError",
     "Dim",
     "Extracted",
     "FileError",
+    "Fitted",
     "FrontError",
     "Gene",
     "Graph",
+    "Likeness",
     "Match",
     "MatchOptions",
     "ModelFile",
     "ModelLike",
     "Moved",
     "Names",
+    "Outcome",
     "OutputError",
     "PathLike",
     "Piece",

@@ -17,11 +17,12 @@ from front_onnx.calibrate.best import BEST, Steps, steps
 from front_onnx.calibrate.candidates import Outcome
 from front_onnx.calibrate.reading import SYNTHETIC
 from front_onnx.calibrate.samples import Data
-from front_onnx.calibrate.settings import DEFAULT, Settings, calibrated
+from front_onnx.calibrate.settings import DEFAULT, CalibrationSettings, calibrated
 from front_onnx.check.agreement import Agreement, agreement
 from front_onnx.check.validate import Validation, check_result, validate_model
 from front_onnx.dims.structure import Structure
 from front_onnx.gene.file import is_gene
+from front_onnx.methods.calibrated import Calibrated
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.ports import decoders
 from front_onnx.plan.request import Request
@@ -32,6 +33,7 @@ from front_onnx.store.model_writer import ModelWriter, ProtoWriter
 from front_onnx.store.refusals import refuse_overwriting, refuse_too_large
 from front_onnx.transform.weights import fill
 from front_onnx.types import ModelLike, Names, PathLike, Progress, Sizes, several, silent
+from front_onnx.write.unshare import unshared
 
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
@@ -107,7 +109,7 @@ def resize(
     align: bool = False,
     order: bool = False,
     data: Data | None = None,
-    calibration: Settings = DEFAULT,
+    calibration: CalibrationSettings = DEFAULT,
     output: PathLike | None = None,
     dry_run: bool = False,
     validate: bool = True,
@@ -162,14 +164,16 @@ def resize(
     asked = Request(depth, width, width_mult, heads, head_dim, dims or {}, ratio, scale, several(freeze), round_to)
     how = {"band": band, "symmetry": symmetry, "seed": seed, "align": align, "order": order}
     best = method == BEST
-    how |= {} if best else {"method": method}
+    how |= {} if best or (data is not None and method == Calibrated.name) else {"method": method}
     request = replace(asked, treat=dict(treat or {}), **how)  # type: ignore[arg-type]
     session = Session(model, block=block, residual=residual)
     source = session.source
     refuse_overwriting(source, None if output is None else named_file(output))
     progress("understand", 0, 1)
-    parted = steps(session, request) if best else None
+    parted = steps(_parted(session, block, residual), request) if best else None
     plan = parted.session.plan(parted.last) if parted is not None else session.plan(request)
+    if data is not None and not best and plan.resizes and not plan.methods.exact:
+        plan = _parted(session, block, residual).plan(request)
     if best and data is None and parted is not None and parted.calibrated:
         data = SYNTHETIC
     rewritten = session.rewrite(plan)
@@ -230,6 +234,12 @@ def resize(
     return Result(
         plan, rewritten.proto, None, given, checked, seconds, proto.ByteSize(), agreed, None, outcome, _grown(parted)
     )
+
+
+def _parted(session: Session, block: Names | None, residual: Names | None) -> Session:
+    """The same model; weights that are one tensor only because they were never trained have one each."""
+    model, before = unshared(session.graph)
+    return Session(model, block=block, residual=residual) if before else session
 
 
 def _grown(parted: Steps | None) -> Plan | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
 from fractions import Fraction
 from typing import Any
 
@@ -12,7 +11,6 @@ import onnx
 
 from front_onnx.axes.size import AxisRole, size_of
 from front_onnx.blocks.chains import Chain
-from front_onnx.calibrate.candidates import Outcome
 from front_onnx.check.validate import Validation
 from front_onnx.dims.structure import Dim, Structure
 from front_onnx.plan.plan import Plan
@@ -21,7 +19,6 @@ from front_onnx.read.subgraphs import all_graphs
 from front_onnx.transform.contents import Drawn, Original, Resampled
 
 __all__ = [
-    "describe_calibration",
     "describe_method",
     "describe_plan",
     "describe_structure",
@@ -179,27 +176,6 @@ def describe_method(plan: Plan, direction: str) -> str:
     """The method of "depth" or "width", as users say it."""
     name, variant = plan.request.methods[direction]
     return f"{name}:{variant}" if variant else name
-
-
-def describe_calibration(outcome: Outcome | None) -> dict[str, Any] | None:
-    """The starts that were compared, and what became of each layer in the best one, as JSON."""
-    if outcome is None:
-        return None
-    count, made_up = outcome.samples
-    return {
-        "samples": count,
-        "made_up": made_up,
-        "best": outcome.best.name,
-        "candidates": [
-            {
-                "name": candidate.name,
-                "failed": candidate.why or None,
-                "outputs": {name: asdict(likeness) for name, likeness in candidate.likeness.items()},
-            }
-            for candidate in outcome.candidates
-        ],
-        "layers": [asdict(fitted) for fitted in outcome.best.report],
-    }
 
 
 def describe_validation(validation: Validation | None) -> dict[str, Any] | None:

@@ -25,7 +25,7 @@ from front_onnx.calibrate.rows import gathered, patches, sampled
 from front_onnx.calibrate.shelf import Shelf
 from front_onnx.calibrate.stepping import Stepper
 from front_onnx.dims.structure import Structure
-from front_onnx.methods.calibrated import Evidence
+from front_onnx.methods.evidence import Evidence
 from front_onnx.methods.private import Private
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.plan.plan import Plan
@@ -38,6 +38,7 @@ _LINEAR = Trait.VIEW | Trait.PICKS | Trait.REPEATS | Trait.JOINS | Trait.SHIFTS 
 _DAMPING = 1e-3  # of the mean diagonal of a Gram matrix
 _AT_ONCE = 24  # parts in which entries are removed
 _WIDE = 1536  # rows of a kernel's Gram matrix: beyond, channels alone are looked at
+_ENOUGH = 6  # rows for each column of a Gram matrix that entries are ranked by
 _FINAL = 4.0  # how often the state behind the last block counts
 
 _Key = tuple[SizeVar, tuple[int, int] | None]
@@ -215,6 +216,8 @@ class _Choosing:
         names = (layer.data, layer.raw) if layer.convolves else (layer.data,)
 
         def take(found: dict[str, np.ndarray], number: int) -> None:
+            if count[0] > max(_ENOUGH * size, 4096):
+                return
             data = found[layer.data]
             if shape_of is None:
                 rows = data.reshape(-1, data.shape[-1]).astype(np.float64)

@@ -238,6 +238,8 @@ class Fitting:
             if not any(tried) or columns > _LARGE:
                 continue
             rows = self._rows(first, data, at)
+            if not np.isfinite(rows.sum(dtype=np.float64)):
+                raise FrontError("activations are not finite before", node=label(self.before.nodes[first.node]))
             targets = {
                 place: self._target(group.targets[place], encoders[place], layer, mine, theirs, at)
                 for place, layer in enumerate(group.layers)
@@ -346,7 +348,8 @@ class Fitting:
         at: Positions | None,
     ) -> np.ndarray:
         """[any, groups, N]: what a layer is to make."""
-        whole = reduce(np.add, (theirs[self.places.tensor(name)] for name in target.plus))
+        parts = (theirs[self.places.tensor(name)] for name in target.plus)
+        whole = reduce(np.add, (p if p.dtype.itemsize > 2 else p.astype(np.float32) for p in parts))
         if at is not None:
             whole = gathered(whole, at)
         whole = encoder(whole)

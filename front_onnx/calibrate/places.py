@@ -51,13 +51,14 @@ class Encoder:
         self._axes = {axis: (_picks(matrix), matrix) for axis, matrix in axes.items()}
 
     def __call__(self, array: np.ndarray) -> np.ndarray:
-        """The array at the target's sizes."""
+        """The array at the target's sizes; short floats become float32 where they are mixed."""
         for axis, (picks, matrix) in self._axes.items():
             if picks is not None:
                 array = np.take(array, picks, axis)
             else:
                 moved = np.moveaxis(array, axis, -1)
-                rows = moved.reshape(-1, moved.shape[-1]) @ matrix.T.astype(array.dtype)
+                kind = array.dtype if array.dtype.itemsize > 2 else np.dtype(np.float32)
+                rows = moved.reshape(-1, moved.shape[-1]).astype(kind) @ matrix.T.astype(kind)
                 array = np.moveaxis(rows.reshape(*moved.shape[:-1], len(matrix)), -1, axis)
         return array
 

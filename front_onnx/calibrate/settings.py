@@ -14,13 +14,13 @@ from front_onnx.errors import RequestError
 from front_onnx.plan.plan import Plan
 from front_onnx.types import Progress, silent
 
-__all__ = ["DEFAULT", "Settings", "calibrated", "in_bytes"]
+__all__ = ["DEFAULT", "CalibrationSettings", "calibrated", "in_bytes"]
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
 @dataclass(frozen=True)
-class Settings:
+class CalibrationSettings:
     """How to calibrate.
 
     Attributes:
@@ -54,7 +54,7 @@ class Settings:
             raise RequestError("--memory has to be a number of bytes", got=self.memory)
 
 
-DEFAULT = Settings()
+DEFAULT = CalibrationSettings()
 
 
 def in_bytes(text: str) -> int:
@@ -70,7 +70,7 @@ def in_bytes(text: str) -> int:
 
 
 def calibrated(
-    plan: Plan, data: Data, settings: Settings = DEFAULT, seed: int = 0, progress: Progress = silent
+    plan: Plan, data: Data, settings: CalibrationSettings = DEFAULT, seed: int = 0, progress: Progress = silent
 ) -> Outcome:
     """The best start of the sizes of a plan, by samples of its source.
 

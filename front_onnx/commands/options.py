@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from front_onnx.calibrate.candidates import RIDGES
-from front_onnx.calibrate.settings import Settings, in_bytes
+from front_onnx.calibrate.settings import CalibrationSettings, in_bytes
 from front_onnx.errors import RequestError
 from front_onnx.plan.request import BANDS
 
@@ -158,13 +158,13 @@ CALIBRATION = (
 )
 
 
-def calibration(given: dict[str, Any]) -> Settings:
+def calibration(given: dict[str, Any]) -> CalibrationSettings:
     """What the options of a calibration say, taken out of what was given to a command.
 
     Raises:
         RequestError: a number is out of range.
     """
-    return Settings(
+    return CalibrationSettings(
         samples=given.pop("samples"),
         hold_out=given.pop("hold_out"),
         memory=in_bytes(given.pop("memory")),

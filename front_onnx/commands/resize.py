@@ -9,6 +9,7 @@ import click
 from rich.markup import escape
 
 from front_onnx.api import Result, resize
+from front_onnx.calibrate.report import describe_calibration
 from front_onnx.commands.options import (
     BY_HAND,
     CALIBRATION,
@@ -26,7 +27,7 @@ from front_onnx.commands.progress import shown
 from front_onnx.commands.tables import console, plan_table, print_calibration, print_inlined, print_validation
 from front_onnx.methods.scale import SCALES
 from front_onnx.plan.plan import Plan
-from front_onnx.summary import describe_calibration, describe_method, describe_plan, describe_validation
+from front_onnx.summary import describe_method, describe_plan, describe_validation
 
 __all__ = ["resize_command", "tell"]
 

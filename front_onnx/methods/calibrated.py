@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
 import numpy as np
 
-from front_onnx.axes.size import SizeVar
 from front_onnx.errors import RequestError
 from front_onnx.methods.copies import copied
 from front_onnx.methods.copy import blocks
+from front_onnx.methods.evidence import Evidence
 from front_onnx.methods.method import Method, Use
 from front_onnx.methods.private import Private
 from front_onnx.read.graph import Edge
 from front_onnx.transform.maps import AxisMap, Select
 
-__all__ = ["Calibrated", "Evidence"]
-
-
-@dataclass(frozen=True, eq=False)
-class Evidence:
-    """What activations showed.
-
-    Attributes:
-        axes: the map of a size variable, P and the transpose of D alike: of one unit (chain, unit), or of all (None).
-        blocks: by chain, the blocks that are kept.
-    """
-
-    axes: Mapping[tuple[SizeVar, tuple[int, int] | None], AxisMap] = field(default_factory=dict)
-    blocks: Mapping[int, np.ndarray] = field(default_factory=dict)
+__all__ = ["Calibrated"]
 
 
 class Calibrated(Method):
@@ -40,6 +24,7 @@ class Calibrated(Method):
 
     name = "calibrated"
     apart = True
+    parts = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -56,7 +56,7 @@ def axis_gains(setting: Setting, use: Use) -> tuple[float, float | None]:
     """The factor of an axis by the convention, and that of its mean if it is another one."""
     if use.var in setting.structure.depths:  # blocks in one tensor
         return depth_gains(setting, use.edges[0], use.var.size, use.target, use.matrix)
-    sizes, writes = (use.var.size, use.target), setting.writes(use.edges[0])
+    sizes, writes = (use.var.size, use.target), bool(use.edges) and setting.writes(use.edges[0])  # a port has no edges
     factor = gain(setting.scale, *sizes, matrix=use.matrix, contracted=use.summed, writes=writes)
     rest = spread(setting.scale, *sizes, matrix=use.matrix)
     return (factor, None) if rest is None else (rest, factor)

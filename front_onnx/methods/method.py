@@ -9,17 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 from front_onnx.axes.size import Axis, SizeVar
 from front_onnx.dims.structure import Structure
 from front_onnx.errors import RequestError
+from front_onnx.methods.evidence import Evidence
 from front_onnx.read.graph import Edge
 from front_onnx.transform.contents import Content, Resampled
 from front_onnx.transform.maps import AxisMap
-
-if TYPE_CHECKING:
-    from front_onnx.methods.calibrated import Evidence
 
 __all__ = ["Draft", "Method", "Setting", "Use"]
 
@@ -126,6 +124,7 @@ class Method:
         variants: what may be said behind its name, the first one if nothing is.
         cuts: True if `--ratio` has a meaning.
         apart: True if each unit of a chain may have maps of its own.
+        parts: True if what is equal by chance (zeros, ones) gets values of its own afterwards.
         ties: True if a table and the weight tied to it stay one tensor.
         scaled: True if `--scale` has a meaning.
         exact: True if what comes out is to compute what the source computes.
@@ -141,6 +140,7 @@ class Method:
     variants: ClassVar[tuple[str, ...]] = ()
     cuts: ClassVar[bool] = False
     apart: ClassVar[bool] = False
+    parts: ClassVar[bool] = False
     ties: ClassVar[bool] = True
     scaled: ClassVar[bool] = False
     exact: ClassVar[bool] = False

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from front_onnx.constants.kinds import Kind
 from front_onnx.errors import RequestError
-from front_onnx.methods.calibrated import Evidence
+from front_onnx.methods.evidence import Evidence
 from front_onnx.methods.registry import parse
 from front_onnx.methods.scale import SCALES
 from front_onnx.types import Sizes

@@ -202,8 +202,11 @@ class _Weights:
         method = self.methods.width
         filled = self._fill(names, whole, dims) if whole or method.ties else self._zero(names)
         if filled is not None:
+            apart = method.parts and not whole
             return [
-                Original(names[min(u, len(names) - 1)]) if same else Filled(dims, tensor.data_type, filled)
+                Original(names[min(u, len(names) - 1)])
+                if same
+                else Filled(dims, tensor.data_type, filled, f"{names[min(u, len(names) - 1)]} {u}" if apart else "")
                 for u in range(target)
             ]
         if whole:
