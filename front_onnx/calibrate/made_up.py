@@ -21,6 +21,7 @@ _STEPS = (4, 6, 8, 11, 16, 23, 32, 45, 64)  # lengths that are tried
 _LARGER = tuple(1 << n for n in range(7, 15))  # where a graph without tables runs at none of these, as on sound
 _SIDES = (224, 256, 128, 64, 32)  # of pictures, where they are free
 _BATCHES = 16  # at least, where each has lengths of its own
+_TRIED = 3  # samples of the feeds that are tried: not 1 or 2, which exporters fix by mistake
 _FEW = 16  # entries of a table of kinds of tokens: 0 is one of them, and no padding
 
 
@@ -148,11 +149,11 @@ class _Maker:
             length = self._shape(entry, sizes, 1)[-1:]
             if entry.rows is not None and self._is_position(entry) and length and length[0] > entry.rows:
                 return f"input {entry.name} indexes a table of {entry.rows}"
-        if sum(math.prod(self._shape(entry, sizes, 2)) * entry.dtype.itemsize for entry in self._own) > _BYTES:
+        if sum(math.prod(self._shape(entry, sizes, _TRIED)) * entry.dtype.itemsize for entry in self._own) > _BYTES:
             return f"inputs would be larger than {_BYTES >> 20} MiB"
         key = tuple(sorted(sizes.items()))
         if key not in self._known:
-            self._known[key] = self._inputs.failure(self.feed(sizes, 2, np.random.default_rng(0)))
+            self._known[key] = self._inputs.failure(self.feed(sizes, _TRIED, np.random.default_rng(0)))
         return self._known[key]
 
     def _drawn(self, rng: np.random.Generator) -> dict[str, int]:
