@@ -397,8 +397,9 @@ def test_what_is_wrong_with_texts(tmp_path):
         read_samples(path, sums(IDS, rows=10))
     with pytest.raises(RequestError, match=r"the graph takes no tokens .got x"):
         read_samples(path, sums(ROWS))
-    with pytest.raises(RequestError, match=r"texts do not give input image"):
-        read_samples(path, sums(IDS, IMAGE))
+    for port in (IMAGE, ("labels", INT, ["batch", "sequence"])):
+        with pytest.raises(RequestError, match=rf"texts do not give input {port[0]}"):
+            read_samples(path, sums(IDS, MASK, port))
     (tmp_path / "a.jsonl").write_text('"one"\n{"words": "two"}\n')
     with pytest.raises(FileError, match=r"line 2 of .*a.jsonl holds no text"):
         read_samples(tmp_path / "a.jsonl", sums(IDS))
@@ -572,6 +573,15 @@ def test_sizes_that_are_sums_of_others_follow_them():
     for feed in samples.batches:
         assert feed["mask"].shape[1] == feed["ids"].shape[1] + feed["past.key"].shape[2]
         run(model, feed)
+
+
+def test_what_is_held_out_of_few_possible_samples_is_none_of_the_others():
+    graph = sums(("ids", INT, ["batch", 2]), rows=20)  # 361 to 400 of them, drawn 512 times
+    samples = read_samples("synthetic", graph)
+    kept, apart = (rows(samples, "ids") for rows in (rows_of, rows_apart))
+    assert len(kept) == 512 and 0 < len(apart) < 51 and {*kept}.isdisjoint(apart)
+    with pytest.raises(RequestError, match=r"would all be alike.*got mask"):
+        read_samples("synthetic", sums(("mask", INT, ["batch", 5])))
 
 
 def test_a_graph_that_runs_at_no_length_is_refused():

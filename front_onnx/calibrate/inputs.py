@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -233,6 +234,19 @@ class Inputs:
         """The samples of a feed: 1 where no input has an axis for them."""
         return next((feed[entry.name].shape[entry.axis] for entry in self.each if entry.axis is not None), 1)
 
+    def digests(self, feed: Feed) -> list[bytes]:
+        """A hash of each sample."""
+        shared = b"".join(_digest(feed[entry.name]) for entry in self.each if entry.axis is None)
+        lying = [np.moveaxis(feed[entry.name], entry.axis, 0) for entry in self.each if entry.axis is not None]
+        return [shared + b"".join(_digest(array[row]) for array in lying) for row in range(self.count(feed))]
+
+    def alike(self, feed: Feed) -> object:
+        """What two feeds have to have in common to be joined: shapes, and what is the same for all samples."""
+        return tuple(
+            _digest(feed[entry.name]) if entry.axis is None else tuple(np.delete(feed[entry.name].shape, entry.axis))
+            for entry in self.each
+        )
+
     def batch_size(self, sample: Feed, asked: int | None = None) -> int:
         """How many such samples make a batch: as many as the graph wants, as asked for, or as are quick to compute."""
         if self.batch is not None:
@@ -262,3 +276,8 @@ class Inputs:
         except Exception as error:  # onnxruntime has a class for each cause
             return " ".join(str(error).split())[:200]
         return None
+
+
+def _digest(array: np.ndarray) -> bytes:
+    shape = str((array.shape, array.dtype)).encode()
+    return hashlib.blake2b(shape + np.ascontiguousarray(array).tobytes(), digest_size=16).digest()

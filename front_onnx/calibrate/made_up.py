@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -21,6 +21,7 @@ _STEPS = (4, 6, 8, 11, 16, 23, 32, 45, 64)  # lengths that are tried
 _LARGER = tuple(1 << n for n in range(7, 15))  # where a graph without tables runs at none of these, as on sound
 _SIDES = (224, 256, 128, 64, 32)  # of pictures, where they are free
 _BATCHES = 16  # at least, where each has lengths of its own
+_TRIED = 3  # samples of the feeds that are tried: not 1 or 2, which exporters fix by mistake
 _FEW = 16  # entries of a table of kinds of tokens: 0 is one of them, and no padding
 
 
@@ -40,7 +41,7 @@ def made_up(
     length is drawn for each batch, uniform in its logarithm between 4 and 64, so that nothing is padded.
 
     Raises:
-        RequestError: the graph runs at no size that is tried.
+        RequestError: the graph runs at no size that is tried, or its samples would all be alike.
     """
     maker = _Maker(inputs, size)
     sample = maker.feed(maker.longest, 1, np.random.default_rng(seed))
@@ -49,7 +50,22 @@ def made_up(
         count = max(_LEAST, min(_COUNT, _BYTES // each))
     held = max(1, round(count * hold_out))
     kept = maker.batches(count, batch, np.random.default_rng((seed, 0)))
-    return kept, maker.batches(held, batch, np.random.default_rng((seed, 1)))
+    apart = [*_others(inputs, maker.batches(held, batch, np.random.default_rng((seed, 1))), kept)]
+    if not apart:
+        line = "samples that are made up would all be alike, for the graph takes neither floats nor ids of a table"
+        raise RequestError(line, got=inputs.names, hint="give samples")
+    return kept, apart
+
+
+def _others(inputs: Inputs, feeds: list[Feed], kept: list[Feed]) -> Iterator[Feed]:
+    """Feeds without the samples that others have too: where tables are small, chance repeats one."""
+    seen = {digest for feed in kept for digest in inputs.digests(feed)}
+    for feed in feeds:
+        rows = [row for row, digest in enumerate(inputs.digests(feed)) if digest not in seen]
+        if len(rows) == inputs.count(feed):
+            yield feed
+        elif rows and inputs.batch is None:
+            yield inputs.taken(feed, rows)
 
 
 class _Maker:
@@ -100,12 +116,12 @@ class _Maker:
         return {**dict.fromkeys(self._free, length), **self._fixed}
 
     def _settle(self, size: tuple[int, int] | None) -> None:
-        """Find sides, and lengths, at which the model runs; where none is free, there is nothing to find.
+        """Find sides, and lengths, at which the model runs; where no size is free, there is nothing to find.
 
         Raises:
             RequestError: there are none.
         """
-        if not self._free and not self._sides:
+        if not self._free and not self._sides and self._inputs.batch is not None:
             self._lengths = [0]
             return
         sides = [*([size] if size else [(side, side) for side in _SIDES])] if self._sides else [(0, 0)]
@@ -131,11 +147,13 @@ class _Maker:
         """Why the model does not run at some sizes, if it does not."""
         for entry in self._own:
             length = self._shape(entry, sizes, 1)[-1:]
-            if entry.rows is not None and _is_position(entry) and length and length[0] > entry.rows:
+            if entry.rows is not None and self._is_position(entry) and length and length[0] > entry.rows:
                 return f"input {entry.name} indexes a table of {entry.rows}"
+        if sum(math.prod(self._shape(entry, sizes, _TRIED)) * entry.dtype.itemsize for entry in self._own) > _BYTES:
+            return f"inputs would be larger than {_BYTES >> 20} MiB"
         key = tuple(sorted(sizes.items()))
         if key not in self._known:
-            self._known[key] = self._inputs.failure(self.feed(sizes, 2, np.random.default_rng(0)))
+            self._known[key] = self._inputs.failure(self.feed(sizes, _TRIED, np.random.default_rng(0)))
         return self._known[key]
 
     def _drawn(self, rng: np.random.Generator) -> dict[str, int]:
@@ -160,7 +178,7 @@ class _Maker:
 
     def _array(self, entry: Input, shape: list[int], rng: np.random.Generator) -> np.ndarray:
         if entry.rows is not None:
-            if _is_position(entry) and shape and shape[-1] <= entry.rows:
+            if self._is_position(entry) and shape and shape[-1] <= entry.rows:
                 return np.broadcast_to(np.arange(shape[-1]), shape).astype(entry.dtype)
             return rng.integers(int(entry.rows > _FEW), entry.rows, shape).astype(entry.dtype)
         if not entry.is_float and entry.sides is None:
@@ -179,6 +197,11 @@ class _Maker:
             return sequence_like(rng, shape, time).astype(entry.dtype)
         return rng.standard_normal(shape).astype(entry.dtype)
 
+    def _is_position(self, entry: Input) -> bool:
+        """True for indices that are the same for all samples: they count places."""
+        batched = any(other.axis is not None for other in self._inputs.each)
+        return "position" in entry.name or (batched and entry.axis is None and bool(entry.free))
+
     def _is_mask(self, entry: Input) -> bool:
         """True for floats that go with the ids, one for each."""
         shapes = {other.shape for other in self._inputs.each if other.rows is not None and len(other.shape or ()) > 1}
@@ -194,10 +217,6 @@ def _gives_sizes(entry: Input) -> bool:
 def _keys(entry: Input) -> list[str]:
     keys = (_key(entry, place) for place, _ in enumerate(entry.shape or ()))
     return [key for key in keys if key is not None]
-
-
-def _is_position(entry: Input) -> bool:
-    return "position" in entry.name or (entry.axis is None and bool(entry.free))
 
 
 def _key(entry: Input, place: int) -> str | None:

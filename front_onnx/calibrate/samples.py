@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -110,21 +109,10 @@ def _pooled(inputs: Inputs, source: Source, limit: int, rng: np.random.Generator
     """
     alike: dict[object, list[Feed]] = {}
     for feed in source.feeds(limit, rng):
-        key = tuple(
-            _digest(feed[entry.name])
-            if entry.axis is None
-            else (*feed[entry.name].shape[: entry.axis], *feed[entry.name].shape[entry.axis + 1 :])
-            for entry in inputs.each
-        )
-        alike.setdefault(key, []).append(feed)
+        alike.setdefault(inputs.alike(feed), []).append(feed)
     if not alike:
         raise RequestError("the data has no samples", got=source.name)
     return [inputs.joined(feeds) for feeds in alike.values()]
-
-
-def _digest(array: np.ndarray) -> bytes:
-    shape = str((array.shape, array.dtype)).encode()
-    return hashlib.blake2b(shape + np.ascontiguousarray(array).tobytes(), digest_size=16).digest()
 
 
 @dataclass
@@ -156,16 +144,15 @@ class _Split:
     def _units(self, total: int, unit: int) -> list[tuple[int, list[int]]]:
         """(pool, rows) in random order, without repeats: one row each, or as many as a fixed batch has."""
         places = [(p, row) for p, pool in enumerate(self.pools) for row in range(self.inputs.count(pool))]
+        digests = [self.inputs.digests(pool) for pool in self.pools]
         seen: set[bytes] = set()
         rows: dict[int, list[int]] = {}
         units: list[tuple[int, list[int]]] = []
         for place in self.rng.permutation(len(places)):
             pool, row = places[place]
-            sample = self.inputs.taken(self.pools[pool], [row])
-            digest = b"".join(_digest(array) for array in sample.values())
-            if digest in seen:
+            if digests[pool][row] in seen:
                 continue
-            seen.add(digest)
+            seen.add(digests[pool][row])
             rows.setdefault(pool, []).append(row)
             if len(rows[pool]) == unit:
                 units.append((pool, rows.pop(pool)))

@@ -136,14 +136,16 @@ class Roles:
             elif entry.rows is not None and entry.rows <= 16:
                 found["types"].append(entry)
             elif entry.rows is None and entry.axis is not None and len(entry.shape or ()) == 2:
-                if entry.is_float and "mask" not in entry.name and entry.free != ids.free:
-                    raise RequestError(f"texts do not give input {entry.name}", hint="give arrays")
                 found["masks"].append(entry)
             elif entry.is_float and len(entry.shape or ()) >= 4 and len(cached) == 1:
                 found["empty"].append((entry, cached[0]))
             elif entry.dtype.kind == "b" and "cache" in entry.name:
                 found["unused"].append(entry)
             else:
+                raise RequestError(f"texts do not give input {entry.name}", hint="give arrays")
+        named = [entry for entry in found["masks"] if "mask" in entry.name]
+        for entry in found["masks"]:  # without names, one that goes with the tokens is the mask
+            if entry not in named and (named or len(found["masks"]) > 1 or entry.free != ids.free):
                 raise RequestError(f"texts do not give input {entry.name}", hint="give arrays")
         return cls(ids, tuple(e for e in tokens if e is not ids), **{key: tuple(some) for key, some in found.items()})
 
