@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from task import Task, module_of
+from task import Samples, Task, module_of
 
+SAMPLES = 500
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "models" / "digits"))
 
@@ -44,6 +45,12 @@ class Digits(Task):
             }
             np.savez(held, **{name: tensor.numpy() for name, tensor in parts.items()})
         return ROOT / "models" / "digits" / "digits.onnx"
+
+    def samples(self) -> Samples:
+        """500 of the digits that trainings see."""
+        with np.load(self.cache / "digits.npz") as archive:
+            images = archive["images"]
+        return {"image": images[np.random.default_rng(0).permutation(len(images))[:SAMPLES]]}
 
     def measure(self, path: Path, seed: int, *, fresh: dict[str, Any] | None = None, train: bool = True) -> list[float]:
         """Accuracy at once, and trained; the seed decides the order of the digits."""

@@ -9,10 +9,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import onnxruntime
-from task import Task
+from task import Samples, Task
 
 ROOT = Path(__file__).resolve().parents[2]
 FITTED, HELD_OUT, TOKENS, BATCH = 768, 512, 24, 64
+SAMPLES, CALIBRATED = 2048, 128  # to calibrate on, and of one batch
 _RIDGE = 0.05  # of the mean diagonal of the features: the source itself agrees to .994
 
 
@@ -48,6 +49,25 @@ class MiniLM(Task):
             ids = _ids(fitted + others)
             np.savez(held, ids=ids, embeddings=_embeddings(source, ids))
         return source
+
+    def samples(self) -> Samples:
+        """2,048 sentences that nothing is measured by, in batches of one length."""
+        held = self.cache / "minilm-samples.npz"
+        if not held.exists():
+            assert self.data is not None, "minilm needs --data"
+            test = _split(self.data / "test.txt")
+            pool = _split(self.data / "valid.txt") + test[len(test) // 6 :]
+            chosen = np.random.default_rng(1).choice(len(pool), SAMPLES, replace=False)
+            np.savez(held, ids=_ids([pool[i] for i in sorted(chosen)]))
+        with np.load(held) as archive:
+            ids = archive["ids"]
+        lengths, feeds = (ids != 0).sum(1), []
+        for length in np.unique(lengths):
+            rows = np.flatnonzero(lengths == length)
+            for part in np.array_split(rows, -(-len(rows) // CALIBRATED)):
+                batch = ids[part][:, :length]
+                feeds.append({"input_ids": batch, "attention_mask": np.ones_like(batch)})
+        return feeds
 
     def measure(self, path: Path, seed: int, *, fresh: dict[str, Any] | None = None, train: bool = True) -> list[float]:
         """The mean cosine."""

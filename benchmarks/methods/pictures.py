@@ -11,11 +11,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from task import Task, module_of
+from task import Samples, Task, module_of
 from torch import Tensor, nn
 from torch.nn import functional
 
-LEARNED, HELD_OUT, BATCH = 8_000, 2_000, 128
+LEARNED, HELD_OUT, BATCH, SAMPLES = 8_000, 2_000, 128, 1_000
 EPOCHS = 12  # of the source
 ESTIMATED = 20  # batches that running statistics are re-estimated on
 
@@ -88,6 +88,11 @@ class Pictures(Task):
             _train(module, images, labels, EPOCHS * (LEARNED // BATCH), 0.1, 0)
             _export(module.eval(), path)
         return path
+
+    def samples(self) -> Samples:
+        """1,000 of the pictures that trainings see."""
+        images, *_ = self._data()
+        return {"image": images[:SAMPLES].numpy()}
 
     def measure(self, path: Path, seed: int, *, fresh: dict[str, Any] | None = None, train: bool = True) -> list[float]:
         """Three accuracies; training starts from the weights as they were, with the statistics re-estimated."""

@@ -4,7 +4,8 @@
     python benchmarks/methods/run.py --task minilm --data wikitext-2 --json methods.json [--model minilm.onnx]
     python benchmarks/methods/run.py --task resnet --data cifar10-jpeg.npz --json methods.json
 
-A method is what `--method` takes, `METHOD@SCALE` one with another scale, and `fresh` what the framework draws.
+A method is what `--method` takes, `METHOD@SCALE` one with another scale, and `fresh` what the framework draws;
+`calibrated` is calibrated on the task's samples, which have no labels, `made-up` on none.
 Runs that the JSON file has are not repeated; `--table` only prints what it has.
 """
 
@@ -35,6 +36,7 @@ from task import DIRECTIONS, FRESH, Task  # noqa: E402
 import front_onnx  # noqa: E402
 
 TASKS: dict[str, type[Task]] = {task.name: task for task in (Digits, MiniLM, Pictures)}
+CALIBRATED = ("calibrated", "made-up")
 METHODS = "front,front@ortho,front@amp,front@variance,front@fan-in,dft,lossless,depth=zero,fresh"
 
 
@@ -47,7 +49,9 @@ def one(task: Task, method: str, direction: str, seed: int) -> dict[str, Any]:
     asked = {key: size if isinstance(size, int) else ",".join(map(str, size)) for key, size in sizes.items()}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "resized.onnx"
-        how = {} if name == FRESH else {"method": name}
+        how: dict[str, Any] = {} if name in (FRESH, *CALIBRATED) else {"method": name}
+        if name in CALIBRATED:
+            how["data"] = task.samples() if name == CALIBRATED[0] else "synthetic"
         try:
             front_onnx.resize(
                 task.prepare(), output=path, scale=scale or "auto", seed=seed, validate=False, **asked, **how

@@ -14,9 +14,10 @@ import torch
 from front_onnx.adapters.executor.module import OnnxModule
 from torch import Tensor, nn
 
-__all__ = ["DIRECTIONS", "FRESH", "Outputs", "Task", "module_of"]
+__all__ = ["DIRECTIONS", "FRESH", "Outputs", "Samples", "Task", "module_of"]
 
 DIRECTIONS = ("fewer layers", "narrower", "both smaller", "more layers", "wider", "both larger")
+Samples = dict[str, np.ndarray] | list[dict[str, np.ndarray]]
 FRESH = "fresh"  # not a method: the file of the target size with the weights that the framework draws
 
 
@@ -83,6 +84,10 @@ class Task(ABC):
     @abstractmethod
     def prepare(self) -> Path:
         """Make what is made once, and return the source."""
+
+    @abstractmethod
+    def samples(self) -> Samples:
+        """Unlabeled inputs to calibrate on; none of them is measured by."""
 
     @abstractmethod
     def measure(self, path: Path, seed: int, *, fresh: dict[str, Any] | None = None, train: bool = True) -> list[float]:

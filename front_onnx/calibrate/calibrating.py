@@ -78,7 +78,7 @@ def calibrate_plan(
     batches: Feeds,
     shelf: Shelf,
     *,
-    ridge: float = 0.2,
+    ridges: Sequence[float],
     threads: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Calibration:
@@ -89,7 +89,8 @@ def calibrate_plan(
         rewritten: its graph.
         batches: complete feeds of the source.
         shelf: where activations are kept.
-        ridge: toward the weights that the plan gives, as a part of the mean diagonal of each layer's Gram matrix.
+        ridges: toward the weights that the plan gives, as parts of the mean diagonal of each layer's Gram matrix; each
+            layer takes the best one.
         threads: of onnxruntime.
         progress: told how many layers and norms are done, and of how many.
     """
@@ -102,7 +103,7 @@ def calibrate_plan(
     places = Places(plan, kept_blocks(plan), targets.last)
     source = Stepper(structure.graph, {}, batches, shelf, threads)
     target = Stepper(graph, arrays, encoded(plan, batches), shelf, threads)
-    fitting = Fitting(graph, arrays, source, target, places, targets, ridge)
+    fitting = Fitting(graph, arrays, source, target, places, targets, ridges)
     fitting.run(progress)
     return Calibration(fitting.changed, tuple(fitting.report))
 

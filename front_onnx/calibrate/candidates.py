@@ -1,7 +1,7 @@
 """The best start that can be had without training: several are made, compared on held-out samples, and one is taken.
 
-What the method in the request gives, copies and selections, and the same calibrated at several ridges: never worse than
-the best of them.
+What the method in the request gives, copies and selections, and what was calibrated, where a depth shrinks with several
+choices of blocks: never worse than the best of them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from front_onnx.calibrate.fitting import Fitted
 from front_onnx.calibrate.samples import Samples
 from front_onnx.calibrate.shelf import Shelf
 from front_onnx.errors import FrontError, RequestError
+from front_onnx.methods.copy import blocks
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.planning import make_plan
 from front_onnx.plan.request import Request
@@ -29,7 +30,12 @@ from front_onnx.write.verify import verify
 
 __all__ = ["RIDGES", "Candidate", "Outcome", "best_start"]
 
-RIDGES = (0.02, 0.2)
+RIDGES = (0.005, 0.05, 0.5)
+CALIBRATED = "calibrated"
+_TRIAL = 4  # part of the batches that choices of blocks are tried on
+_LEAST = 4  # batches that they are tried on
+
+Feeds = Sequence[Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,14 +47,14 @@ class Candidate:
         likeness: by output.
         why: why it could not be made or compared; empty if it was.
         report: what became of each layer, if it was calibrated.
-        ridge: of the calibration; None without one.
+        calibrated: True if weights were fitted.
     """
 
     name: str
     likeness: Mapping[str, Likeness] = field(default_factory=dict)
     why: str = ""
     report: tuple[Fitted, ...] = ()
-    ridge: float | None = None
+    calibrated: bool = False
 
     @property
     def error(self) -> float:
@@ -80,6 +86,26 @@ class Outcome:
     samples: tuple[int, bool]
 
 
+def block_sets(plan: Plan) -> list[dict[int, tuple[int, ...]]]:
+    """Choices of blocks for every chain that becomes shorter: by how much the state changes, and evenly spaced ones."""
+    evidence = plan.request.evidence
+    first = {number: tuple(map(int, kept)) for number, kept in evidence.blocks.items()} if evidence is not None else {}
+    found = [first]
+    for variant in ("interleave", "even"):
+        chains = {n: (len(plan.structure.chains[n].units), plan.units[n]) for n in first}
+        other = {n: tuple(map(int, blocks(variant, *sizes))) for n, sizes in chains.items()}
+        if other not in found:
+            found.append(other)
+    return found
+
+
+def with_blocks(plan: Plan, kept: Mapping[int, tuple[int, ...]]) -> Plan:
+    """The same plan with other blocks."""
+    assert plan.request.evidence is not None
+    evidence = replace(plan.request.evidence, blocks={number: np.array(own) for number, own in kept.items()})
+    return make_plan(plan.structure, replace(plan.request, evidence=evidence))
+
+
 @dataclass(eq=False)
 class _Start:
     candidate: Candidate
@@ -104,7 +130,7 @@ def best_start(
         plan: the plan of what was asked for.
         samples: unlabeled inputs of the source.
         shelf: where activations are kept.
-        ridges: that are tried, see `fitting.py`.
+        ridges: that each layer chooses from, see `fitting.py`.
         threads: of onnxruntime.
         progress: told what is done.
 
@@ -154,20 +180,35 @@ class _Starts:
         )
 
     def _starts(self, reference: Reference) -> Iterator[_Start | Candidate]:
-        request = self.plan.request
-        for name, method in self._data_free(request):
+        for name, method in self._data_free(self.plan.request):
             yield self._made(reference, name, partial(self._planned, method))
-        known: list[tuple[Plan, Rewritten]] = []
+        try:
+            looked = looked_at(self.plan, self.samples.batches, self.shelf, self._telling("choose"), self.threads)
+        except FrontError as error:
+            yield Candidate(CALIBRATED, why=str(error), calibrated=True)
+            return
+        sets = block_sets(looked)
+        if len(sets) == 1:
+            yield self._made(reference, CALIBRATED, partial(self._proved, looked), self.samples.batches)
+            return
+        some = self.samples.batches[:: max(1, min(_TRIAL, len(self.samples.batches) // _LEAST))]
+        whole = len(some) == len(self.samples.batches)
+        best: tuple[float, Plan] | None = None
+        for kept in sets:
+            plan = with_blocks(looked, kept)
+            told = " ".join(",".join(map(str, own)) for own in kept.values())
+            name = f"{CALIBRATED}, blocks {told}" + (
+                "" if whole else f", {len(some)} of {len(self.samples.batches)} batches"
+            )
+            made = self._made(reference, name, partial(self._proved, plan), some)
+            if isinstance(made, _Start) and (best is None or made.candidate.error < best[0]):
+                best = made.candidate.error, plan
+            yield made
+        if best is not None and not whole:
+            yield self._made(reference, CALIBRATED, partial(self._proved, best[1]), self.samples.batches)
 
-        def looked() -> tuple[Plan, Rewritten]:
-            if not known:
-                tell = self._telling("choose")
-                plan = looked_at(self.plan, self.samples.batches, self.shelf, tell, self.threads)
-                known.append((plan, self._rewritten(plan)))
-            return known[0]
-
-        for ridge in self.ridges:
-            yield self._made(reference, f"calibrated, ridge {ridge:g}", looked, ridge)
+    def _proved(self, plan: Plan) -> tuple[Plan, Rewritten]:
+        return plan, self._rewritten(plan)
 
     def _data_free(self, request: Request) -> Iterator[tuple[str, str]]:
         """Methods that look at no samples: what was asked for, and copies of blocks and entries."""
@@ -193,7 +234,7 @@ class _Starts:
         reference: Reference,
         name: str,
         make: Callable[[], tuple[Plan, Rewritten]],
-        ridge: float | None = None,
+        batches: Feeds | None = None,
     ) -> _Start | Candidate:
         """One start, compared; or why there is none."""
         try:
@@ -202,10 +243,10 @@ class _Starts:
             fill(plan.structure.graph, rewritten.pending, arrays.__setitem__)
             changed: Mapping[str, np.ndarray] = {}
             report: tuple[Fitted, ...] = ()
-            if ridge is not None:
-                tell = self._telling(name)
+            if batches is not None:
+                tell = self._telling(CALIBRATED)
                 done = calibrate_plan(
-                    plan, rewritten, self.samples.batches, self.shelf, ridge=ridge, threads=self.threads, progress=tell
+                    plan, rewritten, batches, self.shelf, ridges=self.ridges, threads=self.threads, progress=tell
                 )
                 changed, report = done.arrays, done.report
             graph = Graph(Weights(rewritten.proto, {**arrays, **changed}))
@@ -213,8 +254,8 @@ class _Starts:
             self.progress("compare", 0, 1)
             likeness, decoders = compare(reference, graph, {**arrays, **changed}, *feeds, self.threads)
         except FrontError as error:
-            return Candidate(name, why=str(error), ridge=ridge)
-        return _Start(Candidate(name, likeness, "", report, ridge), plan, rewritten, changed, decoders)
+            return Candidate(name, why=str(error), calibrated=batches is not None)
+        return _Start(Candidate(name, likeness, "", report, batches is not None), plan, rewritten, changed, decoders)
 
     def _telling(self, stage: str) -> Callable[[int, int], None]:
         return lambda done, total: self.progress(stage, done, total)

@@ -15,7 +15,7 @@ import numpy as np
 from front_onnx.calibrate.layers import Layer
 from front_onnx.calibrate.places import Encoder, Places
 from front_onnx.calibrate.rows import Positions, gathered, patches, sampled
-from front_onnx.calibrate.solving import Sums
+from front_onnx.calibrate.solving import Sums, best_ridge
 from front_onnx.calibrate.stepping import Stepper
 from front_onnx.calibrate.targets import Target, Targets
 from front_onnx.errors import FrontError
@@ -25,6 +25,7 @@ from front_onnx.streams.norms import Norm
 __all__ = ["Fitted", "Fitting"]
 
 _LARGE = 4608  # columns of a Gram matrix that is still solved
+_PART = 5  # every fifth batch says which ridge is best
 _TRIED = 1e-2  # relative difference up to which a node computes what its matrix says
 
 
@@ -39,6 +40,7 @@ class Fitted:
         after: what it misses now.
         rows: samples of it: tokens, or places of pictures.
         columns: unknowns of each of its outputs.
+        ridge: toward the weights that it had.
         why: of what was kept.
     """
 
@@ -48,6 +50,7 @@ class Fitted:
     after: float = float("nan")
     rows: int = 0
     columns: int = 0
+    ridge: float | None = None
     why: str = ""
 
 
@@ -113,7 +116,8 @@ class Fitting:
         target: the target in the middle of a run, on its feeds.
         places: what stands for what.
         targets: what each layer is to make.
-        ridge: toward the weights that are there.
+        ridges: toward the weights that are there; of several, each layer takes the one that is best for it on a fifth
+            of the batches.
         before: the gain that a norm has before it is fitted, where the map of its axis mixes entries.
     """
 
@@ -125,10 +129,10 @@ class Fitting:
         target: Stepper,
         places: Places,
         targets: Targets,
-        ridge: float,
+        ridges: Sequence[float],
     ) -> None:
         self.graph, self.arrays, self.source, self.target = graph, arrays, source, target
-        self.places, self.targets, self.ridge = places, targets, ridge
+        self.places, self.targets, self.ridges = places, targets, ridges
         self.before = targets.structure.graph
         self.changed: dict[str, np.ndarray] = {}
         self.report: list[Fitted] = []
@@ -219,7 +223,7 @@ class Fitting:
         first = group.layers[0]
         why = [self._hindrance(layer) for layer in group.layers]
         columns = self._columns(first)
-        sums = Sums()
+        parts = Sums(), Sums()
         encoders = [self.places.encoder(target.plus[0]) for target in group.targets]
         wanted = self._wants(group.targets)
         tried = [reason is None for reason in why]
@@ -245,16 +249,17 @@ class Fitting:
                 for place, layer in enumerate(group.layers)
                 if tried[place]
             }
-            sums.add(rows, targets)
+            parts[number % _PART == _PART - 1 and len(self.ridges) > 1].add(rows, targets)
         for place, layer in enumerate(group.layers):
             name = label(self.before.nodes[layer.node])
             if tried[place] and columns <= _LARGE:
-                self._put(layer, sums, place, name)
+                self._put(layer, parts, place, name)
             else:
                 told = why[place] or f"{columns} columns are too many to solve for"
-                self.report.append(Fitted(name, "kept", rows=int(sums.count), columns=columns, why=told))
+                self.report.append(Fitted(name, "kept", rows=int(parts[0].count), columns=columns, why=told))
 
-    def _put(self, layer: Layer, sums: Sums, place: int, name: str) -> None:
+    def _put(self, layer: Layer, parts: tuple[Sums, Sums], place: int, name: str) -> None:
+        sums = parts[0] + parts[1]
         weight = self._name(layer.weight)
         held = self._array(weight)
         matrix = layer.matrix(held)
@@ -263,12 +268,13 @@ class Fitting:
         effective = matrix if scale is None else matrix * scale[0].reshape(layer.groups, 1, -1)
         bias = self._bias(layer, scale).reshape(layer.groups, -1)
         missed = sums.error(place, effective, bias)
-        fitted = sums.solve(place, effective, centred=centred, ridge=self.ridge)
+        ridge = best_ridge(*parts, place, effective, centred=centred, ridges=self.ridges)
+        fitted = sums.solve(place, effective, centred=centred, ridge=ridge)
         shift = sums.shift(place, fitted) if centred else np.zeros_like(bias)
         left = sums.error(place, fitted, shift)
         if not np.isfinite(fitted).all() or not left <= missed:
             self.report.append(
-                Fitted(name, "kept", missed, missed, int(sums.count), matrix.shape[1], "nothing was won by it")
+                Fitted(name, "kept", missed, missed, int(sums.count), matrix.shape[1], ridge, "nothing was won by it")
             )
             return
         if layer.batch_norm is not None:
@@ -277,7 +283,7 @@ class Fitting:
         elif layer.bias is not None:
             self._set(layer.bias, shift.reshape(-1))
         self._store(weight, layer.in_file(fitted, held))
-        self.report.append(Fitted(name, "fitted", missed, left, int(sums.count), matrix.shape[1]))
+        self.report.append(Fitted(name, "fitted", missed, left, int(sums.count), matrix.shape[1], ridge))
 
     def _hindrance(self, layer: Layer) -> str | None:
         """Why a layer's weights stay; None if they need not."""
@@ -436,7 +442,7 @@ class Fitting:
         self.target.release([norm.output])
         if shared is not None:
             self.report.append(
-                Fitted(name, "kept", fit.missed, fit.missed, fit.count, 1, f"{shared} is read in several places")
+                Fitted(name, "kept", fit.missed, fit.missed, fit.count, 1, why=f"{shared} is read in several places")
             )
             return
         slope, shift = fit.solve(gain=norm.gain is not None, bias=norm.bias is not None)

@@ -26,8 +26,8 @@ class CalibrationSettings:
     Attributes:
         samples: how many are calibrated on at most; None for what suits their kind.
         hold_out: the share of the samples that candidates are compared on.
-        ridges: those that are tried: toward the weights that a layer has, as parts of the mean diagonal of its Gram
-            matrix.
+        ridges: those that each layer chooses from: toward the weights that it has, as parts of the mean diagonal of
+            its Gram matrix.
         memory: bytes of activations that are kept in memory; what is more goes into temporary files.
         threads: of onnxruntime; 0 for its own choice.
         image_size, mean, deviation: of pictures, see `samples.py`.

@@ -10,12 +10,13 @@ makes few samples enough. l = ridge times the mean diagonal of C.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.linalg
 
-__all__ = ["Sums"]
+__all__ = ["Sums", "best_ridge"]
 
 _FEW = 8
 
@@ -51,6 +52,16 @@ class Sums:
             gram = gram - mean[:, :, None] * mean[:, None, :]
             cross = cross - mean[:, :, None] * made[:, None, :]
         return gram, cross
+
+    def __add__(self, other: Sums) -> Sums:
+        """The sums over the rows of both."""
+        both = Sums(self.count + other.count, self.read + other.read, self.gram + other.gram)
+        for name in ("made", "cross", "square"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            getattr(both, name).update(
+                {layer: mine.get(layer, 0.0) + theirs.get(layer, 0.0) for layer in {**mine, **theirs}}
+            )
+        return both
 
     def solve(self, layer: int, before: np.ndarray, *, centred: bool, ridge: float) -> np.ndarray:
         """W' [groups, K, N], of W0 [groups, K, N]."""
@@ -89,3 +100,16 @@ def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
         return np.stack([one.T @ other for one, other in zip(a, b, strict=True)])
     found: np.ndarray = np.matmul(np.ascontiguousarray(a.transpose(0, 2, 1)), b)
     return found
+
+
+def best_ridge(
+    fitted: Sums, others: Sums, layer: int, before: np.ndarray, *, centred: bool, ridges: Sequence[float]
+) -> float:
+    """The ridge whose weights, fitted to some rows, miss least of others; the middle one if there are none."""
+    if len(ridges) == 1 or not others.count or not fitted.count:
+        return ridges[len(ridges) // 2]
+    missed = []
+    for ridge in ridges:
+        weight = fitted.solve(layer, before, centred=centred, ridge=ridge)
+        missed.append(others.error(layer, weight, fitted.shift(layer, weight) if centred else 0.0))
+    return ridges[int(np.argmin(missed))]
