@@ -234,6 +234,13 @@ def test_activations_that_are_not_finite_are_named() -> None:
         front_onnx.resize(source, width=6, data={"x": large})
 
 
+def test_too_few_samples_leave_what_needs_none() -> None:
+    source = residual_net(width=12, rank=12)
+    result = front_onnx.resize(source, width=6, data={"x": RNG.standard_normal((6, 5)).astype(np.float32)})
+    assert result.calibration is not None and not result.calibration.best.calibrated
+    assert "too few samples" in result.calibration.candidates[-1].why
+
+
 def test_best_takes_what_serves_each_direction(tmp_path: Path) -> None:
     grown = front_onnx.resize(DIGITS, depth=8, method="best", output=tmp_path / "grown.onnx")
     assert grown.agreement is not None and grown.agreement.worst < 1e-5 and grown.calibration is None

@@ -15,6 +15,7 @@ from front_onnx.calibrate.places import Places, kept_blocks
 from front_onnx.calibrate.shelf import Shelf
 from front_onnx.calibrate.stepping import Stepper
 from front_onnx.calibrate.targets import Targets
+from front_onnx.errors import RequestError
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.planning import make_plan
 from front_onnx.plan.ports import encoders
@@ -25,6 +26,8 @@ from front_onnx.transform.weights import fill
 from front_onnx.write.rewrite import Rewritten
 
 __all__ = ["Calibration", "Weights", "calibrate_plan", "encoded", "looked_at"]
+
+_FEWEST = 2  # samples of a layer for each of its inputs
 
 Feeds = Sequence[Mapping[str, np.ndarray]]
 
@@ -93,6 +96,11 @@ def calibrate_plan(
             layer takes the best one.
         threads: of onnxruntime.
         progress: told how many layers and norms are done, and of how many.
+
+    Raises:
+        RequestError: there are too few samples for every layer.
+        FrontError: activations are not finite.
+        UnsupportedError: onnxruntime cannot run a part of the graph by itself.
     """
     structure = plan.structure
     arrays: dict[str, np.ndarray] = {}
@@ -105,7 +113,21 @@ def calibrate_plan(
     target = Stepper(graph, arrays, encoded(plan, batches), shelf, threads)
     fitting = Fitting(graph, arrays, source, target, places, targets, ridges)
     fitting.run(progress)
+    _refuse_few(fitting.report)
     return Calibration(fitting.changed, tuple(fitting.report))
+
+
+def _refuse_few(report: Sequence[Fitted]) -> None:
+    """Refuse samples that are too few for every layer: what is fitted to them is their noise.
+
+    Raises:
+        RequestError: they are.
+    """
+    layers = [fitted for fitted in report if fitted.level == "fitted" and fitted.columns > 1]
+    if layers and all(fitted.rows < _FEWEST * fitted.columns for fitted in layers):
+        least = min(layers, key=lambda fitted: fitted.columns)
+        wanted = f"at least {_FEWEST * least.columns} tokens or places"
+        raise RequestError("there are too few samples to calibrate on", node=least.node, got=least.rows, wanted=wanted)
 
 
 def encoded(plan: Plan, batches: Feeds) -> Feeds:

@@ -269,7 +269,7 @@ class Fitting:
         bias = self._bias(layer, scale).reshape(layer.groups, -1)
         missed = sums.error(place, effective, bias)
         ridge = best_ridge(*parts, place, effective, centred=centred, ridges=self.ridges)
-        fitted = sums.solve(place, effective, centred=centred, ridge=ridge)
+        fitted = effective if ridge is None else sums.solve(place, effective, centred=centred, ridge=ridge)
         shift = sums.shift(place, fitted) if centred else np.zeros_like(bias)
         left = sums.error(place, fitted, shift)
         if not np.isfinite(fitted).all() or not left <= missed:

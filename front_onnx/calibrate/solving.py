@@ -104,12 +104,17 @@ def _products(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def best_ridge(
     fitted: Sums, others: Sums, layer: int, before: np.ndarray, *, centred: bool, ridges: Sequence[float]
-) -> float:
-    """The ridge whose weights, fitted to some rows, miss least of others; the middle one if there are none."""
+) -> float | None:
+    """The ridge whose weights, fitted to some rows, miss least of others; None if those before miss less.
+
+    The middle one if there are no other rows.
+    """
     if len(ridges) == 1 or not others.count or not fitted.count:
         return ridges[len(ridges) // 2]
-    missed = []
-    for ridge in ridges:
-        weight = fitted.solve(layer, before, centred=centred, ridge=ridge)
-        missed.append(others.error(layer, weight, fitted.shift(layer, weight) if centred else 0.0))
-    return ridges[int(np.argmin(missed))]
+
+    def missed(weight: np.ndarray) -> float:
+        return others.error(layer, weight, fitted.shift(layer, weight) if centred else 0.0)
+
+    found = [missed(fitted.solve(layer, before, centred=centred, ridge=ridge)) for ridge in ridges]
+    best = int(np.argmin(found))
+    return ridges[best] if found[best] <= missed(before) else None
