@@ -237,8 +237,8 @@ def resize(
 
 
 def _parted(session: Session, block: Names | None, residual: Names | None) -> Session:
-    """The same model; weights that are one tensor only because they were never trained have one each."""
-    model, before = unshared(session.graph)
+    """The same model; weights that are one tensor only because they happen to be equal have one each."""
+    model, before = unshared(session.graph, vectors=True)
     return Session(model, block=block, residual=residual) if before else session
 
 

@@ -234,6 +234,41 @@ def test_activations_that_are_not_finite_are_named() -> None:
         front_onnx.resize(source, width=6, data={"x": large})
 
 
+def test_biases_that_training_left_equal_are_fitted_apart() -> None:
+    """Two branches that meet in a sum have equal gradients: exporters store their biases once."""
+    weights = {
+        "a": RNG.standard_normal((6, 12)),
+        "b": RNG.standard_normal((6, 12)),
+        "bias": RNG.standard_normal(12),
+        "head": RNG.standard_normal((12, 3)),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "a"], ["xa"], "first"),
+        helper.make_node("Add", ["xa", "bias"], ["ya"], "first_bias"),
+        helper.make_node("MatMul", ["x", "b"], ["xb"], "second"),
+        helper.make_node("Add", ["xb", "bias"], ["yb"], "second_bias"),
+        helper.make_node("Add", ["ya", "yb"], ["both"], "sum"),
+        helper.make_node("Relu", ["both"], ["bent"], "relu"),
+        helper.make_node("MatMul", ["bent", "head"], ["y"], "head"),
+    ]
+    samples = {"x": RNG.standard_normal((300, 6)).astype(np.float32)}
+    result = front_onnx.resize(net(nodes, weights, "y", [6]), width_mult="0.5", data=samples)
+    assert isinstance(result.model, onnx.ModelProto) and result.calibration is not None
+    assert result.calibration.best.calibrated
+    assert not [fitted.why for fitted in result.calibration.best.report if "several places" in fitted.why]
+    assert sum(list(tensor.dims) == [6] for tensor in result.model.graph.initializer) == 2
+
+
+def test_tied_heads_stay_tied() -> None:
+    source = golden("torch-gpt2-torchscript")
+    result = front_onnx.resize(source, width_mult="0.5", data="synthetic", calibration=FAST)
+    assert isinstance(result.model, onnx.ModelProto) and result.calibration is not None
+    assert result.calibration.best.calibrated
+    arrays = [numpy_helper.to_array(tensor) for tensor in result.model.graph.initializer if len(tensor.dims) == 2]
+    (head, table) = sorted((a for a in arrays if max(a.shape) == 101), key=lambda a: a.shape[0])
+    assert np.array_equal(head.T, table)
+
+
 def test_too_few_samples_leave_what_needs_none() -> None:
     source = residual_net(width=12, rank=12)
     result = front_onnx.resize(source, width=6, data={"x": RNG.standard_normal((6, 5)).astype(np.float32)})

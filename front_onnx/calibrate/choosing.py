@@ -41,6 +41,7 @@ _DAMPING = 1e-3  # of the mean diagonal of a Gram matrix
 _AT_ONCE = 24  # parts in which entries are removed
 _WIDE = 1536  # rows of a kernel's Gram matrix: beyond, channels alone are looked at
 _ENOUGH = 6  # rows for each column of a Gram matrix that entries are ranked by
+_ROOM = 256 << 20  # bytes of Gram matrices that are kept to choose entries together
 _FINAL = 4.0  # how often the state behind the last block counts
 
 _Key = tuple[SizeVar, tuple[int, int] | None]
@@ -102,6 +103,7 @@ class _Choosing:
         self.pending: dict[_Key, int] = defaultdict(int)
         self.axes: dict[_Key, AxisMap] = {}
         self.moved: dict[int, list[float]] = {}
+        self.room = _ROOM
 
     def run(self, progress: Callable[[int, int], None]) -> Evidence:
         looks = sorted([*self._states(), *self._reads(), *self._blocks()], key=lambda look: look.order)
@@ -115,6 +117,9 @@ class _Choosing:
         progress(len(looks), len(looks))
         self._directions()
         for key, score in self.scores.items():
+            for gram, matrix, places in self.readers.pop(key, []):
+                total = float(np.einsum("kn,kl,ln->", matrix, gram, matrix, optimize=True))
+                score = score + removal(gram, matrix, places, key[0].size) / max(total, 1e-30)
             if key not in self.axes:
                 self.axes[key] = self._kept(key[0], np.argsort(-score, kind="stable"))
         return Evidence(self.axes, {number: self._chosen(number) for number in self.moved})
@@ -249,17 +254,22 @@ class _Choosing:
         return _Look(max(node, 0), names, take, end)
 
     def _found(self, key: _Key, gram: np.ndarray, matrix: np.ndarray, places: np.ndarray) -> None:
-        """Score the entries of a dim by one reader; with the last one of a unit's own dim, choose."""
+        """Keep what one reader says of the entries of a dim; with the last one, choose.
+
+        What all units share has many readers: they are kept together as long as there is room, else each one scores by
+        itself.
+        """
         self.pending[key] -= 1
         var, unit = key
-        if unit is not None:
+        if unit is not None or self.room >= gram.nbytes:
+            self.room -= gram.nbytes if unit is None else 0
             self.readers[key].append((gram, matrix, places))
-            if self.pending[key] == 0:
-                self.axes[key] = self._kept(var, eliminate(self.readers.pop(key), var.size, self.plan.sizes[var]))
-            return
-        score = removal(gram, matrix, places, var.size)
-        total = float(np.einsum("kn,kl,ln->", matrix, gram, matrix, optimize=True))
-        self.scores[key] = self.scores.get(key, 0.0) + score / max(total, 1e-30)
+        else:
+            score = removal(gram, matrix, places, var.size)
+            total = float(np.einsum("kn,kl,ln->", matrix, gram, matrix, optimize=True))
+            self.scores[key] = self.scores.get(key, 0.0) + score / max(total, 1e-30)
+        if self.pending[key] == 0 and key not in self.scores:
+            self.axes[key] = self._kept(var, eliminate(self.readers.pop(key), var.size, self.plan.sizes[var]))
 
     def _kept(self, var: SizeVar, ranked: np.ndarray) -> Select:
         target = self.plan.sizes[var]

@@ -294,6 +294,10 @@ class Fitting:
             name = self._name(edge)
             if len(self._readers(name)) > 1:
                 return f"{name} is read in several places"
+        tied = self.targets.structure.analysis.transposed
+        held = self.before.read_by(layer.weight)
+        if held in tied or held in tied.values():
+            return f"{held} is tied to a table"
         return None
 
     def _readers(self, name: str) -> list[Edge]:

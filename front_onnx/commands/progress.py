@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
 from front_onnx.types import Progress, silent
@@ -21,7 +21,7 @@ def shown(quiet: bool) -> Iterator[Progress]:
     if quiet or not bars.is_terminal:
         yield silent  # rich below 15 ends even a disabled bar with an empty line
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TimeRemainingColumn(compact=True))
     with Bar(*columns, console=bars, transient=True) as bar:
         task = bar.add_task("read", total=None)
 

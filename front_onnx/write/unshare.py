@@ -22,8 +22,13 @@ from front_onnx.read.tensor_data import array_bytes, is_float
 __all__ = ["share_again", "unshared"]
 
 
-def unshared(graph: Graph) -> tuple[ModelFile, dict[str, str]]:
-    """The model with a tensor for each reading of what is filled with one number, and what these were read as before.
+def unshared(graph: Graph, *, vectors: bool = False) -> tuple[ModelFile, dict[str, str]]:
+    """Give each reading of what is filled with one number a tensor of its own, and tell what these were read as before.
+
+    Args:
+        graph: the model's graph.
+        vectors: True for vectors too that belong to weights of their own: two branches that meet in a sum have biases
+            with equal gradients, so that training leaves them equal.
 
     Returns:
         The model, and for each added initializer the name that the node input had.
@@ -32,7 +37,11 @@ def unshared(graph: Graph) -> tuple[ModelFile, dict[str, str]]:
     for name in graph.constants:
         for edge in graph.consumers.get(name, ()):
             readings.setdefault(graph.constant_name(name), []).append(edge)
-    shared = {name: sorted(edges) for name, edges in readings.items() if len(edges) > 1 and _is_fill(graph, name)}
+    shared = {
+        name: sorted(edges)
+        for name, edges in readings.items()
+        if len(edges) > 1 and (_is_fill(graph, name) or (vectors and _is_of_several(graph, name, edges)))
+    }
     if not shared:
         return graph.model, {}
     proto = onnx.ModelProto()
@@ -80,3 +89,21 @@ def _is_fill(graph: Graph, name: str) -> bool:
         return False
     array = graph.array(name)
     return array.size > 1 and is_float(np.dtype(array.dtype)) and is_uniform(array)
+
+
+def _is_of_several(graph: Graph, name: str, edges: list[Edge]) -> bool:
+    """True for a vector that nodes read beside or behind weights, each beside another one."""
+    if len(graph.constants[name].dims) != 1 or not is_float(np.dtype(graph.array(name).dtype)):
+        return False
+    keys = [_weight_near(graph, edge.node) for edge in edges if graph.nodes[edge.node].output[0] not in graph.alias]
+    return len(keys) > 1 and None not in keys and len(set(keys)) == len(keys)
+
+
+def _weight_near(graph: Graph, index: int) -> str | None:
+    """The weight of a node, or of the node that makes what it reads."""
+    makers = [graph.producer.get(name) for name in graph.nodes[index].input if name not in graph.constants]
+    for node in (index, *(maker for maker in makers if maker is not None)):
+        for name in graph.nodes[node].input:
+            if name in graph.constants and len(graph.constants[name].dims) > 1:
+                return graph.constant_name(name)
+    return None
