@@ -93,7 +93,8 @@ def main() -> None:
     from bert import Bert, write_bert
 
     with tempfile.TemporaryDirectory() as folder:
-        path = write_bert(Path(folder) / "bert.onnx", Bert())
+        path = Path(folder) / "bert.onnx"
+        write_bert(path, Bert())
         sizes = {"depth": options.depth, "width": options.width}
         for tokens in (options.tokens,) if options.once else (options.tokens, 2 * options.tokens):
             once = apart("forward", path, tokens, {})["seconds"]

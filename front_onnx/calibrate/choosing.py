@@ -38,9 +38,10 @@ __all__ = ["choose"]
 
 _LINEAR = Trait.VIEW | Trait.PICKS | Trait.REPEATS | Trait.JOINS | Trait.SHIFTS | Trait.LINEAR | Trait.MEASURES
 _DAMPING = 1e-3  # of the mean diagonal of a Gram matrix
-_AT_ONCE = 24  # parts in which entries are removed
+_AT_ONCE, _LARGE_AT_ONCE = 24, 6  # parts in which entries are removed, and where there are many places
+_LARGE = 768  # places from which rounding is worth less than time: single precision, few parts
 _WIDE = 1536  # rows of a kernel's Gram matrix: beyond, channels alone are looked at
-_ENOUGH = 6  # rows for each column of a Gram matrix that entries are ranked by
+_ENOUGH = 2  # rows for each column of a Gram matrix that entries are ranked by
 _ROOM = 256 << 20  # bytes of Gram matrices that are kept to choose entries together
 _FINAL = 4.0  # how often the state behind the last block counts
 
@@ -229,7 +230,7 @@ class _Choosing:
         names = (layer.data, layer.raw) if layer.convolves else (layer.data,)
 
         def take(found: dict[str, np.ndarray], number: int) -> None:
-            if count[0] > max(_ENOUGH * size, 4096):
+            if count[0] > max(_ENOUGH * size, 8192):
                 return
             data = found[layer.data]
             if shape_of is None:
@@ -241,6 +242,7 @@ class _Choosing:
                 at = sampled(data.shape[2:], number)
                 rows = gathered(data, at).transpose(0, 2, 1).reshape(-1, size).astype(np.float64)
             self._refuse(rows, node)
+            rows = rows.astype(np.float32) if size > _LARGE else rows
             gram.__iadd__(rows.T @ rows)
             count[0] += len(rows)
 
@@ -393,9 +395,10 @@ def eliminate(readers: list[tuple[np.ndarray, np.ndarray, np.ndarray]], size: in
     state = [(_inverse(gram), matrix.copy(), places.copy()) for gram, matrix, places in readers]
     totals = [max(float(np.einsum("kn,kl,ln->", m, g, m, optimize=True)), 1e-30) for g, m, _ in readers]
     left, gone = np.arange(size), list[int]()
+    parts = _AT_ONCE if max(len(places) for _, _, places in readers) <= _LARGE else _LARGE_AT_ONCE
     while len(left) > target:
         cost = np.sum([_costs(i, m, p, left) / t for (i, m, p), t in zip(state, totals, strict=True)], axis=0)
-        several = min(len(left) - target, max(1, len(left) // _AT_ONCE))
+        several = min(len(left) - target, max(1, len(left) // parts))
         out = left[np.argsort(cost, kind="stable")[:several]]
         gone = [*out[::-1].tolist(), *gone]
         left = np.setdiff1d(left, out)

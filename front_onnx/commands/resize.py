@@ -154,7 +154,8 @@ def _hint(result: Result) -> str | None:
     if result.calibration is not None:
         return (
             "train it at a fifth of the rate that random weights would get; without labels: "
-            f"front-onnx refine {result.output} --teacher SOURCE --data ..."
+            f"front-onnx refine {result.output} --teacher {plan.structure.graph.model.path or 'SOURCE'} "
+            "--data SAMPLES --lr 1e-4"
         )
     if plan.request.method == "front" and all(before < after for before, after in sizes):
         return "--method lossless would keep what the model computes; docs/methods.md compares the methods"
