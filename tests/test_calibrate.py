@@ -522,3 +522,28 @@ def test_no_room_for_activations_is_one_line(tmp_path: Path, monkeypatch: pytest
             with pytest.raises(OutputError, match="--memory"):
                 front_onnx.resize(source, width=6, data=samples, calibration=settings)
         assert not list(tmp_path.iterdir())
+
+
+def test_what_is_not_fitted_is_told() -> None:
+    """A recurrent layer between two others, of which those are fitted."""
+    weights = {
+        "stem": RNG.standard_normal((5, 8)),
+        "w": RNG.standard_normal((1, 24, 8)),
+        "r": RNG.standard_normal((1, 24, 8)),
+        "head": RNG.standard_normal((8, 3)),
+        "bias": RNG.standard_normal(3),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "stem"], ["s"], "stem"),
+        helper.make_node("GRU", ["s", "w", "r"], ["states", "last"], "gru", hidden_size=8),
+        helper.make_node("Squeeze", ["states", "one"], ["h"], "squeeze"),
+        helper.make_node("MatMul", ["h", "head"], ["o"], "head"),
+        helper.make_node("Add", ["o", "bias"], ["y"], "shift"),
+    ]
+    source = net(nodes, weights, "y", ["samples", 5])
+    source.graph.initializer.append(numpy_helper.from_array(np.array([1]), "one"))
+    samples = {"x": RNG.standard_normal((40, 6, 5)).astype(np.float32)}
+    result = front_onnx.resize(source, width_mult="0.5", data=samples, calibration=FAST)
+    assert result.calibration is not None
+    found = {each.node: each for each in result.calibration.candidates[-1].report}
+    assert found["head"].level == "fitted" and found["gru"].level == "kept" and "GRU" in found["gru"].why

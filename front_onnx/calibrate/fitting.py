@@ -154,6 +154,7 @@ class Fitting:
                 self._fit_layers(item)
             else:
                 self._fit_norm(item.norm)
+        self.report += self._left_out()
         progress(len(work), len(work))
 
     # -- what there is to do --------------------------------------------------------------------------------------
@@ -194,6 +195,16 @@ class Fitting:
             group.targets.append(target)
         if group is not None:
             yield group
+
+    def _left_out(self) -> Iterator[Fitted]:
+        """Weights that are summed over and belong to no layer that could be fitted."""
+        structure = self.targets.structure
+        known = {layer.weight for layer in self.targets.layers.values()}
+        for edge in sorted(set(structure.analysis.contractions) - known):
+            node = self.before.nodes[edge.node]
+            here = any(name in self.graph.producer for name in node.output)
+            if here and structure.constants.of(self.before.read_by(edge)).learned:
+                yield Fitted(label(node), "kept", why=f"{node.op_type} is not fitted here")
 
     def _reads(self, group: _Group) -> list[str]:
         """What is read of the target for a group."""
