@@ -1,8 +1,6 @@
 """Calibration gives back what can be given back, is never worse than what it was tried beside, and is reproducible."""
 
-import errno
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -510,7 +508,7 @@ def test_few_samples_still_tell_starts_apart() -> None:
 
 def test_no_room_for_activations_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError("160 requested and 12 written")  # as numpy says it
 
     samples = {"x": RNG.standard_normal((40, 5)).astype(np.float32)}
     source = residual_net(width=12, rank=6)
@@ -519,7 +517,7 @@ def test_no_room_for_activations_is_one_line(tmp_path: Path, monkeypatch: pytest
         with monkeypatch.context() as patched:
             if folder == tmp_path:
                 patched.setattr(np, "save", full)
-            with pytest.raises(OutputError, match="--memory"):
+            with pytest.raises(OutputError, match=r"(12 written|No such file).*--memory"):
                 front_onnx.resize(source, width=6, data=samples, calibration=settings)
         assert not list(tmp_path.iterdir())
 
