@@ -545,3 +545,15 @@ def test_what_is_not_fitted_is_told() -> None:
     assert result.calibration is not None
     found = {each.node: each for each in result.calibration.candidates[-1].report}
     assert found["head"].level == "fitted" and found["gru"].level == "kept" and "GRU" in found["gru"].why
+
+
+def test_samples_on_which_the_model_does_not_run_are_named() -> None:
+    """A table of positions ends before the samples do."""
+    source = normed_net(fused=False)
+    source.graph.initializer.append(numpy_helper.from_array(RNG.standard_normal((6, 5)).astype(np.float32), "table"))
+    source.graph.initializer.append(numpy_helper.from_array(np.array([0, 1, 2, 3, 4, 5, 6, 7]), "places"))
+    source.graph.node.insert(0, helper.make_node("Gather", ["table", "places"], ["positions"], "positions"))
+    source.graph.node.insert(1, helper.make_node("Add", ["x", "positions"], ["moved"], "move"))
+    source.graph.node[2].input[0] = "moved"
+    with pytest.raises(RequestError, match="does not run on the samples"):
+        front_onnx.resize(source, width=6, data={"x": RNG.standard_normal((20, 8, 5)).astype(np.float32)})

@@ -15,12 +15,13 @@ import numpy as np
 from front_onnx.calibrate.calibrating import Weights, calibrate_plan, encoded, looked_at
 from front_onnx.calibrate.comparing import Likeness, Reference, compare
 from front_onnx.calibrate.fitting import Fitted
+from front_onnx.calibrate.inputs import Inputs
 from front_onnx.calibrate.layers import find_layers
 from front_onnx.calibrate.places import kept_blocks, ports
 from front_onnx.calibrate.samples import Samples
 from front_onnx.calibrate.shelf import Shelf
 from front_onnx.calibrate.targets import Targets
-from front_onnx.errors import FrontError, RequestError
+from front_onnx.errors import FrontError, RequestError, UnsupportedError
 from front_onnx.methods.copy import blocks
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.planning import make_plan
@@ -173,7 +174,11 @@ class _Starts:
         graph = self.plan.structure.graph
         parts = {"samples": self.samples.batches, "held out": self.samples.held_out}
         self.progress("source", 0, 1)
-        reference = Reference.of(graph, parts, self.shelf, self.threads)
+        try:
+            reference = Reference.of(graph, parts, self.shelf, self.threads)
+        except UnsupportedError:
+            self._refuse_samples()
+            raise
         if not reference.names:
             raise RequestError("the model has no output of numbers to compare by")
         best: _Start | None = None
@@ -193,6 +198,19 @@ class _Starts:
             tuple(tried),
             (self.samples.count, self.samples.made_up),
         )
+
+    def _refuse_samples(self) -> None:
+        """Say that the samples are at fault, if the whole model does not run on them either.
+
+        Raises:
+            RequestError: it does not.
+        """
+        inputs = Inputs.of(self.plan.structure.graph)
+        for feed in (*self.samples.batches, *self.samples.held_out):
+            failure = inputs.failure(feed)
+            if failure is not None:
+                shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in feed.items())
+                raise RequestError(f"the model does not run on the samples: {failure}", got=shapes)
 
     def _starts(self, reference: Reference) -> Iterator[_Start | Candidate]:
         for name, method in self._data_free(self.plan.request):

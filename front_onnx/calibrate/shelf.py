@@ -69,7 +69,9 @@ class Shelf:
         except OSError as error:
             where = self._folder.name if self._folder is not None else self._place or tempfile.gettempdir()
             hint = "--memory with more, or TMPDIR with room"
-            raise OutputError(f"activations cannot be written to {where}: {error.strerror or error}", hint=hint) from error
+            raise OutputError(
+                f"activations cannot be written to {where}: {error.strerror or error}", hint=hint
+            ) from error
         return path
 
     def get(self, name: str, batch: int) -> np.ndarray:
