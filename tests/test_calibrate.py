@@ -14,14 +14,18 @@ from small import DIGITS, run
 from tiers import few
 
 import front_onnx
+from front_onnx.calibrate.candidates import Candidate
 from front_onnx.calibrate.choosing import eliminate
+from front_onnx.calibrate.comparing import Likeness
+from front_onnx.calibrate.inputs import Inputs
+from front_onnx.calibrate.places import kept_blocks, ports
 from front_onnx.calibrate.samples import read_samples
 from front_onnx.calibrate.settings import CalibrationSettings, in_bytes
 from front_onnx.calibrate.shelf import Shelf
 from front_onnx.calibrate.solving import Sums
 from front_onnx.calibrate.stepping import Stepper
 from front_onnx.commands import main
-from front_onnx.errors import FrontError, RequestError
+from front_onnx.errors import FrontError, OutputError, RequestError
 from front_onnx.read.graph import Graph
 from front_onnx.session import Session, read_any
 
@@ -319,3 +323,237 @@ def test_wrong_samples_are_refused_before_any_work() -> None:
         front_onnx.resize(onnx.load(DIGITS), width=24, data={"nothing": np.zeros((4, 2), np.float32)})
     session = Session(onnx.load(DIGITS))
     assert session.structure.chains
+
+
+def written_otherwise(layout: str, rank: int = 6, width: int = 12, blocks: int = 3) -> onnx.ModelProto:
+    """The linear residual net with its products in other layouts; its stream never leaves `rank` dimensions."""
+    basis, _ = np.linalg.qr(RNG.standard_normal((width, rank)))
+    weights: dict[str, np.ndarray] = {"stem": RNG.standard_normal((5, rank)) @ basis.T}
+    nodes, value = [helper.make_node("MatMul", ["x", "stem"], ["s"], "stem")], "s"
+    if layout == "columns":
+        nodes.append(helper.make_node("Transpose", ["s"], ["t"], "turn", perm=[1, 0]))
+        value = "t"
+    for number in range(blocks):
+        weight, bias = 0.3 * RNG.standard_normal((width, rank)) @ basis.T, basis @ RNG.standard_normal(rank)
+        names = [value, f"{number}.weight", f"{number}.bias"]
+        made = f"a{number}"
+        if layout == "scaled":
+            weights |= {names[1]: 4 * weight, names[2]: bias / 3}
+            nodes.append(helper.make_node("Gemm", names, [made], f"mix{number}", alpha=0.25, beta=3.0))
+        elif layout == "columns":
+            weights |= {names[1]: weight.T, names[2]: bias[:, None]}
+            nodes.append(helper.make_node("Gemm", [names[1], names[0], names[2]], [made], f"mix{number}"))
+        else:
+            weights |= {names[1]: weight, names[2]: bias}
+            nodes.append(helper.make_node("Einsum", names[:2], [f"e{number}"], f"mix{number}", equation="bd,dk->kb"))
+            nodes.append(helper.make_node("Transpose", [f"e{number}"], [f"f{number}"], f"turn{number}", perm=[1, 0]))
+            nodes.append(helper.make_node("Add", [f"f{number}", names[2]], [made], f"bias{number}"))
+        nodes.append(helper.make_node("Add", [value, made], [f"r{number}"], f"sum{number}"))
+        value = f"r{number}"
+    weights["head"] = RNG.standard_normal((width, 3))
+    turned = {"transA": 1} if layout == "columns" else {}
+    nodes.append(helper.make_node("Gemm", [value, "head"], ["y"], "head", **turned))
+    return net(nodes, weights, "y", [5])
+
+
+@pytest.mark.parametrize("layout", ["scaled", "columns", "einsum"])
+def test_layers_are_fitted_however_their_products_are_written(layout: str) -> None:
+    source = written_otherwise(layout)
+    samples = {"x": RNG.standard_normal((200, 5)).astype(np.float32)}
+    result = front_onnx.resize(source, width=6, data=samples)
+    assert result.calibration is not None
+    kept = [each for candidate in result.calibration.candidates for each in candidate.report if each.level == "kept"]
+    assert not [each for each in kept if each.why != "nothing was won by it"]
+    fresh = {"x": RNG.standard_normal((50, 5)).astype(np.float32)}
+    (before,), (after,) = run(source, fresh), run(result.model, fresh)
+    assert np.abs(after - before).max() < 1e-4 * np.abs(before).max()
+
+
+def test_a_table_is_one_behind_views_and_casts() -> None:
+    """Ids stay below the entries of a table that is kept short, turned, or flat."""
+    table = RNG.standard_normal((11, 4))
+    for op, held, more in (
+        ("Cast", table.astype(np.float16), {"to": TensorProto.FLOAT}),
+        ("Transpose", table.T.astype(np.float32), {"perm": [1, 0]}),
+    ):
+        nodes = [
+            helper.make_node(op, ["held"], ["table"], **more),
+            helper.make_node("Gather", ["table", "ids"], ["y"]),
+        ]
+        graph = helper.make_graph(
+            nodes,
+            "table",
+            [helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "sequence"])],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+            [numpy_helper.from_array(held, "held")],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        assert Inputs.of(Graph(read_any(model))).each[0].rows == 11
+
+
+def normed_net(fused: bool) -> onnx.ModelProto:
+    """Blocks x + relu(norm(x) W) V: the sum and the norm behind it are two operators, or one that gives both."""
+    rng = np.random.default_rng(3)
+    weights = {"stem": rng.standard_normal((5, 12)), "zero": np.zeros(12), "one": np.ones(12)}
+    nodes = [
+        helper.make_node("MatMul", ["x", "stem"], ["r"], "stem"),
+        helper.make_node("LayerNormalization", ["r", "one", "zero"], ["n"], "norm"),
+    ]
+    state, normed = "r", "n"
+    for b in range(3):
+        weights |= {f"{b}.w": rng.standard_normal((12, 24)) / 3, f"{b}.v": rng.standard_normal((24, 12)) / 4}
+        weights |= {f"{b}.gain": rng.uniform(0.5, 2, 12), f"{b}.shift": rng.standard_normal(12) / 4}
+        nodes += [
+            helper.make_node("MatMul", [normed, f"{b}.w"], [f"h{b}"], f"up{b}"),
+            helper.make_node("Relu", [f"h{b}"], [f"u{b}"], f"relu{b}"),
+            helper.make_node("MatMul", [f"u{b}", f"{b}.v"], [f"d{b}"], f"down{b}"),
+        ]
+        if fused:
+            given = [f"d{b}", state, f"{b}.gain", f"{b}.shift"]
+            both = [f"n{b}", "", "", f"r{b}"]
+            skip = helper.make_node("SkipLayerNormalization", given, both, f"skip{b}", epsilon=1e-5)
+            skip.domain = "com.microsoft"
+            nodes.append(skip)
+        else:
+            nodes += [
+                helper.make_node("Add", [f"d{b}", state], [f"r{b}"], f"sum{b}"),
+                helper.make_node("LayerNormalization", [f"r{b}", f"{b}.gain", f"{b}.shift"], [f"n{b}"], f"norm{b}"),
+            ]
+        state, normed = f"r{b}", f"n{b}"
+    nodes.append(helper.make_node("MatMul", [normed, "head"], ["y"], "head"))
+    model = net(nodes, weights | {"head": rng.standard_normal((12, 4))}, "y", ["length", 5])
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+    return model
+
+
+def test_a_sum_counts_once_where_an_operator_gives_it_and_its_norm() -> None:
+    samples = {"x": np.random.default_rng(5).standard_normal((60, 4, 5)).astype(np.float32)}
+    errors = []
+    for fused in (False, True):
+        result = front_onnx.resize(normed_net(fused), width_mult="0.5", data=samples, calibration=FAST)
+        assert result.calibration is not None
+        errors.append(result.calibration.candidates[-1].error)
+    assert errors[1] < 1.05 * errors[0]
+
+
+def cached_net(blocks: int = 4, width: int = 6) -> onnx.ModelProto:
+    """Blocks x + (x W + past), each with an input and an output of its own, as a cache has them."""
+    weights = {"stem": RNG.standard_normal((5, width)), "head": RNG.standard_normal((width, 3))}
+    nodes, value = [helper.make_node("MatMul", ["x", "stem"], ["s"], "stem")], "s"
+    for b in range(blocks):
+        weights[f"{b}.weight"] = 0.3 * RNG.standard_normal((width, width))
+        nodes += [
+            helper.make_node("MatMul", [value, f"{b}.weight"], [f"/block.{b}/m"], f"/block.{b}/mix"),
+            helper.make_node("Add", [f"/block.{b}/m", f"past.{b}"], [f"present.{b}"], f"/block.{b}/cache"),
+            helper.make_node("Relu", [f"present.{b}"], [f"/block.{b}/u"], f"/block.{b}/relu"),
+            helper.make_node("Add", [value, f"/block.{b}/u"], [f"/block.{b}/r"], f"/block.{b}/sum"),
+        ]
+        value = f"/block.{b}/r"
+    nodes.append(helper.make_node("MatMul", [value, "head"], ["y"], "head"))
+    model = net(nodes, weights, "y", [5])
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3]))
+    for b in range(blocks):
+        model.graph.input.append(helper.make_tensor_value_info(f"past.{b}", TensorProto.FLOAT, ["batch", width]))
+        model.graph.output.append(helper.make_tensor_value_info(f"present.{b}", TensorProto.FLOAT, ["batch", width]))
+    return model
+
+
+def test_inputs_and_outputs_of_blocks_go_with_them() -> None:
+    """With fewer blocks, the cache of each is that of the source's block that it is taken from."""
+    source = cached_net()
+    samples = {"x": RNG.standard_normal((300, 5)).astype(np.float32)}
+    samples |= {f"past.{b}": RNG.standard_normal((300, 6)).astype(np.float32) for b in range(4)}
+    result = front_onnx.resize(source, depth=2, data=samples, calibration=FAST)
+    assert result.calibration is not None and result.validation is not None and result.validation.passed
+    assert set(result.calibration.best.likeness) == {"y", "present.0", "present.1"}
+    kept = kept_blocks(result.plan)
+    (blocks,) = kept
+    given, made = ports(result.plan, kept, frozenset())
+    assert given["past.1"] == f"past.{blocks[1]}" and made["present.1"] == f"present.{blocks[1]}"
+    fitted = result.calibration.candidates[-1].likeness
+    assert fitted["present.0"].error < 1e-9 and fitted["present.1"].error < 0.5
+
+
+@pytest.mark.parametrize("end", ["Squeeze", "ReduceMean"])
+def test_outputs_without_columns_are_compared(end: str) -> None:
+    """One number for each token of feeds of several lengths, or one for each sample."""
+    source = normed_net(fused=False)
+    (output,) = source.graph.output
+    output.name = "z"
+    settings = CalibrationSettings(hold_out=0.3, ridges=(0.1,))
+    if end == "ReduceMean":
+        source.graph.node.append(helper.make_node("ReduceMean", ["y"], ["z"], "mean", axes=[1, 2], keepdims=0))
+    else:
+        last, axes = RNG.standard_normal((4, 1)).astype(np.float32), np.array([2])
+        source.graph.initializer.extend([numpy_helper.from_array(last, "last"), numpy_helper.from_array(axes, "axes")])
+        source.graph.node.append(helper.make_node("MatMul", ["y", "last"], ["columns"], "last"))
+        source.graph.node.append(helper.make_node("Squeeze", ["columns", "axes"], ["z"], "squeeze"))
+    feeds = [{"x": RNG.standard_normal((4, 3 + n % 4, 5)).astype(np.float32)} for n in range(30)]
+    result = front_onnx.resize(source, width=6, data=feeds, calibration=settings)
+    assert result.calibration is not None
+    free, _, fitted = (candidate.error for candidate in result.calibration.candidates)
+    assert fitted < free and np.isfinite(fitted)
+
+
+def test_few_samples_still_tell_starts_apart() -> None:
+    """One sample held out has no spread, and errors beyond all measure have an order."""
+    source = residual_net(width=12, rank=6)
+    result = front_onnx.resize(source, width=6, data={"x": RNG.standard_normal((12, 5)).astype(np.float32)})
+    assert result.calibration is not None and result.calibration.best.report
+    errors = [each.likeness["y"].error for each in result.calibration.candidates]
+    assert max(errors) < 1e3 and min(errors) < 0.1
+    large = [Candidate("", {"y": Likeness(error, 0.0)}) for error in (400.0, 20.0)]
+    assert large[0].error == large[1].error and large[0].rank > large[1].rank
+
+
+def test_no_room_for_activations_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError("160 requested and 12 written")  # as numpy says it
+
+    samples = {"x": RNG.standard_normal((40, 5)).astype(np.float32)}
+    source = residual_net(width=12, rank=6)
+    for folder in (tmp_path, tmp_path / "missing"):
+        settings = CalibrationSettings(memory=0, folder=folder)
+        with monkeypatch.context() as patched:
+            if folder == tmp_path:
+                patched.setattr(np, "save", full)
+            with pytest.raises(OutputError, match=r"(12 written|No such file).*--memory"):
+                front_onnx.resize(source, width=6, data=samples, calibration=settings)
+        assert not list(tmp_path.iterdir())
+
+
+def test_what_is_not_fitted_is_told() -> None:
+    """A recurrent layer between two others, of which those are fitted."""
+    weights = {
+        "stem": RNG.standard_normal((5, 8)),
+        "w": RNG.standard_normal((1, 24, 8)),
+        "r": RNG.standard_normal((1, 24, 8)),
+        "head": RNG.standard_normal((8, 3)),
+        "bias": RNG.standard_normal(3),
+    }
+    nodes = [
+        helper.make_node("MatMul", ["x", "stem"], ["s"], "stem"),
+        helper.make_node("GRU", ["s", "w", "r"], ["states", "last"], "gru", hidden_size=8),
+        helper.make_node("Squeeze", ["states", "one"], ["h"], "squeeze"),
+        helper.make_node("MatMul", ["h", "head"], ["o"], "head"),
+        helper.make_node("Add", ["o", "bias"], ["y"], "shift"),
+    ]
+    source = net(nodes, weights, "y", ["samples", 5])
+    source.graph.initializer.append(numpy_helper.from_array(np.array([1]), "one"))
+    samples = {"x": RNG.standard_normal((40, 6, 5)).astype(np.float32)}
+    result = front_onnx.resize(source, width_mult="0.5", data=samples, calibration=FAST)
+    assert result.calibration is not None
+    found = {each.node: each for each in result.calibration.candidates[-1].report}
+    assert found["head"].level == "fitted" and found["gru"].level == "kept" and "GRU" in found["gru"].why
+
+
+def test_samples_on_which_the_model_does_not_run_are_named() -> None:
+    """A table of positions ends before the samples do."""
+    source = normed_net(fused=False)
+    source.graph.initializer.append(numpy_helper.from_array(RNG.standard_normal((6, 5)).astype(np.float32), "table"))
+    source.graph.initializer.append(numpy_helper.from_array(np.array([0, 1, 2, 3, 4, 5, 6, 7]), "places"))
+    source.graph.node.insert(0, helper.make_node("Gather", ["table", "places"], ["positions"], "positions"))
+    source.graph.node.insert(1, helper.make_node("Add", ["x", "positions"], ["moved"], "move"))
+    source.graph.node[2].input[0] = "moved"
+    with pytest.raises(RequestError, match="does not run on the samples"):
+        front_onnx.resize(source, width=6, data={"x": RNG.standard_normal((20, 8, 5)).astype(np.float32)})

@@ -11,7 +11,7 @@ import onnx
 from front_onnx.calibrate.choosing import choose
 from front_onnx.calibrate.fitting import Fitted, Fitting
 from front_onnx.calibrate.layers import find_layers
-from front_onnx.calibrate.places import Places, kept_blocks
+from front_onnx.calibrate.places import Places, kept_blocks, ports
 from front_onnx.calibrate.shelf import Shelf
 from front_onnx.calibrate.stepping import Stepper
 from front_onnx.calibrate.targets import Targets
@@ -108,9 +108,11 @@ def calibrate_plan(
     model = Weights(rewritten.proto, arrays)
     graph = Graph(model)
     targets = Targets(structure, find_layers(structure), find_norms(structure.analysis))
-    places = Places(plan, kept_blocks(plan), targets.last)
+    kept = kept_blocks(plan)
+    places = Places(plan, kept, targets.last)
+    given, _ = ports(plan, kept, targets.last)
     source = Stepper(structure.graph, {}, batches, shelf, threads)
-    target = Stepper(graph, arrays, encoded(plan, batches), shelf, threads)
+    target = Stepper(graph, arrays, encoded(plan, batches, given), shelf, threads)
     fitting = Fitting(graph, arrays, source, target, places, targets, ridges)
     fitting.run(progress)
     _refuse_few(fitting.report)
@@ -130,14 +132,20 @@ def _refuse_few(report: Sequence[Fitted]) -> None:
         raise RequestError("there are too few samples to calibrate on", node=least.node, got=least.rows, wanted=wanted)
 
 
-def encoded(plan: Plan, batches: Feeds) -> Feeds:
-    """Feeds of the target: those of the source, encoded where an input has another size."""
+def encoded(plan: Plan, batches: Feeds, given: Mapping[str, str]) -> Feeds:
+    """Feeds of the target: those of the source, encoded where an input has another size.
+
+    Args:
+        plan: how the target was made.
+        batches: complete feeds of the source.
+        given: the source's input that an input of the target stands for, where it is another one (`places.ports`).
+    """
     wide = encoders(plan)
-    if not wide:
+    if not wide and not given:
         return batches
     found = []
     for feed in batches:
-        mine = dict(feed)
+        mine = {name: feed[given.get(name, name)] for name in feed}
         for name, axes in wide.items():
             for axis, matrix in axes.items() if name in mine else ():
                 array = mine[name]

@@ -8,21 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
 from front_onnx.calibrate.calibrating import Weights, calibrate_plan, encoded, looked_at
 from front_onnx.calibrate.comparing import Likeness, Reference, compare
 from front_onnx.calibrate.fitting import Fitted
+from front_onnx.calibrate.inputs import Inputs
+from front_onnx.calibrate.layers import find_layers
+from front_onnx.calibrate.places import kept_blocks, ports
 from front_onnx.calibrate.samples import Samples
 from front_onnx.calibrate.shelf import Shelf
-from front_onnx.errors import FrontError, RequestError
+from front_onnx.calibrate.targets import Targets
+from front_onnx.errors import FrontError, RequestError, UnsupportedError
 from front_onnx.methods.copy import blocks
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.planning import make_plan
 from front_onnx.plan.request import Request
 from front_onnx.read.graph import Graph
+from front_onnx.streams.norms import find_norms
 from front_onnx.transform.weights import fill
 from front_onnx.types import Progress, silent
 from front_onnx.write.rewrite import Rewritten, rewrite
@@ -61,6 +66,11 @@ class Candidate:
         """The mean error over all outputs, none counted as more than ten times the output itself."""
         errors = [min(each.error, 10.0) for each in self.likeness.values()]
         return float(np.mean(errors)) if errors else float("inf")
+
+    @property
+    def rank(self) -> tuple[float, float]:
+        """What candidates are ordered by, the best first: the error, and where all of it is too much, by how much."""
+        return self.error, sum(each.error for each in self.likeness.values())
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,18 +164,28 @@ class _Starts:
         self.plan, self.samples, self.shelf, self.ridges = plan, samples, shelf, ridges
         self.threads, self.progress = threads, progress
 
+    @cached_property
+    def last(self) -> frozenset[int]:
+        """Nodes of the source that end their block."""
+        structure = self.plan.structure
+        return Targets(structure, find_layers(structure), find_norms(structure.analysis)).last
+
     def run(self) -> Outcome:
         graph = self.plan.structure.graph
         parts = {"samples": self.samples.batches, "held out": self.samples.held_out}
         self.progress("source", 0, 1)
-        reference = Reference.of(graph, parts, self.shelf, self.threads)
+        try:
+            reference = Reference.of(graph, parts, self.shelf, self.threads)
+        except UnsupportedError:
+            self._refuse_samples()
+            raise
         if not reference.names:
             raise RequestError("the model has no output of numbers to compare by")
         best: _Start | None = None
         tried: list[Candidate] = []
         for start in self._starts(reference):
             tried.append(start if isinstance(start, Candidate) else start.candidate)
-            if isinstance(start, _Start) and (best is None or start.candidate.error < best.candidate.error):
+            if isinstance(start, _Start) and (best is None or start.candidate.rank < best.candidate.rank):
                 best = start
         if best is None:
             raise FrontError(tried[0].why)
@@ -178,6 +198,19 @@ class _Starts:
             tuple(tried),
             (self.samples.count, self.samples.made_up),
         )
+
+    def _refuse_samples(self) -> None:
+        """Say that the samples are at fault, if the whole model does not run on them either.
+
+        Raises:
+            RequestError: it does not.
+        """
+        inputs = Inputs.of(self.plan.structure.graph)
+        for feed in (*self.samples.batches, *self.samples.held_out):
+            failure = inputs.failure(feed)
+            if failure is not None:
+                shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in feed.items())
+                raise RequestError(f"the model does not run on the samples: {failure}", got=shapes)
 
     def _starts(self, reference: Reference) -> Iterator[_Start | Candidate]:
         for name, method in self._data_free(self.plan.request):
@@ -250,9 +283,10 @@ class _Starts:
                 )
                 changed, report = done.arrays, done.report
             graph = Graph(Weights(rewritten.proto, {**arrays, **changed}))
-            feeds = encoded(plan, self.samples.batches), encoded(plan, self.samples.held_out)
+            given, stands = ports(plan, kept_blocks(plan), self.last)
+            feeds = encoded(plan, self.samples.batches, given), encoded(plan, self.samples.held_out, given)
             self.progress("compare", 0, 1)
-            likeness, decoders = compare(reference, graph, {**arrays, **changed}, *feeds, self.threads)
+            likeness, decoders = compare(reference, graph, {**arrays, **changed}, *feeds, self.threads, stands)
         except FrontError as error:
             return Candidate(name, why=str(error), calibrated=batches is not None)
         return _Start(Candidate(name, likeness, "", report, batches is not None), plan, rewritten, changed, decoders)

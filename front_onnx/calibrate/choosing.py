@@ -131,7 +131,7 @@ class _Choosing:
         """Where a stream with any map is normalised; where it is not, what layers read of it."""
         for var in sorted(self.dense, key=lambda v: v.size):
             of_norms = [norm for norm in self.norms if self.algebra.expand(norm.axis) == (var,)]
-            places = [((norm.output,) if self._is_state(norm.output) else norm.inputs) for norm in of_norms]
+            places = [((norm.output,) if self._is_state(norm.output) else norm.operands) for norm in of_norms]
             if not places:
                 places = [(layer.data,) for layer in self.layers.values() if self._last(layer) == (var,)]
             for number, names in enumerate(dict.fromkeys(places)):
@@ -194,7 +194,8 @@ class _Choosing:
         axes = (fact.axes or ()) if fact is not None else ()
         if not axes or (layer.convolves and len(axes) < 2):
             return ()
-        return self.algebra.expand(axes[1] if layer.convolves else axes[-1])
+        last = layer.read[-1] if layer.read is not None else -1
+        return self.algebra.expand(axes[1] if layer.convolves else axes[last])
 
     def _reads(self) -> Iterator[_Look]:
         """Layers that read entries of a dim of which some are kept."""
@@ -234,6 +235,7 @@ class _Choosing:
                 return
             data = found[layer.data]
             if shape_of is None:
+                data = layer.rows_last(data)
                 rows = data.reshape(-1, data.shape[-1]).astype(np.float64)
             elif whole:
                 at = sampled(shape_of(found), number)

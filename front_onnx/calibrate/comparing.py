@@ -20,6 +20,7 @@ from front_onnx.read.graph import Graph
 __all__ = ["Likeness", "Reference", "compare"]
 
 _RIDGE = 1e-3  # of the mean diagonal
+_CONSTANT = 1e-9  # of the squares, what is rounding
 _ROWS = 1 << 16  # that a decoder is fitted on
 
 Feeds = Sequence[Mapping[str, np.ndarray]]
@@ -30,7 +31,8 @@ class Likeness:
     """How far one output is from the source's.
 
     Attributes:
-        error: squares of the differences over those of the source's output about its mean; 0 for the same.
+        error: squares of the differences over those of the source's output about its mean; 0 for the same. Where it
+            is always the same, over its squares.
         cosine: the mean cosine of rows.
         top: how often the largest entry of a row is the source's, 0 to 1; None where the size of rows is another one.
         divergence: the mean KL divergence of softmax of rows, in nats; None like `top`.
@@ -74,6 +76,11 @@ class Reference:
                 made.names = [name for name, value in found.items() if value.dtype.kind == "f" and value.ndim]
         return made
 
+    def is_ragged(self, name: str) -> bool:
+        """True for an output whose last axis is no set of columns: samples lie there, or its size changes."""
+        shapes = [self.get("held out", name, number).shape for number in range(self.counts["held out"])]
+        return len(shapes[0]) == 1 or len({shape[-1] for shape in shapes}) > 1
+
     def get(self, part: str, name: str, number: int) -> np.ndarray:
         """One output of one batch."""
         return self.shelf.get(f"reference {part}:{name}", number)
@@ -86,6 +93,7 @@ def compare(
     fitted_on: Feeds,
     held_out: Feeds,
     threads: int = 0,
+    stands: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, Likeness], dict[str, dict[int, np.ndarray]]]:
     """Compare a model's outputs with the source's.
 
@@ -96,23 +104,27 @@ def compare(
         fitted_on: its feeds, to fit decoders on.
         held_out: its feeds, to compare on.
         threads: of onnxruntime.
+        stands: the source's output that an output stands for, where it is another one; outputs of blocks that are
+            gone are not compared.
 
     Returns:
         Likeness by output, and decoders D [N, M] by output and axis.
     """
     pairs = _Pairs(reference)
     first = next(_outputs(graph, arrays, held_out[:1], reference.shelf, threads))
-    axis = {name: _other_axis(reference.get("held out", name, 0), first[name]) for name in reference.names}
+    like = {name: (stands or {}).get(name, name) for name in first}
+    like = {name: theirs for name, theirs in like.items() if theirs in reference.names}
+    axis = {name: _other_axis(reference.get("held out", like[name], 0), first[name]) for name in like}
     moved = {name: place for name, place in axis.items() if place is not None and place >= 0}
     if moved:
         for number, found in enumerate(_outputs(graph, arrays, fitted_on, reference.shelf, threads)):
             for name, place in moved.items():
-                pairs.add(name, found[name], reference.get("samples", name, number), place)
+                pairs.add(name, found[name], reference.get("samples", like[name], number), place)
     decoders = {name: pairs.solve(name) for name in moved}
-    measures = {name: _Measure() for name, place in axis.items() if place is not None}
+    measures = {name: _Measure(reference.is_ragged(like[name])) for name, place in axis.items() if place is not None}
     for number, found in enumerate(_outputs(graph, arrays, held_out, reference.shelf, threads)):
         for name, measure in measures.items():
-            theirs = reference.get("held out", name, number)
+            theirs = reference.get("held out", like[name], number)
             mine = found[name]
             if name in decoders:
                 place = moved[name]
@@ -167,8 +179,11 @@ class _Pairs:
 
 
 class _Measure:
-    def __init__(self) -> None:
-        self.count, self.missed, self.cosines, self.top, self.divergence = 0, 0.0, 0.0, 0.0, 0.0
+    """Sums of what differs; about the mean of each column, of all numbers if there are no columns."""
+
+    def __init__(self, ragged: bool) -> None:
+        self.ragged = ragged
+        self.count, self.rows, self.missed, self.cosines, self.top, self.divergence = 0, 0, 0.0, 0.0, 0.0, 0.0
         self.total: np.ndarray | float = 0.0
         self.square: np.ndarray | float = 0.0
         self.plain = True
@@ -176,9 +191,13 @@ class _Measure:
     def add(self, mine: np.ndarray, theirs: np.ndarray, *, plain: bool) -> None:
         a = mine.reshape(-1, mine.shape[-1]).astype(np.float64)
         b = theirs.reshape(-1, theirs.shape[-1]).astype(np.float64)
+        if mine.ndim == 1:
+            a, b = a.T, b.T
         self.count += len(a)
         self.missed += float(((a - b) ** 2).sum())
-        self.total, self.square = self.total + b.sum(0), self.square + (b**2).sum(0)
+        columns = b.reshape(-1, 1) if self.ragged else b
+        self.rows += len(columns)
+        self.total, self.square = self.total + columns.sum(0), self.square + (columns**2).sum(0)
         length = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
         self.cosines += float(((a * b).sum(1) / np.maximum(length, 1e-30)).sum())
         self.plain = self.plain and plain and a.shape[1] > 1
@@ -188,9 +207,10 @@ class _Measure:
             self.divergence += float((np.exp(first) * (first - second)).sum())
 
     def result(self) -> Likeness:
-        count = max(self.count, 1)
-        spread = float(np.sum(self.square)) - float(np.sum(np.asarray(self.total) ** 2)) / count
-        error = self.missed / max(spread, 1e-30)
+        count, whole = max(self.count, 1), float(np.sum(self.square))
+        spread = whole - float(np.sum(np.asarray(self.total) ** 2)) / max(self.rows, 1)
+        constant = spread <= _CONSTANT * whole  # one row, or always the same: there is no spread to compare with
+        error = self.missed / max(whole if constant else spread, 1e-30)
         if not np.isfinite(error):
             return Likeness(float("inf"), 0.0, 0.0 if self.plain else None, float("inf") if self.plain else None)
         told = (self.top / count, self.divergence / count) if self.plain else (None, None)

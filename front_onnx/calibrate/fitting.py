@@ -154,6 +154,7 @@ class Fitting:
                 self._fit_layers(item)
             else:
                 self._fit_norm(item.norm)
+        self.report += self._left_out()
         progress(len(work), len(work))
 
     # -- what there is to do --------------------------------------------------------------------------------------
@@ -179,7 +180,7 @@ class Fitting:
             first = group.layers[0] if group is not None else None
             alike = (
                 first is not None
-                and first.data == item.data
+                and (first.data, first.read) == (item.data, item.read)
                 and not item.convolves
                 and not first.convolves
                 and not target.minus
@@ -194,6 +195,16 @@ class Fitting:
             group.targets.append(target)
         if group is not None:
             yield group
+
+    def _left_out(self) -> Iterator[Fitted]:
+        """Weights that are summed over and belong to no layer that could be fitted."""
+        structure = self.targets.structure
+        known = {layer.weight for layer in self.targets.layers.values()}
+        for edge in sorted(set(structure.analysis.contractions) - known):
+            node = self.before.nodes[edge.node]
+            here = any(name in self.graph.producer for name in node.output)
+            if here and structure.constants.of(self.before.read_by(edge)).learned:
+                yield Fitted(label(node), "kept", why=f"{node.op_type} is not fitted here")
 
     def _reads(self, group: _Group) -> list[str]:
         """What is read of the target for a group."""
@@ -281,7 +292,7 @@ class Fitting:
             self._set_batch_norm(layer, sums, fitted, shift, scale)
             fitted = fitted / self._kept_scale(scale).reshape(layer.groups, 1, -1)
         elif layer.bias is not None:
-            self._set(layer.bias, shift.reshape(-1))
+            self._set(layer.bias, shift.reshape(-1) / layer.share)
         self._store(weight, layer.in_file(fitted, held))
         self.report.append(Fitted(name, "fitted", missed, left, int(sums.count), matrix.shape[1], ridge))
 
@@ -314,7 +325,7 @@ class Fitting:
         """[any, groups, K]: what a layer's matrix is multiplied by."""
         columns = self._columns(layer) * layer.groups
         if not layer.convolves:
-            return data.reshape(-1, 1, columns)
+            return layer.rows_last(data).reshape(-1, 1, columns)
         assert at is not None
         kernel = self._kernel(layer)
         return patches(self.graph, self._mine(layer.node), kernel, data, at).reshape(
@@ -335,7 +346,7 @@ class Fitting:
         matrix = layer.matrix(self._array(self._name(layer.weight)))
         mine = np.einsum("rgk,gkn->rgn", rows.astype(np.float64), matrix).reshape(len(rows), -1)
         if layer.bias is not None:
-            mine = mine + self._array(self._name(layer.bias)).astype(np.float64).reshape(-1)
+            mine = mine + layer.bias_of(self._array(self._name(layer.bias)))
         true = self._as_rows(layer, made, at)[:64].astype(np.float64)
         scale = float(np.abs(true).max()) if true.size else 0.0
         return mine.shape == true.shape and float(np.abs(mine - true).max()) <= _TRIED * max(scale, 1e-20)
@@ -344,7 +355,7 @@ class Fitting:
         """[any, N], what a layer makes."""
         if not layer.convolves:
             shape = self._array(self._name(layer.weight)).shape
-            return made.reshape(-1, int(np.prod([shape[axis] for axis in layer.out])))
+            return layer.columns_last(made).reshape(-1, int(np.prod([shape[axis] for axis in layer.out])))
         assert at is not None
         return gathered(made, at).transpose(0, 2, 1).reshape(-1, made.shape[1])
 
@@ -369,7 +380,7 @@ class Fitting:
         rows = whole.reshape(len(whole), whole.shape[1], -1).transpose(0, 2, 1) if at is not None else whole
         if at is None:
             shape = self._array(self._name(layer.weight)).shape
-            rows = whole.reshape(-1, int(np.prod([shape[axis] for axis in layer.out])))
+            rows = layer.columns_last(whole).reshape(-1, int(np.prod([shape[axis] for axis in layer.out])))
         rows = rows.reshape(-1, rows.shape[-1])
         for edge in target.scaled:
             gain = self._array(self._name(edge)).astype(np.float64).reshape(-1)
@@ -394,7 +405,7 @@ class Fitting:
         width = int(np.prod([shape[axis] for axis in layer.out]))
         own = np.zeros(width)
         if layer.bias is not None:
-            own = self._array(self._name(layer.bias)).astype(np.float64).reshape(-1)
+            own = layer.bias_of(self._array(self._name(layer.bias)))
         return own if scale is None else own * scale[0] + scale[1]
 
     def _kept_scale(self, scale: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
@@ -418,7 +429,7 @@ class Fitting:
         variance = np.einsum("gkn,gkl,gln->gn", weight, gram, weight, optimize=True).reshape(-1)
         mean = (np.asarray(sums.read)[:, None, :] / sums.count @ weight).reshape(-1)
         if layer.bias is not None:
-            mean = mean + self._array(self._name(layer.bias)).astype(np.float64).reshape(-1)
+            mean = mean + layer.bias_of(self._array(self._name(layer.bias)))
         epsilon = float(self.graph.attribute(self._mine(layer.batch_norm), "epsilon", 1e-5))
         gain = kept.reshape(-1) * np.sqrt(variance + epsilon)
         wanted = shift.reshape(-1) + (np.asarray(sums.read)[:, None, :] / sums.count @ fitted).reshape(-1)

@@ -152,7 +152,7 @@ class Inputs:
         analysis = analyse(graph)
         shapes = {name: shape for name, shape in input_shapes(graph, analysis).items() if name in types}
         axes, batch = sample_axes(shapes, mixed_sizes(graph, analysis, shapes))
-        rows = tables(graph)
+        rows = tables(graph, analysis)
         each = (Input(name, types[name], shapes[name], axes[name], rows.get(name)) for name in types)
         return cls(graph, analysis, tuple(each), batch)
 

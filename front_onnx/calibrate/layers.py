@@ -18,6 +18,9 @@ from front_onnx.roles.trace import Contraction, Trace
 
 __all__ = ["Layer", "find_layers"]
 
+_PRODUCTS = ("MatMul", "Gemm", "FusedMatMul")
+_SCALED = ("Gemm", "FusedMatMul")  # alpha and beta
+
 
 @dataclass(frozen=True)
 class Layer:
@@ -35,6 +38,10 @@ class Layer:
         output: what all of it makes.
         convolves: True for a convolution.
         groups: of channels.
+        read: the axes of `data` in the order in which a row is last: what is summed over, as in `into`; None if it is.
+        made: the axes of the result, those of `data` that are left before those of `out`; None if they lie so.
+        factor: that the node multiplies its product by (alpha of Gemm).
+        share: that it multiplies its bias by (beta of Gemm).
     """
 
     node: int
@@ -48,10 +55,27 @@ class Layer:
     output: str
     convolves: bool
     groups: int
+    read: tuple[int, ...] | None = None
+    made: tuple[int, ...] | None = None
+    factor: float = 1.0
+    share: float = 1.0
+
+    def rows_last(self, data: np.ndarray) -> np.ndarray:
+        """What is read, with its rows last."""
+        return data if self.read is None else data.transpose(self.read)
+
+    def columns_last(self, result: np.ndarray) -> np.ndarray:
+        """What is made, with what the weight gives last."""
+        return result if self.made is None else result.transpose(self.made)
+
+    def bias_of(self, held: np.ndarray) -> np.ndarray:
+        """[N], float64, what a bias in the file's layout adds."""
+        added: np.ndarray = held.astype(np.float64).reshape(-1) * self.share
+        return added
 
     def matrix(self, weight: np.ndarray) -> np.ndarray:
         """[groups, K, N], float64, of a weight in the file's layout."""
-        turned = weight.astype(np.float64).transpose(self._turned(weight.ndim))
+        turned = self.factor * weight.astype(np.float64).transpose(self._turned(weight.ndim))
         outer = math.prod(weight.shape[axis] for axis in self.out)
         return turned.reshape(self.groups, outer // self.groups, -1).transpose(0, 2, 1)
 
@@ -60,6 +84,7 @@ class Layer:
         turned = self._turned(like.ndim)
         shape = [like.shape[axis] for axis in turned]
         back = np.argsort(turned)
+        matrix = matrix / self.factor
         return np.ascontiguousarray(matrix.transpose(0, 2, 1).reshape(shape).transpose(back).astype(like.dtype))
 
     def _turned(self, rank: int) -> tuple[int, ...]:
@@ -87,28 +112,87 @@ def _layer(structure: Structure, index: int, contraction: Contraction) -> Layer 
         return None
     if not structure.constants.of(graph.read_by(contraction.edge)).learned:
         return None
+    factor, share = (
+        float(graph.attribute(index, n, 1.0)) if node.op_type in _SCALED else 1.0 for n in ("alpha", "beta")
+    )
+    if factor == 0:
+        return None
     weights = {slot for slot, name in enumerate(node.input) if name and slot not in data}
     own = sorted(weights - {_slot(graph, index, contraction.edge)})
-    bias = Edge(index, own[-1]) if own and _is_bias(structure, Edge(index, own[-1])) else None
+    bias = Edge(index, own[-1]) if own and share and _is_bias(structure, Edge(index, own[-1])) else None
     raw = str(node.output[0])
     behind = None
     if bias is None and not own:
         bias, behind = _added(structure, raw)
     raw = behind or raw
     norm = _batch_norm(graph, raw)
+    read, made, out = _layout(structure, index, data[0], contraction)
     return Layer(
         index,
         str(node.input[data[0]]),
         contraction.edge,
         contraction.into,
-        contraction.out,
+        out,
         bias,
         norm,
         raw,
         raw if norm is None else str(graph.nodes[norm].output[0]),
         record.has(Trait.CONVOLVES),
         int(graph.attribute(index, "group", 1) or 1) if record.has(Trait.CONVOLVES) else 1,
+        read,
+        made,
+        factor,
+        share if bias is not None and bias.node == index else 1.0,
     )
+
+
+def _factor(graph: Graph, index: int, name: str) -> float:
+    """What a node multiplies its product or its bias by."""
+    return float(graph.attribute(index, name, 1.0)) if graph.nodes[index].op_type in _SCALED else 1.0
+
+
+def _layout(
+    structure: Structure, index: int, slot: int, contraction: Contraction
+) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None, tuple[int, ...]]:
+    """`read` and `made` of a layer, and its `out` in the order of the result."""
+    node = structure.graph.nodes[index]
+    facts = (structure.analysis.facts.get(name) for name in (node.input[slot], node.output[0]))
+    ranks = [len(fact.axes) if fact is not None and fact.axes is not None else 0 for fact in facts]
+    kept = None, None, contraction.out
+    if node.op_type == "Einsum":
+        return _letters(structure, index, slot, contraction) or kept
+    if node.op_type not in _PRODUCTS or min(ranks) < 2:
+        return kept
+    turned = bool(structure.graph.attribute(index, "transA" if slot == 0 else "transB", 0))
+    read = _swapped(ranks[0]) if turned == (slot == 0) else None
+    return read, _swapped(ranks[1]) if slot == 1 else None, contraction.out
+
+
+def _swapped(rank: int) -> tuple[int, ...]:
+    return (*range(rank - 2), rank - 1, rank - 2)
+
+
+def _letters(
+    structure: Structure, index: int, slot: int, contraction: Contraction
+) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None:
+    """The same of an Einsum, by its equation; None where a letter is not summed over and stands in both operands."""
+    equation = structure.graph.attribute(index, "equation", b"")
+    text = (equation.decode() if isinstance(equation, bytes) else equation).replace(" ", "")
+    operands, _, result = text.partition("->")
+    terms = operands.split(",")
+    if "." in text or not result or len(terms) != 2:
+        return None
+    data, weight = terms[slot], terms[1 - slot]
+    summed = structure.analysis.summed.get(Edge(index, 1 - slot), ())
+    into = [weight[axis] for axis in summed]
+    out = [letter for axis, letter in enumerate(weight) if axis not in summed]
+    left = [letter for letter in data if letter not in into]
+    if sorted([*left, *out]) != sorted(result) or sorted([*left, *into]) != sorted(data) or set(left) & set(out):
+        return None
+    ordered = sorted(range(len(out)), key=lambda place: result.index(out[place]))
+    read = tuple(data.index(letter) for letter in [*left, *into])
+    made = tuple(result.index(letter) for letter in [*left, *(out[place] for place in ordered)])
+    return read, made, tuple(contraction.out[place] for place in ordered)
 
 
 def _slot(graph: Graph, index: int, edge: Edge) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from onnx import helper
 
 from front_onnx.axes.size import Axis
-from front_onnx.check.synthetic import index_limits
+from front_onnx.check.synthetic import entries, index_limits
 from front_onnx.operators.analysis import Analysis
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Graph
@@ -113,33 +113,33 @@ def _fixed_axes(shapes: Mapping[str, Shape], mixed: frozenset[str]) -> tuple[dic
     return axes, batch
 
 
-def tables(graph: Graph) -> dict[str, int]:
+def tables(graph: Graph, analysis: Analysis) -> dict[str, int]:
     """The entries of the smallest table that each integer input indexes.
 
     Besides the simple ways that `index_limits` knows, an index may be computed element by element from nothing but
     the input and constants: exporters do so to count negative ones from the end. Or it is made a row of a matrix.
     """
-    found = index_limits(graph)
+    found = index_limits(graph, analysis)
     for info in graph.inputs:
         kind = info.type.tensor_type.elem_type
         if info.name not in found and kind and helper.tensor_dtype_to_np_dtype(kind).kind in "iu":
-            limits = [*_indexed(graph, info.name)]
+            limits = [*_indexed(graph, analysis, info.name)]
             if limits:
                 found[info.name] = min(limits)
     return found
 
 
-def _indexed(graph: Graph, name: str) -> Iterator[int]:
+def _indexed(graph: Graph, analysis: Analysis, name: str) -> Iterator[int]:
     """The entries of tables that are indexed by what comes of an input element by element."""
     made = {name}
-    for node in graph.nodes:
+    for index, node in enumerate(graph.nodes):
         if made.isdisjoint(node.input):
             continue
         record = record_of(node)
         if record.has(Trait.GATHERS) and len(node.input) > 1 and node.input[1] in made:
-            table = graph.constants.get(node.input[0])
-            if table is not None and table.dims:
-                yield table.dims[0]
+            rows = entries(analysis, index)
+            if rows is not None:
+                yield rows
         elif node.op_type == "OneHot" and node.input[0] in made and node.input[1] in graph.constants:
             yield int(graph.array(node.input[1]).reshape(-1)[0])
         else:

@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from front_onnx.axes.size import SizeVar
+from front_onnx.blocks.ports import Port, find_ports
 from front_onnx.methods.private import Private
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.ports import maps
@@ -20,7 +21,7 @@ from front_onnx.read.graph import Edge
 from front_onnx.transform.maps import Identity
 from front_onnx.transform.spectral import selection
 
-__all__ = ["Encoder", "Places", "kept_blocks"]
+__all__ = ["Encoder", "Places", "kept_blocks", "ports"]
 
 
 def kept_blocks(plan: Plan) -> list[np.ndarray]:
@@ -42,6 +43,36 @@ def kept_blocks(plan: Plan) -> list[np.ndarray]:
         even = np.rint(np.linspace(0, total - 1, count)).astype(np.int64)
         found.append(even if chosen is None else np.asarray(chosen.indices, np.int64))
     return found
+
+
+def ports(plan: Plan, kept: Sequence[np.ndarray], last: frozenset[int]) -> tuple[dict[str, str], dict[str, str]]:
+    """By input and by output of the target that blocks have for themselves, the source's that it stands for.
+
+    Args:
+        plan: how the target was made.
+        kept: by chain, the source's block for each of the target's.
+        last: nodes of the source that end their block, see `Targets`.
+    """
+    inputs: dict[str, str] = {}
+    outputs: dict[str, str] = {}
+    for chain, blocks in zip(plan.structure.chains, kept, strict=True):
+        total = len(chain.units)
+        if len(blocks) >= total:
+            continue
+        found = find_ports(plan.structure.flow, chain)
+        for port in found.inputs:
+            inputs.update((port.names[unit], port.names[int(block)]) for unit, block in enumerate(blocks))
+        for port in found.outputs:
+            ends = plan.structure.graph.producer.get(port.tensors[0]) in last
+            spans = [*(blocks[1:] - 1), total - 1] if ends else blocks
+            names = [_name(port, unit) for unit in range(total)]
+            outputs.update((names[unit], names[int(block)]) for unit, block in enumerate(spans))
+    return inputs, outputs
+
+
+def _name(port: Port, unit: int) -> str:
+    """The name of one unit's output; behind the chain it counts on."""
+    return port.names[unit] if unit < len(port.names) else port.count.beginning(port.names[0]).at(unit)
 
 
 class Encoder:

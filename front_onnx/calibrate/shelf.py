@@ -8,6 +8,8 @@ from types import TracebackType
 
 import numpy as np
 
+from front_onnx.errors import OutputError
+
 __all__ = ["Shelf"]
 
 
@@ -45,17 +47,32 @@ class Shelf:
         """Keep an array."""
         self.drop(name, batch)
         if self._bytes + array.nbytes > self.limit and array.dtype.kind != "O":
+            self._held[name, batch] = self._written(array)
+            self.spilled += array.nbytes
+            return
+        self._bytes += array.nbytes
+        self.peak = max(self.peak, self._bytes)
+        self._held[name, batch] = array
+
+    def _written(self, array: np.ndarray) -> Path:
+        """The file that an array was written to.
+
+        Raises:
+            OutputError: there is no place for it.
+        """
+        try:
             if self._folder is None:
                 self._folder = tempfile.TemporaryDirectory(prefix="front-onnx-", dir=self._place)
             path = Path(self._folder.name) / f"{self._count}.npy"
             self._count += 1
             np.save(path, array)
-            self.spilled += array.nbytes
-            self._held[name, batch] = path
-            return
-        self._bytes += array.nbytes
-        self.peak = max(self.peak, self._bytes)
-        self._held[name, batch] = array
+        except OSError as error:
+            where = self._folder.name if self._folder is not None else self._place or tempfile.gettempdir()
+            hint = "--memory with more, or TMPDIR with room"
+            raise OutputError(
+                f"activations cannot be written to {where}: {error.strerror or error}", hint=hint
+            ) from error
+        return path
 
     def get(self, name: str, batch: int) -> np.ndarray:
         """An array that was put here."""

@@ -96,9 +96,9 @@ class Targets:
             index = readers[0].node
             node, record = self.graph.nodes[index], record_of(self.graph.nodes[index])
             norm = self._norm_of.get(index)
-            if norm is not None and len(norm.inputs) > 1 and name in norm.inputs:
-                rest = (*others, *self._beside(index, name, norm.inputs))
-                return (index, norm.inputs, rest, tuple(scaled)) if self._ready(rest, layer) else found
+            if norm is not None and len(norm.operands) > 1 and name in norm.operands:
+                rest = (*others, *self._beside(index, name, norm.operands))
+                return (index, norm.operands, rest, tuple(scaled)) if self._ready(rest, layer) else found
             data = [each for each in node.input if each and self.structure.analysis.is_data(each)]
             if record.has(Trait.MULTIPLIES) and len(data) == 1 and len(node.input) == 2 and not others:
                 scaled.append(Edge(index, 1 - readers[0].slot))
@@ -142,5 +142,22 @@ class Targets:
                 rows = {row[unit] for row in chain.nodes.values()}
                 sums = [joined[0] for node in own if (joined := self._sums.get(node)) is not None]
                 if sums:
-                    found.update(node for node in own | rows if node >= max(sums))
+                    last = max(*sums, *self._stream_sums(chain.start_of(unit), own | rows), -1)
+                    found.update(node for node in own | rows if node >= last)
         return frozenset(found)
+
+    def _stream_sums(self, start: str, nodes: set[int]) -> list[int]:
+        """The sums of some nodes by which a state goes on: a block ends with one, whatever its other operand is."""
+        stream, found = {start}, []
+        for index in sorted(nodes):
+            node, record = self.graph.nodes[index], record_of(self.graph.nodes[index])
+            if stream.isdisjoint(node.input):
+                continue
+            data = [name for name in node.input if name and self.structure.analysis.is_data(name)]
+            summed = record.has(Trait.SHIFTS) and node.op_type != "Sub" and len(data) > 1
+            if summed and self._same(next(name for name in data if name in stream), str(node.output[0])):
+                found.append(index)
+                stream.update(node.output)
+            elif record.has(Trait.VIEW) and node.input[0] in stream:
+                stream.update(node.output)
+        return found

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from onnx import helper
 
+from front_onnx.axes.size import size_of
 from front_onnx.errors import FrontError, RequestError
 from front_onnx.operators.analysis import Analysis, analyse
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Graph
 
-__all__ = ["index_limits", "synthetic_inputs"]
+__all__ = ["entries", "index_limits", "synthetic_inputs"]
 
 _BATCH, _LENGTH = 2, 7
 
@@ -30,8 +31,9 @@ def synthetic_inputs(
     for name in given:
         if name not in known and not known.keys() <= given.keys():  # labels beside all inputs do no harm
             raise RequestError(f"the model has no input {name!r}", wanted=", ".join(known))
-    limits = index_limits(graph)
-    sizes = _symbol_sizes(graph, analysis or analyse(graph), given, limits)
+    analysis = analysis or analyse(graph)
+    limits = index_limits(graph, analysis)
+    sizes = _symbol_sizes(graph, analysis, given, limits)
     rng = np.random.default_rng(seed)
     feed: dict[str, np.ndarray] = {}
     for name, info in known.items():
@@ -119,7 +121,7 @@ def _parts(graph: Graph, dim: str, limits: Mapping[str, int]) -> list[str]:
     return [*new, *cached] if len(new) == len(cached) == 1 else []
 
 
-def index_limits(graph: Graph) -> dict[str, int]:
+def index_limits(graph: Graph, analysis: Analysis) -> dict[str, int]:
     """For each integer input that indexes tables: the smallest table, as far as only simple operators lie between."""
     limits: dict[str, int] = {}
     for info in graph.inputs:
@@ -129,10 +131,22 @@ def index_limits(graph: Graph) -> dict[str, int]:
                 node = graph.nodes[edge.node]
                 record = record_of(node)
                 if record.has(Trait.GATHERS) and edge.slot == 1:
-                    table = graph.constants.get(node.input[0])
-                    if table is not None and table.dims:
-                        limits[info.name] = min(limits.get(info.name, 1 << 30), table.dims[0])
+                    rows = entries(analysis, edge.node)
+                    if rows is not None:
+                        limits[info.name] = min(limits.get(info.name, 1 << 30), rows)
                 elif record.has(Trait.MOVES | Trait.SHIFTS) and edge.slot == 0 and edge.node not in seen:
                     seen.add(edge.node)
                     waiting += node.output
     return limits
+
+
+def entries(analysis: Analysis, index: int) -> int | None:
+    """How many entries a lookup chooses from, if it looks into a constant or what is computed from constants alone."""
+    graph = analysis.graph
+    name = graph.nodes[index].input[0]
+    fact = analysis.facts.get(name)
+    dims = list(graph.constants[name].dims) if name in graph.constants else []
+    if not dims and fact is not None and fact.constant and fact.axes is not None:
+        dims = [size_of(axis) for axis in fact.axes]
+    axis = int(graph.attribute(index, "axis", 0) or 0)
+    return dims[axis] if -len(dims) <= axis < len(dims) else None

@@ -36,7 +36,7 @@ class Norm:
     """A norm over the last axis of a tensor.
 
     Attributes:
-        inputs: what is normalised: one tensor, or several that the operator adds up first.
+        inputs: what is normalised: one tensor, or several that the operator adds up first, with `sums`.
         output: the result, behind gain and bias.
         nodes: the nodes that it is made of.
         axis: the axis that it takes means over.
@@ -47,6 +47,7 @@ class Norm:
         epsilon: where the epsilon is read; None without one, or if it is an attribute (of `operator`).
         operator: the node of a norm that is one operator.
         plain: False if something computed stands in the place of the gain or the bias.
+        sums: of `inputs`, those that the operator gives.
     """
 
     inputs: tuple[str, ...]
@@ -60,6 +61,12 @@ class Norm:
     epsilon: Edge | None = None
     operator: int | None = None
     plain: bool = True
+    sums: tuple[str, ...] = ()
+
+    @property
+    def operands(self) -> tuple[str, ...]:
+        """What is added up to what is normalised."""
+        return tuple(name for name in self.inputs if name not in self.sums)
 
 
 def find_norms(analysis: Analysis) -> list[Norm]:
@@ -117,6 +124,7 @@ class _Norms:
             tuple(added),
             operator=index,
             plain=all(edge is None or edge in self.analysis.uses for edge in (gain, bias)),
+            sums=tuple(sums),
         )
 
     # -- written out ------------------------------------------------------------------------------------------------
