@@ -146,11 +146,6 @@ def _layer(structure: Structure, index: int, contraction: Contraction) -> Layer 
     )
 
 
-def _factor(graph: Graph, index: int, name: str) -> float:
-    """What a node multiplies its product or its bias by."""
-    return float(graph.attribute(index, name, 1.0)) if graph.nodes[index].op_type in _SCALED else 1.0
-
-
 def _layout(
     structure: Structure, index: int, slot: int, contraction: Contraction
 ) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None, tuple[int, ...]]:
