@@ -226,7 +226,7 @@ class _Starts:
             return
         some = self.samples.batches[:: max(1, min(_TRIAL, len(self.samples.batches) // _LEAST))]
         whole = len(some) == len(self.samples.batches)
-        best: tuple[float, Plan] | None = None
+        best: tuple[tuple[float, float], Plan] | None = None
         for kept in sets:
             plan = with_blocks(looked, kept)
             told = " ".join(",".join(map(str, own)) for own in kept.values())
@@ -234,8 +234,8 @@ class _Starts:
                 "" if whole else f", {len(some)} of {len(self.samples.batches)} batches"
             )
             made = self._made(reference, name, partial(self._proved, plan), some)
-            if isinstance(made, _Start) and (best is None or made.candidate.error < best[0]):
-                best = made.candidate.error, plan
+            if isinstance(made, _Start) and (best is None or made.candidate.rank < best[0]):
+                best = made.candidate.rank, plan
             yield made
         if best is not None and not whole:
             yield self._made(reference, CALIBRATED, partial(self._proved, best[1]), self.samples.batches)
