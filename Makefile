@@ -12,7 +12,7 @@ QUICK := not export and not slow and not more
 
 demo: $(VENV)/.demo
 	$(BIN)/front-onnx inspect models/digits/digits.onnx
-	$(BIN)/front-onnx resize models/digits/digits.onnx --depth 3 --dry-run
+	$(BIN)/front-onnx resize models/digits/digits.onnx --depth 3 --method best --dry-run
 	$(BIN)/python models/digits/demo.py
 
 # What one runs while working: nothing that exports a model, nothing that takes long (docs/testing.md).

@@ -121,8 +121,14 @@ def _parts(graph: Graph, dim: str, limits: Mapping[str, int]) -> list[str]:
     return [*new, *cached] if len(new) == len(cached) == 1 else []
 
 
-def index_limits(graph: Graph, analysis: Analysis) -> dict[str, int]:
-    """For each integer input that indexes tables: the smallest table, as far as only simple operators lie between."""
+def index_limits(graph: Graph, analysis: Analysis | None = None) -> dict[str, int]:
+    """For each integer input that indexes tables: the smallest table, as far as only simple operators lie between.
+
+    Args:
+        graph: the graph.
+        analysis: that of it, if there is one already.
+    """
+    analysis = analyse(graph) if analysis is None else analysis
     limits: dict[str, int] = {}
     for info in graph.inputs:
         waiting, seen = [info.name], set()
