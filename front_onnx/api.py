@@ -21,6 +21,7 @@ from front_onnx.calibrate.settings import DEFAULT, CalibrationSettings, calibrat
 from front_onnx.check.agreement import Agreement, agreement
 from front_onnx.check.validate import Validation, check_result, validate_model
 from front_onnx.dims.structure import Structure
+from front_onnx.errors import RequestError
 from front_onnx.gene.file import is_gene
 from front_onnx.methods.calibrated import Calibrated
 from front_onnx.plan.plan import Plan
@@ -172,7 +173,10 @@ def resize(
     progress("understand", 0, 1)
     parted = steps(_parted(session, block, residual), request) if best else None
     plan = parted.session.plan(parted.last) if parted is not None else session.plan(request)
-    if data is not None and not best and plan.resizes and not plan.methods.exact:
+    if data is not None and not best and plan.methods.exact:
+        hint = "--method best calibrates what shrinks and grows the rest without loss"
+        raise RequestError("growth without loss looks at no samples", got=f"--data and --method {method}", hint=hint)
+    if data is not None and not best and plan.resizes:
         plan = _parted(session, block, residual).plan(request)
     if best and data is None and parted is not None and parted.calibrated:
         data = SYNTHETIC

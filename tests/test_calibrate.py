@@ -318,6 +318,11 @@ def test_a_method_that_needs_samples_says_so() -> None:
         front_onnx.resize(onnx.load(DIGITS), width=24, method="calibrated")
 
 
+def test_lossless_growth_takes_no_samples() -> None:
+    with pytest.raises(RequestError, match="looks at no samples"):
+        front_onnx.resize(onnx.load(DIGITS), depth=8, method="lossless", data="synthetic")
+
+
 def test_wrong_samples_are_refused_before_any_work() -> None:
     with pytest.raises(FrontError, match="lacks"):
         front_onnx.resize(onnx.load(DIGITS), width=24, data={"nothing": np.zeros((4, 2), np.float32)})
