@@ -15,8 +15,6 @@ import onnx
 
 from front_onnx.calibrate.best import BEST, Steps, steps
 from front_onnx.calibrate.candidates import Outcome
-from front_onnx.calibrate.reading import SYNTHETIC
-from front_onnx.calibrate.samples import Data
 from front_onnx.calibrate.settings import DEFAULT, CalibrationSettings, calibrated
 from front_onnx.check.agreement import Agreement, agreement
 from front_onnx.check.validate import Validation, check_result, validate_model
@@ -28,6 +26,8 @@ from front_onnx.plan.plan import Plan
 from front_onnx.plan.ports import decoders
 from front_onnx.plan.request import Request
 from front_onnx.read.model_file import ModelFile, read_model
+from front_onnx.samples.reading import SYNTHETIC
+from front_onnx.samples.samples import Data
 from front_onnx.session import Session, read_any, to_graphsurgeon
 from front_onnx.store.atomic import atomic_write, named_file
 from front_onnx.store.model_writer import ModelWriter, ProtoWriter
@@ -145,7 +145,7 @@ def resize(
         order: before their number changes, put units and heads beside those that are most like them.
         data: unlabeled inputs to calibrate on, "synthetic" to make some up: weights are fitted in closed form to what
             the source computes, several starts are compared on held-out inputs and the best is written; see
-            `front_onnx/calibrate/samples.py` for where they may come from.
+            `front_onnx/samples/samples.py` for where they may come from.
         calibration: how many samples, ridges, memory; see `front_onnx/calibrate/settings.py`.
         output: where to write. A model given by path is written to `default_output` if this is None;
             a model given in memory is returned and not written.

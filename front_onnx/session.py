@@ -32,7 +32,7 @@ from front_onnx.write.verify import verify
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
-__all__ = ["Session", "read_any", "to_graphsurgeon"]
+__all__ = ["FilledModel", "Session", "read_any", "to_graphsurgeon"]
 
 _SEPARATIONS = 8  # each tells apart what does not overlap
 
@@ -112,10 +112,10 @@ class Session:
         rewritten = self.rewrite(plan)
         arrays: dict[str, np.ndarray] = {}
         fill(plan.structure.graph, rewritten.pending, arrays.__setitem__, tell)
-        return _Filled(rewritten.proto, arrays)
+        return FilledModel(rewritten.proto, arrays)
 
 
-class _Filled(ModelFile):
+class FilledModel(ModelFile):
     """A model whose large weights are arrays in memory, beside the graph: no message holds more than 2 GiB."""
 
     def __init__(self, proto: onnx.ModelProto, arrays: Mapping[str, np.ndarray]) -> None:

@@ -30,6 +30,7 @@ ROW = (
     "gene",
     "match",
     "session",
+    "samples",
     "calibrate",
     "api",
     "learngenes",

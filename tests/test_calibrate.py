@@ -17,9 +17,7 @@ import front_onnx
 from front_onnx.calibrate.candidates import Candidate
 from front_onnx.calibrate.choosing import eliminate
 from front_onnx.calibrate.comparing import Likeness
-from front_onnx.calibrate.inputs import Inputs
 from front_onnx.calibrate.places import kept_blocks, ports
-from front_onnx.calibrate.samples import read_samples
 from front_onnx.calibrate.settings import CalibrationSettings, in_bytes
 from front_onnx.calibrate.shelf import Shelf
 from front_onnx.calibrate.solving import Sums
@@ -27,6 +25,8 @@ from front_onnx.calibrate.stepping import Stepper
 from front_onnx.commands import main
 from front_onnx.errors import FrontError, OutputError, RequestError
 from front_onnx.read.graph import Graph
+from front_onnx.samples.inputs import Inputs
+from front_onnx.samples.samples import read_samples
 from front_onnx.session import Session, read_any
 
 FAST = CalibrationSettings(samples=96, ridges=(0.1,))

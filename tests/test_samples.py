@@ -12,10 +12,10 @@ from golden import golden
 from onnx import TensorProto, helper, numpy_helper
 from small import mlp, run
 
-from front_onnx.calibrate.samples import Samples, read_samples
 from front_onnx.errors import FileError, FrontError, RequestError
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import read_model
+from front_onnx.samples.samples import Samples, read_samples
 
 FLOAT, INT, BYTE, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.UINT8, TensorProto.BOOL
 Port = tuple[str, int, Sequence[int | str] | None]

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import onnx
 
 from front_onnx.calibrate.choosing import choose
 from front_onnx.calibrate.fitting import Fitted, Fitting
@@ -20,12 +19,12 @@ from front_onnx.plan.plan import Plan
 from front_onnx.plan.planning import make_plan
 from front_onnx.plan.ports import encoders
 from front_onnx.read.graph import Graph
-from front_onnx.read.model_file import ModelFile
+from front_onnx.session import FilledModel
 from front_onnx.streams.norms import find_norms
 from front_onnx.transform.weights import fill
 from front_onnx.write.rewrite import Rewritten
 
-__all__ = ["Calibration", "Weights", "calibrate_plan", "encoded", "looked_at"]
+__all__ = ["Calibration", "calibrate_plan", "encoded", "looked_at"]
 
 _FEWEST = 2  # samples of a layer for each of its inputs
 
@@ -43,19 +42,6 @@ class Calibration:
 
     arrays: Mapping[str, np.ndarray]
     report: tuple[Fitted, ...]
-
-
-class Weights(ModelFile):
-    """A rewritten model whose weights are arrays beside it."""
-
-    def __init__(self, proto: onnx.ModelProto, arrays: Mapping[str, np.ndarray]) -> None:
-        super().__init__(proto, None, {}, b"")
-        self.arrays = arrays
-
-    def array(self, tensor: onnx.TensorProto) -> np.ndarray:
-        """The values of a constant."""
-        found = self.arrays.get(tensor.name)
-        return found if found is not None else super().array(tensor)
 
 
 def looked_at(
@@ -105,7 +91,7 @@ def calibrate_plan(
     structure = plan.structure
     arrays: dict[str, np.ndarray] = {}
     fill(structure.graph, rewritten.pending, arrays.__setitem__)
-    model = Weights(rewritten.proto, arrays)
+    model = FilledModel(rewritten.proto, arrays)
     graph = Graph(model)
     targets = Targets(structure, find_layers(structure), find_norms(structure.analysis))
     kept = kept_blocks(plan)

@@ -12,13 +12,11 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from front_onnx.calibrate.calibrating import Weights, calibrate_plan, encoded, looked_at
+from front_onnx.calibrate.calibrating import calibrate_plan, encoded, looked_at
 from front_onnx.calibrate.comparing import Likeness, Reference, compare
 from front_onnx.calibrate.fitting import Fitted
-from front_onnx.calibrate.inputs import Inputs
 from front_onnx.calibrate.layers import find_layers
 from front_onnx.calibrate.places import kept_blocks, ports
-from front_onnx.calibrate.samples import Samples
 from front_onnx.calibrate.shelf import Shelf
 from front_onnx.calibrate.targets import Targets
 from front_onnx.errors import FrontError, RequestError, UnsupportedError
@@ -27,6 +25,9 @@ from front_onnx.plan.plan import Plan
 from front_onnx.plan.planning import make_plan
 from front_onnx.plan.request import Request
 from front_onnx.read.graph import Graph
+from front_onnx.samples.inputs import Inputs
+from front_onnx.samples.samples import Samples
+from front_onnx.session import FilledModel
 from front_onnx.streams.norms import find_norms
 from front_onnx.transform.weights import fill
 from front_onnx.types import Progress, silent
@@ -282,7 +283,7 @@ class _Starts:
                     plan, rewritten, batches, self.shelf, ridges=self.ridges, threads=self.threads, progress=tell
                 )
                 changed, report = done.arrays, done.report
-            graph = Graph(Weights(rewritten.proto, {**arrays, **changed}))
+            graph = Graph(FilledModel(rewritten.proto, {**arrays, **changed}))
             given, stands = ports(plan, kept_blocks(plan), self.last)
             feeds = encoded(plan, self.samples.batches, given), encoded(plan, self.samples.held_out, given)
             self.progress("compare", 0, 1)

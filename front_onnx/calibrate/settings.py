@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from front_onnx.calibrate.candidates import RIDGES, Outcome, best_start
-from front_onnx.calibrate.samples import Data, read_samples
 from front_onnx.calibrate.shelf import Shelf
 from front_onnx.errors import RequestError
 from front_onnx.plan.plan import Plan
+from front_onnx.samples.samples import Data, read_samples
 from front_onnx.types import Progress, silent
 
 __all__ = ["DEFAULT", "CalibrationSettings", "calibrated", "in_bytes"]
@@ -30,7 +30,7 @@ class CalibrationSettings:
             its Gram matrix.
         memory: bytes of activations that are kept in memory; what is more goes into temporary files.
         threads: of onnxruntime; 0 for its own choice.
-        image_size, mean, deviation: of pictures, see `samples.py`.
+        image_size, mean, deviation: of pictures, see `samples/samples.py`.
         folder: for the temporary files; the system's if None.
 
     Raises:

@@ -14,10 +14,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from front_onnx.calibrate.inputs import Feed, Inputs
-from front_onnx.calibrate.pictures import PICTURES, PictureFiles, Pictures
-from front_onnx.calibrate.texts import TEXTS, TextFile
 from front_onnx.errors import FileError, FrontError, RequestError
+from front_onnx.samples.inputs import Feed, Inputs
+from front_onnx.samples.pictures import PICTURES, PictureFiles, Pictures
+from front_onnx.samples.texts import TEXTS, TextFile
 
 __all__ = ["SYNTHETIC", "Data", "Pictures", "Source", "open_source"]
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from front_onnx.calibrate.inputs import Feed, Inputs
-from front_onnx.calibrate.made_up import made_up
-from front_onnx.calibrate.reading import SYNTHETIC, Data, Pictures, Source, open_source
 from front_onnx.errors import RequestError
 from front_onnx.read.graph import Graph
+from front_onnx.samples.inputs import Feed, Inputs
+from front_onnx.samples.made_up import made_up
+from front_onnx.samples.reading import SYNTHETIC, Data, Pictures, Source, open_source
 
 __all__ = ["Data", "Samples", "read_samples"]
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from front_onnx.calibrate.inputs import Feed, Input, Inputs
-from front_onnx.calibrate.noise import picture_like, sequence_like
 from front_onnx.check.synthetic import synthetic_inputs
 from front_onnx.errors import RequestError
+from front_onnx.samples.inputs import Feed, Input, Inputs
+from front_onnx.samples.noise import picture_like, sequence_like
 
 __all__ = ["made_up"]
 

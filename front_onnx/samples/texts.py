@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from front_onnx.calibrate.inputs import Feed, Input, Inputs
 from front_onnx.errors import FileError, RequestError
+from front_onnx.samples.inputs import Feed, Input, Inputs
 
 __all__ = ["TEXTS", "TextFile"]
 

@@ -11,11 +11,11 @@ import numpy as np
 import onnxruntime
 from onnx import helper
 
-from front_onnx.calibrate.layout import Shape, input_shapes, mixed_sizes, sample_axes, tables
 from front_onnx.check.validate import open_session
 from front_onnx.errors import RequestError
 from front_onnx.operators.analysis import Analysis, analyse
 from front_onnx.read.graph import Graph
+from front_onnx.samples.layout import Shape, input_shapes, mixed_sizes, sample_axes, tables
 
 __all__ = ["Feed", "Input", "Inputs"]
 

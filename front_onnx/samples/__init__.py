@@ -1,0 +1,1 @@
+"""Samples: unlabeled inputs of a graph, read from wherever they are, or made up."""
