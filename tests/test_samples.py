@@ -194,7 +194,7 @@ def test_a_callable_and_its_import_path_give_feeds_or_arrays(tmp_path, monkeypat
         read_samples("given_samples:wrong", sums(ROWS))
     with pytest.raises(RequestError, match=r"cannot be imported"):
         read_samples("given_samples:nothing", sums(ROWS))
-    with pytest.raises(RequestError, match=r"neither arrays by name nor batches"):
+    with pytest.raises(RequestError, match=r"nothing to iterate over"):
         read_samples(lambda: 3, sums(ROWS))
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from front_onnx.adapters.executor.module import OnnxModule
-from front_onnx.adapters.refine.callables import imported, name_of
 from front_onnx.adapters.refine.checkpoint import epochs_done
 from front_onnx.adapters.refine.data import LABELS, load_data
 from front_onnx.adapters.refine.history import plot_history
@@ -34,6 +33,7 @@ from front_onnx.errors import RequestError
 from front_onnx.learngenes import Extracted, extract
 from front_onnx.pictures import check_picture
 from front_onnx.plan.request import Request
+from front_onnx.samples.callables import imported, name_of
 from front_onnx.session import Session
 from front_onnx.store.atomic import atomic_write, named_file
 from front_onnx.store.refusals import refuse_overwriting

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from front_onnx.adapters.refine.callables import called, imported, iterated, name_of
 from onnx import helper
 
 from front_onnx.check.synthetic import index_limits
 from front_onnx.errors import FileError, FrontError, RequestError
 from front_onnx.read.graph import Graph
+from front_onnx.samples.callables import called, imported, iterated, name_of
 
 __all__ = ["LABELS", "Arrays", "Batch", "Data", "load_data"]
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from front_onnx.adapters.refine.callables import called
 from torch import Tensor
 from torch.nn import functional
 
 from front_onnx.errors import FrontError, RequestError
+from front_onnx.samples.callables import called
 
 __all__ = ["IGNORED", "LOSSES", "Loss", "Task", "distillation"]
 

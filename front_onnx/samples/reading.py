@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import sys
-import traceback
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,7 +11,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from front_onnx.errors import FileError, FrontError, RequestError
+from front_onnx.errors import FileError, RequestError
+from front_onnx.samples.callables import called, imported, iterated, name_of
 from front_onnx.samples.inputs import Feed, Inputs
 from front_onnx.samples.pictures import PICTURES, PictureFiles, Pictures
 from front_onnx.samples.texts import TEXTS, TextFile
@@ -69,7 +67,7 @@ def open_source(data: Any, inputs: Inputs, pictures: Pictures) -> Source:
     if isinstance(data, Iterable):
         return _Feeds("the data", inputs, lambda: data)
     if callable(data):
-        return _Feeds(_name_of(data), inputs, data)
+        return _Feeds(name_of(data), inputs, data)
     wanted = "a path, arrays by name, batches, or a callable"
     raise RequestError("data of no kind that is known", got=type(data).__name__, wanted=wanted)
 
@@ -98,7 +96,7 @@ def _file(text: str, inputs: Inputs, pictures: Pictures) -> Source:
     if first and last.endswith(".json"):
         return TextFile(Path(first), Path(last), inputs)
     if first and not {"/", os.sep} & {*last}:
-        return _Feeds(text, inputs, _imported(text))
+        return _Feeds(text, inputs, imported(text))
     raise FileError(f"there is no file or folder {text}", wanted=f"{SYNTHETIC}, {_KINDS}")
 
 
@@ -137,12 +135,12 @@ class _Feeds:
 
     def feeds(self, limit: int, rng: np.random.Generator) -> Iterator[Feed]:
         """The arrays of a mapping, or batches one after another."""
-        given = _called(self.name, self._give)
+        given = called(self.name, self._give)
         if isinstance(given, Mapping):
             yield self._inputs.fitted(given, self.name)[0]
             return
         found = 0
-        for number, batch in enumerate(_iterated(self.name, given)):
+        for number, batch in enumerate(iterated(self.name, given)):
             feed, count = self._inputs.fitted(batch, f"batch {number} of {self.name}")
             found += count
             yield feed
@@ -176,61 +174,3 @@ class _ArrayFiles:
             yield feed
             if found >= limit:
                 return
-
-
-# -- what users bring ------------------------------------------------------------------------------------------------
-
-
-def _name_of(function: Any) -> str:
-    return f"{getattr(function, '__module__', '?')}:{getattr(function, '__qualname__', type(function).__name__)}"
-
-
-def _imported(path: str) -> Callable[[], Any]:
-    """A callable by its import path; modules of the current folder are found too.
-
-    Raises:
-        RequestError: there is no such module or function.
-    """
-    module, _, name = path.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found = getattr(importlib.import_module(module), name)
-    except Exception as error:  # whatever the module does when it is imported
-        raise RequestError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
-    if not callable(found):
-        raise RequestError(f"{path} is not callable", got=type(found).__name__)
-    made: Callable[[], Any] = found
-    return made
-
-
-def _called(name: str, function: Callable[[], Any]) -> Any:
-    try:
-        return function()
-    except FrontError:
-        raise
-    except Exception as error:
-        raise _theirs(name, error) from error
-
-
-def _iterated(name: str, items: Any) -> Iterator[Any]:
-    try:
-        iterator = iter(items)
-    except TypeError as error:
-        got = type(items).__name__
-        raise RequestError(f"{name} gives neither arrays by name nor batches", got=got) from error
-    while True:
-        try:
-            item = next(iterator)
-        except StopIteration:
-            return
-        except FrontError:
-            raise
-        except Exception as error:
-            raise _theirs(name, error) from error
-        yield item
-
-
-def _theirs(name: str, error: Exception) -> FrontError:
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return FrontError(f"{name} raised {type(error).__name__}: {error}", got=f"at {last.filename}:{last.lineno}")

@@ -29,7 +29,8 @@ def imported(path: str) -> Callable[..., Any]:
         raise RequestError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise RequestError(f"{path} is not callable", got=type(found).__name__)
-    return found
+    made: Callable[..., Any] = found
+    return made
 
 
 def name_of(function: Callable[..., Any]) -> str:
