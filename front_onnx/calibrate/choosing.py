@@ -28,6 +28,7 @@ from front_onnx.dims.structure import Structure
 from front_onnx.errors import FrontError
 from front_onnx.methods.evidence import Evidence
 from front_onnx.methods.private import Private
+from front_onnx.operators.analysis import Analysis
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import label
@@ -327,7 +328,7 @@ def is_linear(structure: Structure, norms: Sequence[Norm], var: SizeVar) -> bool
     contracted = {edge.node for edge in analysis.contractions}
     of_norms = {node for norm in norms if algebra.expand(norm.axis) == (var,) and norm.plain for node in norm.nodes}
     shared = {graph.read_by(e) for n in norms for e in (n.gain, n.bias) if e is not None}
-    if any(len(graph.consumers[name]) > 1 for name in shared if places_of(analysis, algebra, graph, name, var)):
+    if any(len(graph.consumers[name]) > 1 for name in shared if has_variable(analysis, name, var)):
         return False
     for index, node in enumerate(graph.nodes):
         touched = [place for name in (*node.input, *node.output) if name for place in places(name)]
@@ -345,7 +346,7 @@ def is_linear(structure: Structure, norms: Sequence[Norm], var: SizeVar) -> bool
                     return False
             continue
         if record.has(Trait.SCALES):
-            if sum(bool(places(name) or places_of(analysis, algebra, graph, name, var)) for name in node.input) > 1:
+            if sum(bool(places(name) or has_variable(analysis, name, var)) for name in node.input) > 1:
                 return False
             continue
         if not record.has(_LINEAR):
@@ -353,11 +354,11 @@ def is_linear(structure: Structure, norms: Sequence[Norm], var: SizeVar) -> bool
     return True
 
 
-def places_of(analysis: object, algebra: Algebra, graph: object, name: str, var: SizeVar) -> bool:
+def has_variable(analysis: Analysis, name: str, var: SizeVar) -> bool:
     """True if a constant has a size variable, wherever it is read."""
-    edges = (edge for edge in graph.consumers.get(name, ()))  # type: ignore[attr-defined]
-    facts = (analysis.uses.get(edge) for edge in edges)  # type: ignore[attr-defined]
-    return any(var in algebra.free_variables(axis) for fact in facts if fact is not None for axis in fact.axes or ())
+    facts = (analysis.uses.get(edge) for edge in analysis.graph.consumers.get(name, ()))
+    axes = (axis for fact in facts if fact is not None for axis in fact.axes or ())
+    return any(var in analysis.algebra.free_variables(axis) for axis in axes)
 
 
 def entry_of(algebra: Algebra, axis: Axis, var: SizeVar) -> np.ndarray:

@@ -110,7 +110,7 @@ def compare(
     Returns:
         Likeness by output, and decoders D [N, M] by output and axis.
     """
-    pairs = _Pairs(reference)
+    pairs = _Pairs()
     first = next(_outputs(graph, arrays, held_out[:1], reference.shelf, threads))
     like = {name: (stands or {}).get(name, name) for name in first}
     like = {name: theirs for name, theirs in like.items() if theirs in reference.names}
@@ -157,7 +157,7 @@ def _other_axis(before: np.ndarray, after: np.ndarray) -> int | None:
 class _Pairs:
     """Sums for decoders with a shift."""
 
-    def __init__(self, reference: Reference) -> None:
+    def __init__(self) -> None:
         self.sums: dict[str, list[np.ndarray]] = {}
 
     def add(self, name: str, mine: np.ndarray, theirs: np.ndarray, place: int) -> None:

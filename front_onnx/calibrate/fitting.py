@@ -60,13 +60,11 @@ class _Group:
 
     layers: list[Layer] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
-    order: int = 0
 
 
 @dataclass
 class _OfNorm:
     norm: Norm
-    order: int
 
 
 @dataclass
@@ -118,7 +116,6 @@ class Fitting:
         targets: what each layer is to make.
         ridges: toward the weights that are there; of several, each layer takes the one that is best for it on a fifth
             of the batches.
-        before: the gain that a norm has before it is fitted, where the map of its axis mixes entries.
     """
 
     def __init__(
@@ -169,12 +166,12 @@ class Fitting:
             if norm.output in here and norm.plain and (norm.gain is not None or norm.bias is not None):
                 found.append((here[norm.output], norm))
         group: _Group | None = None
-        for order, item in sorted(found, key=lambda pair: pair[0]):
+        for _, item in sorted(found, key=lambda pair: pair[0]):
             if isinstance(item, Norm):
                 if group is not None:
                     yield group
                 group = None
-                yield _OfNorm(item, order)
+                yield _OfNorm(item)
                 continue
             target = self.targets.of(item)
             first = group.layers[0] if group is not None else None
@@ -189,7 +186,7 @@ class Fitting:
             if not alike:
                 if group is not None:
                     yield group
-                group = _Group(order=order)
+                group = _Group()
             assert group is not None
             group.layers.append(item)
             group.targets.append(target)

@@ -7,10 +7,12 @@ axes of a tensor, or the patches of a convolution. Whether a node is that is tri
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
+from front_onnx.axes.size import Axis, size_of
 from front_onnx.dims.structure import Structure
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge, Graph
@@ -119,11 +121,11 @@ def _layer(structure: Structure, index: int, contraction: Contraction) -> Layer 
         return None
     weights = {slot for slot, name in enumerate(node.input) if name and slot not in data}
     own = sorted(weights - {_slot(graph, index, contraction.edge)})
-    bias = Edge(index, own[-1]) if own and share and _is_bias(structure, Edge(index, own[-1])) else None
+    bias = Edge(index, own[-1]) if own and share and _is_bias(structure, Edge(index, own[-1]), contraction) else None
     raw = str(node.output[0])
     behind = None
     if bias is None and not own:
-        bias, behind = _added(structure, raw)
+        bias, behind = _added(structure, raw, contraction)
     raw = behind or raw
     norm = _batch_norm(graph, raw)
     read, made, out = _layout(structure, index, data[0], contraction)
@@ -205,13 +207,26 @@ def _slot(graph: Graph, index: int, edge: Edge) -> int:
         wanted |= more
 
 
-def _is_bias(structure: Structure, edge: Edge) -> bool:
-    name = structure.graph.read_by(edge)
-    constant = structure.graph.constants.get(name)
-    return constant is not None and edge in structure.analysis.uses and structure.constants.of(name).learned
+def _is_bias(structure: Structure, edge: Edge, contraction: Contraction) -> bool:
+    """True for a learned constant with one number for each column of a contraction, and the same for every row.
+
+    A table of positions that is added behind a projection has more axes, and is none.
+    """
+    analysis, name = structure.analysis, structure.graph.read_by(edge)
+    if name not in structure.graph.constants or edge not in analysis.uses or not structure.constants.of(name).learned:
+        return False
+    weight = analysis.uses[contraction.edge].axes or ()
+    columns = _joined(structure, (weight[place] for place in contraction.out))
+    return _joined(structure, analysis.uses[edge].axes or ()) == columns
 
 
-def _added(structure: Structure, raw: str) -> tuple[Edge | None, str | None]:
+def _joined(structure: Structure, axes: Iterable[Axis]) -> Axis:
+    """Axes as one, those of one entry left out."""
+    whole = tuple(var for axis in axes if size_of(axis) != 1 for var in axis)
+    return structure.analysis.algebra.expand(whole)
+
+
+def _added(structure: Structure, raw: str, contraction: Contraction) -> tuple[Edge | None, str | None]:
     """A bias that is added right behind a contraction, and what that makes."""
     graph = structure.graph
     readers = graph.consumers.get(raw, ())
@@ -221,13 +236,7 @@ def _added(structure: Structure, raw: str) -> tuple[Edge | None, str | None]:
     if not record_of(node).has(Trait.SHIFTS) or node.op_type == "Sub" or len(node.input) != 2:
         return None, None
     edge = Edge(readers[0].node, 1 - readers[0].slot)
-    if not _is_bias(structure, edge):
-        return None, None
-    dims = list(graph.constants[graph.read_by(edge)].dims)
-    wide = [size for size in dims if size > 1]
-    fact = structure.analysis.facts.get(raw)
-    rank = len(fact.axes or ()) if fact is not None else 0
-    return (edge, str(node.output[0])) if wide and len(dims) <= rank else (None, None)
+    return (edge, str(node.output[0])) if _is_bias(structure, edge, contraction) else (None, None)
 
 
 def _batch_norm(graph: Graph, tensor: str) -> int | None:
