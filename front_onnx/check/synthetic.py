@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 from onnx import helper
@@ -17,12 +18,24 @@ from front_onnx.read.graph import Graph
 __all__ = ["entries", "index_limits", "synthetic_inputs"]
 
 _BATCH, _LENGTH = 2, 7
+_SIDES = (32, 64, 128, 224, 256, 384, 512)
 
 
 def synthetic_inputs(
-    graph: Graph, given: Mapping[str, np.ndarray], seed: int = 0, analysis: Analysis | None = None
+    graph: Graph,
+    given: Mapping[str, np.ndarray],
+    seed: int = 0,
+    analysis: Analysis | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> dict[str, np.ndarray]:
-    """One array per graph input; those given are taken as they are. An analysis of the graph may be at hand.
+    """One array per graph input; those given are taken as they are.
+
+    Args:
+        graph: the graph.
+        given: arrays by the names of inputs.
+        seed: of all that is drawn.
+        analysis: that of the graph, if it is at hand.
+        sizes: numbers for free sizes, by the keys of what they are one with.
 
     Raises:
         RequestError: a given array has no input, or another type or rank.
@@ -33,7 +46,7 @@ def synthetic_inputs(
             raise RequestError(f"the model has no input {name!r}", wanted=", ".join(known))
     analysis = analysis or analyse(graph)
     limits = index_limits(graph, analysis)
-    sizes = _symbol_sizes(graph, analysis, given, limits)
+    numbers = _symbol_sizes(graph, analysis, given, limits, sizes or {})
     rng = np.random.default_rng(seed)
     feed: dict[str, np.ndarray] = {}
     for name, info in known.items():
@@ -46,7 +59,8 @@ def synthetic_inputs(
         if name in given:
             feed[name] = _checked(name, given[name], dtype, graph.declared_shape(name))
             continue
-        shape = [n if isinstance(n, int) else sizes.get(n, _LENGTH) for n in graph.declared_shape(name) or []]
+        keys = [analysis.key(name, place) or size for place, size in enumerate(graph.declared_shape(name) or [])]
+        shape = [size if isinstance(size, int) else numbers.get(size, _LENGTH) for size in keys]
         if dtype.kind == "b":
             feed[name] = np.ones(shape, dtype)
         elif dtype.kind in "iu":
@@ -70,40 +84,58 @@ def _checked(name: str, array: np.ndarray, dtype: np.dtype, shape: list[int | st
 
 
 def _symbol_sizes(
-    graph: Graph, analysis: Analysis, given: Mapping[str, np.ndarray], limits: Mapping[str, int]
+    graph: Graph,
+    analysis: Analysis,
+    given: Mapping[str, np.ndarray],
+    limits: Mapping[str, int],
+    asked_sizes: Mapping[str, int],
 ) -> dict[str, int]:
-    """A size for each symbolic dim: that of a given array, a size the exporter baked in, or a small one.
+    """A number for each free size: that of a given array, one the exporter baked in, or a small one that fits.
 
-    A dim called `a + b` is the sum of those two, and so is the length of a mask over what is cached and what is new.
+    Sizes that meet in the graph are one. A dim called `a + b` is the sum of those two, and so is the length of a mask
+    over what is cached and what is new.
     """
     asked = {name: array.shape for name, array in given.items()}
-    told: dict[str, int] = {}
+    told: dict[str, int] = {**asked_sizes}
     free: dict[str, int] = {}
-    for name, place, dim in _symbols(graph):
+    for name, place, key in _symbols(graph, analysis):
+        root = analysis.free.root(key)
         if name in asked and place < len(asked[name]):
-            told[dim] = asked[name][place]
-        elif dim not in analysis.baked:
-            free.setdefault(dim, _BATCH if place == 0 else _LENGTH)
-    sizes = {**free, **told}
-    stands = {size: name for name, size in analysis.symbols.items() if name not in analysis.baked}
-    for dim, size in analysis.baked.items():  # two batches may have to agree
-        sizes.setdefault(dim, sizes[stands[size]] if size in stands else analysis.symbol_size(dim, sizes))
-    for dim in free.keys() - told.keys():
-        parts = _parts(graph, dim, limits)
+            told[root] = asked[name][place]
+        elif root not in analysis.free.baked:
+            free.setdefault(root, _BATCH if place == 0 else _LENGTH)
+    sides = {root for root in map(analysis.free.root, analysis.free.sides) if root in free and root not in told}
+    roots = {**free, **dict.fromkeys(sides, _side(graph, analysis, sides) if sides else 0), **told}
+    sizes = {key: roots[root] for key in analysis.symbols if (root := analysis.free.root(key)) in roots}
+    for key in analysis.traced.keys() | {k for k in analysis.symbols if analysis.free.root(k) in analysis.free.baked}:
+        sizes.setdefault(key, analysis.symbol_size(key, sizes))
+    for key in sizes.keys() - told.keys():
+        parts = _parts(graph, analysis, key, limits) if analysis.free.root(key) not in told else []
         if parts and all(part.isdigit() or part in sizes for part in parts):
-            sizes[dim] = sum(int(part) if part.isdigit() else sizes[part] for part in parts)
+            sizes[key] = sum(int(part) if part.isdigit() else sizes[part] for part in parts)
     return sizes
 
 
-def _symbols(graph: Graph) -> Iterator[tuple[str, int, str]]:
-    """(input, axis, name) of every symbolic dim."""
+def _side(graph: Graph, analysis: Analysis, sides: Iterable[str]) -> int:
+    """The first of the usual sides of pictures with which the graph can be followed as well as with any."""
+    for side in _SIDES[:-1]:
+        tried = Analysis(graph, replace(analysis.free, baked={**analysis.free.baked, **dict.fromkeys(sides, side)}))
+        tried.run()
+        if len(tried.troubles) <= len(analysis.troubles):
+            return side
+    return _SIDES[-1]
+
+
+def _symbols(graph: Graph, analysis: Analysis) -> Iterator[tuple[str, int, str]]:
+    """(input, axis, key) of every free size."""
     for info in graph.inputs:
-        for place, dim in enumerate(graph.declared_shape(info.name) or []):
-            if isinstance(dim, str):
-                yield info.name, place, dim
+        for place in range(len(graph.declared_shape(info.name) or [])):
+            key = analysis.key(info.name, place)
+            if key is not None:
+                yield info.name, place, key
 
 
-def _parts(graph: Graph, dim: str, limits: Mapping[str, int]) -> list[str]:
+def _parts(graph: Graph, analysis: Analysis, dim: str, limits: Mapping[str, int]) -> list[str]:
     """What a symbolic dim is the sum of; empty if it is none."""
     if "+" in dim:
         return [part.strip() for part in dim.split("+")]
@@ -111,7 +143,7 @@ def _parts(graph: Graph, dim: str, limits: Mapping[str, int]) -> list[str]:
     kinds = {v.name: helper.tensor_dtype_to_np_dtype(v.type.tensor_type.elem_type).kind for v in tensors}
     masks = {name for name, kind in kinds.items() if kind in "biu" and name not in limits}
     by_dim: dict[str, set[str]] = defaultdict(set)
-    for name, place, other in _symbols(graph):
+    for name, place, other in _symbols(graph, analysis):
         if place:
             by_dim[other].add(name)
     if not by_dim[dim] or not by_dim[dim] <= masks:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from front_onnx.api import inspect
+from front_onnx.check.baked import baked_sizes
 from front_onnx.commands.options import BY_HAND, options
 from front_onnx.commands.tables import console, print_gene, print_spectrum, print_structure
 from front_onnx.errors import RequestError
@@ -61,7 +62,9 @@ def inspect_command(
     elif is_gene(model):
         about, show = describe_gene(read_gene(model)), print_gene
     else:
-        about, show = describe_structure(inspect(model, residual=residual, block=block)), print_structure
+        structure = inspect(model, residual=residual, block=block)
+        about, show = describe_structure(structure), print_structure
+        about["baked"] = baked_sizes(model, structure.analysis)
     if as_json:
         click.echo(json.dumps(about, indent=2))
     else:

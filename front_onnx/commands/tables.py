@@ -59,7 +59,7 @@ def print_structure(about: Mapping[str, Any]) -> None:
     console.print()
     console.print(table)
     for symbol, size in about["baked"].items():
-        console.print(f"\nNote: {escape(symbol)} is declared symbolic, but the graph only works with {size}.")
+        console.print(f"\nNote: {escape(symbol)} is declared free, but the graph only runs with {size}.")
     print_inlined(about["functions_inlined"])
     if about["unfollowed"]:
         console.print(f"\n{len(about['unfollowed'])} nodes could not be followed; the first ones:")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
 
@@ -16,6 +18,7 @@ from front_onnx.axes.holds import Hold, Telling, Why
 from front_onnx.axes.numbers import Binding, Number, Site, Varying, as_literals, literals
 from front_onnx.axes.size import Axis, AxisRole, Conflict, SizeVar, size_of
 from front_onnx.operators import OPERATORS, AbstractTensor, Loop, RuleContext, Trait, record_of
+from front_onnx.operators.free_sizes import FreeSizes, stand_ins
 from front_onnx.operators.indexing import settle_picks
 from front_onnx.operators.record import load_plugins
 from front_onnx.operators.troubles import Trouble, behind, causes_of, hidden
@@ -27,16 +30,6 @@ from front_onnx.read.tensor_data import is_float, numpy_type
 __all__ = ["Analysis", "analyse"]
 
 _LITERALS = 64  # the longest constant vector that can be a shape or a list of places
-
-
-def _primes() -> Iterator[int]:
-    found: list[int] = []
-    candidate = 11
-    while True:
-        if all(candidate % p for p in (2, 3, 5, 7, *found)):
-            found.append(candidate)
-            yield candidate
-        candidate += 2
 
 
 class Analysis:
@@ -61,11 +54,14 @@ class Analysis:
         loops: the bodies that run as often as an axis is long.
         passed: what enters a body unchanged or entry by entry: the node input, and the axis that is picked from.
         troubles: where the axes could not be followed.
+        free: what is known of sizes that are free.
+        sides: keys of free sizes over which windows slide.
+        ratios: wanted / got where sizes did not fit.
     """
 
-    def __init__(self, graph: Graph, baked: Mapping[str, int] | None = None) -> None:
+    def __init__(self, graph: Graph, free: FreeSizes | None = None) -> None:
         self.graph = graph
-        self.baked = dict(baked or {})
+        self.free = free or FreeSizes()
         self.algebra = Algebra()
         self.opset = graph.opset
         self.facts: dict[str, AbstractTensor] = {}
@@ -90,9 +86,14 @@ class Analysis:
         self._keys: list[object] = []
         self._cut: dict[tuple[object, ...], Axis] = {}
         self._symbols: dict[str, Axis] = {}
-        self._primes = _primes()
+        self._primes = stand_ins(graph)
+        self._stand_ins: dict[str, int] = {}
+        self._unknown: dict[str, int] = {}  # how many sizes known only at run time a node has
+        self._index, self._at = 0, ""  # the node that is looked at, and what it makes
         self._tied: dict[str, Edge] = {}
-        self.ratio: Fraction | None = None
+        self._made_of: dict[SizeVar, frozenset[str]] = {}  # free sizes that a size is computed from
+        self.sides: set[str] = set()
+        self.ratios: list[Fraction] = []
 
     # -- what rules ask for (registry.Records) ----------------------------------------------------------------
 
@@ -199,6 +200,15 @@ class Analysis:
         self.uses[edge] = self._constant(tensor, name, edge)
         return self.uses[edge]
 
+    def unify_readings(self, left: Edge, right: Edge) -> None:
+        """Give two readings of constants the same axes.
+
+        Raises:
+            Conflict: they cannot have.
+        """
+        for x, y in zip(self.uses[left].axes or (), self.uses[right].axes or (), strict=True):
+            self.algebra.unify(x, y)
+
     # -- leaves -----------------------------------------------------------------------------------------------
 
     def _constant(self, tensor: TensorProto, name: str, edge: Edge) -> AbstractTensor:
@@ -239,29 +249,46 @@ class Analysis:
         for axis, other in zip(axes, self.uses[self._tied[name]].axes or (), strict=True):
             self.algebra.unify(axis, other)
 
-    def _symbol(self, name: str | None, hold: Hold) -> Axis:
-        """The axis of a symbolic dim: a prime, so that it is no product of anything else."""
-        if name and name in self._symbols:
-            return self._symbols[name]
-        prime = next(self._primes)
-        axis = self.algebra.new(self.baked.get(name or "", prime), hold)
-        if name:
-            self.algebra.name(axis, name)
-            self._symbols[name] = axis
+    def _symbol(self, key: str, hold: Hold, *, named: bool = True) -> Axis:
+        """The axis of a free size."""
+        if key in self._symbols:
+            return self._symbols[key]
+        axis = self.algebra.new(self._stand_in(self.free.root(key)), hold)
+        if named:
+            self.algebra.name(axis, key)
         else:
             self.algebra.mark(axis, AxisRole.UNKNOWN)
+        self._symbols[key] = axis
         return axis
+
+    def _stand_in(self, root: str) -> int:
+        """The number that stands for a free size."""
+        if root not in self._stand_ins:
+            number = self.free.baked.get(root) or self.free.numbers.get(root)
+            self._stand_ins[root] = number or next(self._primes) * self.free.times(root)
+        return self._stand_ins[root]
+
+    @property
+    def settled(self) -> FreeSizes:
+        """The free sizes with the numbers that stand for them, for another graph with the same inputs."""
+        return replace(self.free, numbers=dict(self._stand_ins))
 
     @property
     def symbols(self) -> dict[str, int]:
-        """The symbolic dims and the sizes that stand for them."""
-        return {name: size_of(axis) for name, axis in self._symbols.items()}
+        """The keys of free sizes, and the numbers that stand for them."""
+        return {key: size_of(axis) for key, axis in self._symbols.items()}
 
     @property
     def traced(self) -> dict[str, int]:
-        """Symbolic dims whose traced size is in the graph: those that were baked in and are no sums of others."""
-        axes = {name: self.algebra.expand(self._symbols[name]) for name in self.baked if name in self._symbols}
-        return {name: size_of(axis) for name, axis in axes.items() if all(var.parts is None for var in axis)}
+        """Free sizes whose traced size is in the graph: those that were baked in and are no sums of others."""
+        keys = [key for key in self._symbols if self.free.root(key) in self.free.baked]
+        axes = {key: self.algebra.expand(self._symbols[key]) for key in keys}
+        return {key: size_of(axis) for key, axis in axes.items() if all(var.parts is None for var in axis)}
+
+    def key(self, tensor: str, place: int) -> str | None:
+        """The key of an axis of an input, None if it has a number."""
+        size = (self.graph.declared_shape(tensor) or [])[place]
+        return None if isinstance(size, int) else self.free.key(size, tensor, place)
 
     def symbol_size(self, symbol: str, sizes: Mapping[str, int]) -> int:
         """The size of a symbolic dim that is made of others (a mask over what is cached and what is new)."""
@@ -271,6 +298,25 @@ class Analysis:
 
         return self.algebra.evaluate(self._symbols[symbol], size)
 
+    @cached_property
+    def repeated(self) -> list[str]:
+        """Names of free sizes that several axes of inputs have."""
+        shapes = (self.graph.declared_shape(info.name) or [] for info in self.graph.inputs)
+        counts = Counter(size for shape in shapes for size in shape if isinstance(size, str) and size)
+        return [name for name, count in counts.items() if count > 1]
+
+    def made_of(self, axis: Axis, made: Axis, *, by_windows: bool) -> None:
+        """Note that the size of an axis is computed from that of another one, by windows or not.
+
+        Free sizes that windows halve have to be numbers that can be halved.
+        """
+        keys = {key for var in self.algebra.expand(axis) for key in self._made_of.get(var, ())}
+        keys |= {key for key, free in self._symbols.items() if self.algebra.expand(free) == self.algebra.expand(axis)}
+        for var in made if keys else ():
+            self._made_of[var] = frozenset(keys)
+        if by_windows:
+            self.sides |= keys
+
     def _input(self, name: str) -> AbstractTensor:
         shape = self.graph.declared_shape(name)
         if shape is None:
@@ -278,7 +324,10 @@ class Analysis:
         axes = []
         for place, size in enumerate(shape):
             hold = Hold(Why.INPUT_AXIS, tensor=name, axis=place)
-            axes.append(self.algebra.new(size, hold) if isinstance(size, int) else self._symbol(size, hold))
+            if isinstance(size, int):
+                axes.append(self.algebra.new(size, hold))
+            else:
+                axes.append(self._symbol(self.free.key(size, name, place), hold, named=bool(size)))
         return AbstractTensor(tuple(axes))
 
     # -- nodes ------------------------------------------------------------------------------------------------
@@ -300,6 +349,7 @@ class Analysis:
             domain = node.domain or "ai.onnx"
             if node.output and node.output[0] in self.graph.constants:
                 continue  # Constant, or Identity of one: read where it is used
+            self._index, self._at = index, next(filter(None, node.output), "")
             context = RuleContext(self, index, node)
             found = OPERATORS.get((domain, node.op_type))
             try:
@@ -309,7 +359,6 @@ class Analysis:
                 if not context.counted and any(fact is not None and fact.value is None for fact in context.outputs):
                     context.note_counters(context.facts)
             except (Conflict, ValueError, TypeError, IndexError, KeyError) as error:
-                self.ratio = self.ratio or getattr(error, "ratio", None)
                 self._give_up(index, context, error)
             lost = behind(context)
             for name, fact in zip(node.output, context.outputs, strict=True):
@@ -343,7 +392,16 @@ class Analysis:
 
     def unknown(self, hold: Hold) -> Axis:
         """A fixed axis of a size that is only known at run time."""
-        return self._symbol(None, hold)
+        nth = self._unknown[self._at] = self._unknown.get(self._at, -1) + 1
+        return self._symbol(f"({self._at}.{nth})", hold, named=False)
+
+    def declared(self, slot: int, place: int, hold: Hold) -> Axis:
+        """A fixed axis of an output of the node that is looked at, as long as is declared."""
+        shape = self.graph.declared_shape(self.graph.nodes[self._index].output[slot])
+        size = shape[place] if shape is not None and place < len(shape) else ""
+        if isinstance(size, int):
+            return self.algebra.new(size, hold)
+        return self._symbol(size, hold) if size else self.unknown(hold)
 
     def _give_up(self, index: int, context: RuleContext, error: Exception) -> None:
         """Freeze what touches a node that cannot be followed; go on from its declared output shapes.
@@ -351,6 +409,8 @@ class Analysis:
         What is not known because of other unfollowed nodes is their doing: the holds name them.
         """
         node = self.graph.nodes[index]
+        ratio = getattr(error, "ratio", None)
+        self.ratios += [] if ratio is None else [ratio]
         causes = causes_of(self.algebra, error) or frozenset((index,))
         self._reasons[index] = str(error)
         self.troubles.append(Trouble(index, str(error), causes))
@@ -370,6 +430,7 @@ class Analysis:
             if shape is None:
                 context.outputs[slot] = AbstractTensor(None, behind=source)
                 continue
+            self._at = name
             axes = tuple(self._declared(size, source) for size in shape)
             context.outputs[slot] = AbstractTensor(axes, behind=source if self._is_whole(name) else frozenset())
 
@@ -380,7 +441,10 @@ class Analysis:
     def _declared(self, size: int | str, causes: frozenset[int]) -> Axis:
         """An axis of the output of an unfollowed node, of which nothing but the declared size is known."""
         known = isinstance(size, str) and size in self._symbols
-        axis = self.algebra.new(size) if isinstance(size, int) else self._symbol(size, Hold(Why.UNKNOWN))
+        if isinstance(size, int):
+            axis = self.algebra.new(size)
+        else:
+            axis = self._symbol(size, Hold(Why.UNKNOWN)) if size else self.unknown(Hold(Why.UNKNOWN))
         why = Why.UNFOLLOWED if known else Why.BEHIND
         self.algebra.hold(axis, *(self._blame(why, cause) for cause in sorted(causes)))
         return axis
@@ -394,25 +458,38 @@ class Analysis:
         return Telling(self.graph)
 
 
-def analyse(graph: Graph) -> Analysis:
+def analyse(graph: Graph, free: FreeSizes | None = None) -> Analysis:
     """Follow every axis of a graph through all of its nodes. Time is linear in the number of nodes.
 
-    An exporter may declare a dim symbolic and yet bake the traced size into a Reshape. Where a size does not fit, the
-    analysis is run again with the symbol at the size that would, and the better of the two is kept.
+    Where a size does not fit, the analysis is run again with other numbers for sizes that are free; see `free_sizes`.
+
+    Args:
+        graph: the graph.
+        free: what is known of its free sizes.
     """
     load_plugins()
-    analysis = Analysis(graph)
-    analysis.run()
-    while analysis.troubles and analysis.ratio is not None:
-        better = None
-        for name, size in analysis.symbols.items():
-            baked = size * analysis.ratio
-            if baked.denominator == 1 and name not in analysis.baked:
-                other = Analysis(graph, {**analysis.baked, name: int(baked)})
-                other.run()
-                if len(other.troubles) < len((better or analysis).troubles):
-                    better = other
-        if better is None:
+    analysis = _joined(graph, free or FreeSizes())
+    if analysis.sides - analysis.free.sides - analysis.free.baked.keys():
+        halved = _joined(graph, replace(analysis.free, sides=frozenset(analysis.sides)))
+        analysis = halved if len(halved.troubles) <= len(analysis.troubles) else analysis
+    while analysis.troubles:
+        ratio = next(iter(analysis.ratios), None)
+        tried = (_joined(graph, other) for other in analysis.free.others(analysis.symbols, ratio, analysis.repeated))
+        best = min(tried, key=lambda other: len(other.troubles), default=analysis)
+        if len(best.troubles) >= len(analysis.troubles):
             break
-        analysis = better
+        analysis = best
+    return analysis
+
+
+def _joined(graph: Graph, free: FreeSizes) -> Analysis:
+    """The analysis with what is one size made one."""
+    analysis = Analysis(graph, free)
+    analysis.run()
+    while analysis.troubles and (joined := analysis.free.joined(analysis.symbols, analysis.ratios)) is not None:
+        other = Analysis(graph, joined)
+        other.run()
+        if len(other.troubles) > len(analysis.troubles):
+            break
+        analysis = other
     return analysis

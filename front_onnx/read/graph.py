@@ -124,12 +124,15 @@ class Graph:
         return {name: info for group in found for name, info in group.items()}
 
     def declared_shape(self, name: str) -> list[int | str] | None:
-        """The declared shape of a tensor, names for symbolic dims, or None if none is declared."""
+        """The declared shape of a tensor, or None if none is declared: numbers, and names for symbolic dims.
+
+        A size that is 0, negative or called `?` is not known, and has the empty name.
+        """
         info = self.value_info.get(name)
         if info is None or not info.type.tensor_type.HasField("shape"):
             return None
         dims = info.type.tensor_type.shape.dim
-        return [d.dim_value if d.HasField("dim_value") else d.dim_param for d in dims]
+        return [d.dim_value if d.dim_value > 0 else "" if d.dim_param == "?" else d.dim_param for d in dims]
 
 
 def _constant_tensor(node: NodeProto) -> TensorProto | None:

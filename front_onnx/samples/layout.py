@@ -16,7 +16,6 @@ __all__ = ["Shape", "input_shapes", "mixed_sizes", "sample_axes", "tables"]
 
 Shape = tuple[int | str, ...] | None
 _BATCH = "batch"
-_UNNAMED = ("", "?")  # written where an exporter knows no name: two of them are not one size
 _ELEMENTWISE = {"Add", "Sub", "Mul", "Where", "Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Not", "Equal"}
 
 
@@ -27,24 +26,21 @@ def input_shapes(graph: Graph, analysis: Analysis) -> dict[str, Shape]:
     one of its own, `[INPUT.AXIS]`.
     """
     names: dict[Axis, str] = {}
-    stand = {size: name for name, size in analysis.symbols.items() if name not in analysis.baked}
     shapes: dict[str, Shape] = {}
     for info in graph.inputs:
         declared = graph.declared_shape(info.name)
         if declared is None:
             shapes[info.name] = None
             continue
-        axes = analysis.facts[info.name].axes or ()
         sizes: list[int | str] = []
-        for place, (size, axis) in enumerate(zip(declared, axes, strict=True)):
-            if isinstance(size, int) and size >= 0:
+        for place, axis in enumerate(analysis.facts[info.name].axes or ()):
+            key, size = analysis.key(info.name, place), declared[place]
+            if key is None:
                 sizes.append(size)
-            elif isinstance(size, int) or size in _UNNAMED:
-                sizes.append(f"[{info.name}.{place}]")
-            elif size in analysis.traced:  # as large as another one, or a number
-                sizes.append(stand.get(analysis.traced[size], analysis.traced[size]))
+            elif key in analysis.traced:
+                sizes.append(analysis.traced[key])
             else:
-                sizes.append(names.setdefault(analysis.algebra.expand(axis), size))
+                sizes.append(names.setdefault(analysis.algebra.expand(axis), key))
         shapes[info.name] = tuple(sizes)
     return shapes
 

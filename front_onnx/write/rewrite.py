@@ -326,6 +326,9 @@ def _set_shapes(draft: Draft, plan: Plan) -> None:
         held = () if fact is None else (fact,) if fact.members is None else fact.members
         shapes = [member.axes for member in held]
         declared = _declared(info.type)
+        for dim in declared:
+            if dim.HasField("dim_value") and dim.dim_value <= 0:
+                dim.Clear()  # some converters write -1 or 0 for what they do not know
         if not declared or not shapes or any(axes is None or len(axes) != len(declared) for axes in shapes):
             continue
         for dim, *axes in zip(declared, *(axes for axes in shapes if axes is not None), strict=True):

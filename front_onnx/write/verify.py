@@ -18,7 +18,7 @@ from front_onnx.blocks.alike import tensors_alike
 from front_onnx.constants.classify import classify
 from front_onnx.constants.kinds import RESAMPLED, Constant
 from front_onnx.errors import FrontError
-from front_onnx.operators.analysis import Analysis
+from front_onnx.operators.analysis import Analysis, analyse
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge, Graph, label
 from front_onnx.read.model_file import ModelFile
@@ -62,8 +62,7 @@ def verify(plan: Plan, rewritten: Rewritten) -> None:
     """
     before = plan.structure.analysis
     skeleton = _Skeleton(plan, rewritten)
-    after = Analysis(Graph(skeleton), before.baked)
-    after.run()
+    after = analyse(Graph(skeleton), before.settled)
     tie_constants(after)
     lost = {before.graph.nodes[trouble.node].op_type for trouble in before.troubles}
     for trouble in after.troubles:

@@ -1,0 +1,39 @@
+"""Sizes that are declared free and yet have one number only: what the analysis found, and onnxruntime confirms."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from front_onnx.check.synthetic import synthetic_inputs
+from front_onnx.check.validate import open_session
+from front_onnx.operators.analysis import Analysis
+
+__all__ = ["baked_sizes"]
+
+_LARGE = 1 << 30  # bytes of a file that is not run for this alone
+
+
+def baked_sizes(model: str | os.PathLike[str], analysis: Analysis) -> dict[str, int]:
+    """Free sizes with which a model runs at one number only, and that number, by key.
+
+    Each is run at the number that fits and at twice it. What also runs at that, or at neither, is not among them.
+    """
+    path = Path(model)
+    if not analysis.traced or path.stat().st_size > _LARGE:
+        return {}
+    try:
+        session = open_session(path)
+    except Exception:  # whatever onnxruntime raises: then nothing can be told
+        return {}
+
+    def runs(**sizes: int) -> bool:
+        try:
+            session.run(None, synthetic_inputs(analysis.graph, {}, analysis=analysis, sizes=sizes))
+        except Exception:  # as above
+            return False
+        return True
+
+    if not runs():
+        return {}
+    return {key: size for key, size in analysis.traced.items() if not runs(**{analysis.free.root(key): 2 * size})}
