@@ -8,7 +8,7 @@ from front_onnx.blocks.alike import tie_values
 from front_onnx.blocks.chains import Chain, find_chains
 from front_onnx.blocks.chosen import chosen_chains
 from front_onnx.blocks.looped import find_looped
-from front_onnx.blocks.ports import free_inputs
+from front_onnx.blocks.ports import free_inputs, with_heads
 from front_onnx.blocks.segments import Flow
 from front_onnx.constants.classify import classify
 from front_onnx.constants.copies import tie_copies, tie_measured, tie_transposed
@@ -51,7 +51,7 @@ def understand(
     # blocks: chains of repeated units, alike in every size
     flow = Flow(analysis, constants)
     chains = chosen_chains(flow, blocks) if blocks else find_chains(flow)
-    chains = _in_order(flow, [*chains, *find_looped(flow)])
+    chains = [with_heads(flow, chain) for chain in _in_order(flow, [*chains, *find_looped(flow)])]
     tie_values(analysis, chains)
     share_meanings(analysis, (place for chain in chains for place in chain.places.values()))
     analysis.algebra.settle()

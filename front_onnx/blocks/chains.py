@@ -107,6 +107,7 @@ def _chain(flow: Flow, path: Path, run: Run, number: int) -> Chain | None:
                 nodes.setdefault(here_node, []).append(there_node)
     own = flow.private(units[0])
     shared = {edge for edge, there in places.items() if set(there) == {edge} and edge.node not in own}
+    shared |= {edge for edge, there in places.items() if len(there) < run.count and _is_number(flow, edge)}
     aligned = {edge: tuple(there) for edge, there in places.items() if edge not in shared}
     if any(len(there) != run.count for there in aligned.values()):
         return None
@@ -129,6 +130,11 @@ def _chain(flow: Flow, path: Path, run: Run, number: int) -> Chain | None:
     )
 
 
+def _is_number(flow: Flow, edge: Edge) -> bool:
+    """True for followed numbers: a size may be written in one block and computed in the next."""
+    return flow.analysis.uses[edge].value is not None
+
+
 def _make_alike(analysis: Analysis, places: dict[Edge, tuple[Edge, ...]]) -> None:
     """Weights in the same place of every unit have the same axes.
 
@@ -137,8 +143,7 @@ def _make_alike(analysis: Analysis, places: dict[Edge, tuple[Edge, ...]]) -> Non
     """
     for first, *others in places.values():
         for edge in others:
-            for x, y in zip(analysis.uses[first].axes or (), analysis.uses[edge].axes or (), strict=True):
-                analysis.algebra.unify(x, y)
+            analysis.unify_readings(first, edge)
 
 
 def _layers(flow: Flow, unit: tuple[Segment, ...], places: dict[Edge, tuple[Edge, ...]]) -> int:

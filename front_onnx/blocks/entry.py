@@ -1,9 +1,10 @@
 """The entry of a chain: the first block of a stage, where it differs from the blocks that repeat.
 
-It does all that a block does and more (a projection beside the shortcut, a larger stride), or the same in another order
-between the same axes (exporters merge a transpose at its start with the one before), or it is the end of a unit with
-all its weights, or it sums over weights as a block does and its names count with the chain's (a first block without a
-shortcut, or without its norm), or it is the whole of a module that counts with theirs.
+It does all that a block does and more (a projection beside the shortcut, a larger stride), or the same in another
+order between the same axes (exporters merge a transpose at its start with the one before), or it is the end of a unit
+with all its weights, or it is a recurrent layer like them that reads other features, or it sums over weights as a
+block does and its names count with the chain's (a first block without a shortcut, or without its norm), or it is the
+whole of a module that counts with theirs.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from front_onnx.blocks.paths import Path
 from front_onnx.blocks.runs import Run
 from front_onnx.blocks.segments import Flow, Segment
+from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.names import follows
 
 __all__ = ["find_entry"]
@@ -30,7 +32,7 @@ def find_entry(flow: Flow, path: Path, run: Run, layers: int) -> tuple[Segment, 
         entry = tuple(path.segments[i] for i in before)
         one, other = _operators(flow, unit), _operators(flow, entry)
         if (one < other and len(_weighted(flow, entry)) <= _most(flow, unit, layers)) or (
-            one == other and _keeps_axes(flow, entry)
+            one == other and (_keeps_axes(flow, entry) or _recurs(flow, entry, unit))
         ):
             return entry
     layer = _weighted(flow, unit)
@@ -48,6 +50,12 @@ def find_entry(flow: Flow, path: Path, run: Run, layers: int) -> tuple[Segment, 
                 found = ()
             return found or _module(flow, path, run, taken, len(layer))
     return ()
+
+
+def _recurs(flow: Flow, entry: Sequence[Segment], unit: Sequence[Segment]) -> bool:
+    """True for recurrent layers that are one but for their sizes: the first reads features of another width."""
+    recurrent = [record_of(flow.graph.nodes[i]).has(Trait.RECURRENT) for i in _weighted(flow, unit)]
+    return recurrent == [True] and [s.skeleton for s in entry] == [s.skeleton for s in unit]
 
 
 def _most(flow: Flow, unit: Sequence[Segment], layers: int) -> int:

@@ -9,18 +9,18 @@ chain counts on.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from front_onnx.axes.holds import Why
 from front_onnx.axes.numbers import value_of
-from front_onnx.axes.size import size_of
+from front_onnx.axes.size import Conflict, size_of
 from front_onnx.blocks.alike import tie_tensors
 from front_onnx.blocks.chains import Chain
 from front_onnx.blocks.segments import Flow
 from front_onnx.read.graph import Edge
 from front_onnx.read.names import Count, texts
 
-__all__ = ["Port", "Ports", "families", "find_ports", "free_inputs"]
+__all__ = ["Port", "Ports", "families", "find_ports", "free_inputs", "with_heads"]
 
 
 _LONGEST = 64  # nodes between a unit and an output at most
@@ -142,6 +142,27 @@ def find_ports(flow: Flow, chain: Chain) -> Ports:
     return _Finder(flow, chain).run()
 
 
+def with_heads(flow: Flow, chain: Chain) -> Chain:
+    """A chain whose places are those of its blocks' own heads too: what makes an output of each block, with weights."""
+    nodes: dict[int, list[int]] = {}
+    places: dict[Edge, list[Edge]] = {}
+    finder = _Finder(flow, chain)
+    for port in finder.run().outputs if len(chain.units) > 1 and chain.loop is None else ():
+        for names in () if port.short else zip([port.tensors[0]] * len(port.tensors), port.tensors, strict=True):
+            finder.align(names, nodes, places)
+    places = {edge: there for edge, there in places.items() if len({*there}) == len(chain.units)}
+    try:
+        with flow.analysis.algebra.attempt():
+            for first, *others in places.values():
+                for other in others:
+                    flow.analysis.unify_readings(first, other)
+    except Conflict:
+        return chain
+    heads = {node: tuple(there) for node, there in nodes.items() if node not in chain.nodes}
+    own = {edge: tuple(there) for edge, there in places.items()}
+    return replace(chain, nodes={**chain.nodes, **heads}, places={**chain.places, **own})
+
+
 @dataclass
 class _Output:
     """An output of the graph that one unit makes.
@@ -250,10 +271,33 @@ class _Finder:
                 fact = self.flow.analysis.uses.get(Edge(index, slot)) or self.flow.analysis.facts.get(name)
                 if fact is not None and fact.value is not None:
                     operands.append(tuple(value_of(number) for number in fact.value.flat))
+                elif self._is_own(name, branch):
+                    operands.append(tuple(self.graph.constants[name].dims))
                 else:
                     operands.append(self._computed(self.graph.constant_name(name), branch, known))
             known[tensor] = hash((node.op_type, attributes, list(node.output).index(tensor), *operands))
         return known[tensor]
+
+    def _is_own(self, name: str, branch: set[int]) -> bool:
+        """True for a weight that nothing outside of a branch reads: every block may have a head of its own."""
+        return name in self.graph.constants and all(edge.node in branch for edge in self.graph.consumers[name])
+
+    def align(self, names: tuple[str, str], nodes: dict[int, list[int]], places: dict[Edge, list[Edge]]) -> None:
+        """Note which nodes and readings of constants between a unit and an output stand where those of another do."""
+        waiting, seen = [names], set[tuple[str, str]]()
+        while waiting:
+            names = waiting.pop()
+            first, other = (self.graph.producer.get(name) for name in names)
+            if names in seen or names[0] in self.place or first is None or other is None or first in self.main:
+                continue
+            seen.add(names)
+            nodes.setdefault(first, []).append(other)
+            inputs = zip(self.graph.nodes[first].input, self.graph.nodes[other].input, strict=True)
+            for here, there, pair in zip(self.graph.reads[first], self.graph.reads[other], inputs, strict=True):
+                if here in self.flow.analysis.uses and there in self.flow.analysis.uses:
+                    places.setdefault(here, []).append(there)
+                else:
+                    waiting.append(pair)
 
     def _sort(self, place: object, family: list[list[_Output]]) -> None:
         """Outputs in one place are a port if they count through the chain; what the chain's end makes stays there."""

@@ -19,10 +19,12 @@ from itertools import pairwise
 from posixpath import commonpath
 
 from front_onnx.axes.numbers import Binding, value_of
+from front_onnx.axes.size import size_of
 from front_onnx.constants.classify import Constants
 from front_onnx.constants.flowing import fed_by_parameters
 from front_onnx.constants.kinds import KEPT
 from front_onnx.operators.analysis import Analysis
+from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge
 from front_onnx.read.names import counts
 from front_onnx.read.tensor_data import is_float, numpy_type
@@ -297,10 +299,24 @@ class Flow:
             return hash(("weight", dims, tensor.data_type, self._content(name))), hash(("weight", len(dims)))
         if name not in self.graph.producer:
             return (hash(("tensor", name)),) * 2
+        fill = self._fill(name)
+        if fill is not None:  # a state to begin with: whichever part of however many zeros is taken
+            sizes = tuple(map(size_of, fact.axes or ()))
+            return hash(("filled", fill, sizes)), hash(("filled", fill, len(sizes)))
         if name not in self._side:
             for index in sorted(self._aside(name)):  # in order, for side expressions are deeper than the stack
                 self._hash_into(self._side, index, {})
         return self._side[name]
+
+    def _fill(self, name: str) -> float | None:
+        """The one value that a side expression is filled with, if it is made so and then only moved and cut."""
+        index = self.graph.producer.get(name)
+        while index is not None and record_of(self.graph.nodes[index]).has(Trait.MOVES | Trait.SLICES):
+            index = self.graph.producer.get(self.graph.nodes[index].input[0])
+        if index is None or self.graph.nodes[index].op_type != "ConstantOfShape":
+            return None
+        tensor = self.graph.attribute(index, "value")
+        return 0.0 if tensor is None else float(self.analysis.scalar(tensor))
 
     def _content(self, name: str) -> int:
         """A hash of what a constant holds, if it is no weight: weights differ between blocks that are alike."""

@@ -36,15 +36,19 @@ def recomputed(array: np.ndarray, dims: Sequence[int], *, summed: bool = False) 
 
 
 def _series(array: np.ndarray, dims: Sequence[int], close: float) -> np.ndarray | None:
-    """Inverse frequencies along the one axis that is not 1."""
+    """Inverse frequencies, or frequencies, along the one axis that is not 1: each once, or for sine and cosine."""
     if max(array.shape) != array.size or max(dims) != math.prod(dims):
         return None
-    found = series_base(array.reshape(-1).astype(np.float64), close)
+    values, count = array.reshape(-1).astype(np.float64), math.prod(dims)
+    times = 2 if values.size % 2 == 0 and values.size >= 2 * FEWEST and (values[::2] == values[1::2]).all() else 1
+    grows = values[-1] > 1
+    once = 1 / values[::times] if grows and values.all() else values[::times]
+    found = series_base(once, close) if count % times == 0 else None
     if found is None:
         return None
     base, steps = found
-    count = math.prod(dims)
-    return series(base, max(1.0, count + steps - array.size), np.arange(count)).reshape(dims)
+    made = series(base, max(1.0, count // times + steps - once.size), np.arange(count // times)).repeat(times)
+    return (1 / made if grows else made).reshape(dims)
 
 
 def _waves(array: np.ndarray, dims: Sequence[int], close: float) -> np.ndarray | None:
@@ -57,7 +61,7 @@ def _waves(array: np.ndarray, dims: Sequence[int], close: float) -> np.ndarray |
         rows = np.moveaxis(array, place, -1)
         found = find_waves(rows.reshape(-1, rows.shape[-1]), close)
         others = [size for at, size in enumerate(dims) if at != place]
-        regrouped = len(wide) > 2 or (found is not None and found.places.line is not None)
+        regrouped = len(wide) > 2 or (found is not None and (found.places.line is not None or found.places.relative))
         if found is None or (regrouped and any(at != place for at in changed)):
             continue
         return np.moveaxis(found.table(int(np.prod(others)), dims[place]).reshape(*others, dims[place]), -1, place)

@@ -131,6 +131,7 @@ class _Places:
 
     Attributes:
         start: the first position.
+        step: from one row to the next: -1 where relative positions count down.
         blank: rows of zeros.
         counted: True if rows of zeros have a position too.
         line: the length of a line of the grid, or None.
@@ -138,6 +139,7 @@ class _Places:
     """
 
     start: int = 0
+    step: int = 1
     blank: tuple[int, ...] = ()
     counted: bool = True
     line: int | None = None
@@ -149,9 +151,14 @@ class _Places:
         if not self.counted:
             place -= np.searchsorted(np.asarray(self.blank), place)
         if self.line is None:
-            return [place + self.start]
+            return [place * self.step + self.start]
         across, lines = place % self.line + self.start, place // self.line + self.start
         return [lines, across] if self.down else [across, lines]
+
+    @property
+    def relative(self) -> bool:
+        """True if where positions begin depends on how many there are."""
+        return self.step < 0 or self.start < 0
 
     def lead(self, function: str, rows: int) -> np.ndarray:
         """The wave of frequency 1, which the first column of a table has."""
@@ -222,16 +229,30 @@ def find_waves(rows: np.ndarray, close: float) -> Waves | None:
 def _candidates(rows: np.ndarray, first: np.ndarray, blank: tuple[int, ...], close: float) -> Iterator[Waves]:
     """Every way to lay out a table whose first column has the waves of frequency 1."""
     count, width = rows.shape
+    for start, step in _relative(count):
+        places = _Places(start, step)
+        leading = {function for function in ("sin", "cos", "angle") if _leads(first, places, function)}
+        for layout in (layout for layout in _LINES if layout.leading in leading):
+            yield from _fitted(layout, places, rows, close)
     for start, counted in product((0, 1), (True, False) if blank else (True,)):
         squares = count - (0 if counted else len(blank))
         possible = np.arange(2, squares // 2 + 1)
         lines = possible[squares % possible == 0].tolist() if width % 4 == 0 else []
         for line, down in [(None, False), *product(lines, (False, True))]:
-            places = _Places(start, blank, counted, line, down)
+            places = _Places(start, 1, blank, counted, line, down)
             leading = {function for function in ("sin", "cos", "angle") if _leads(first, places, function)}
             for layout in _GRIDS if line else _LINES:
                 if layout.leading in leading:
                     yield from _fitted(layout, places, rows, close)
+
+
+def _relative(count: int) -> list[tuple[int, int]]:
+    """(first position, step) of positions relative to each other: of n places to n, or to m <= n and what is cached.
+
+    Dai et al. 2019 count down to 0 or through it to the other end, Yang et al. 2019 from one further, others up.
+    """
+    half = count // 2
+    return [(count - 1, -1), (half, -1), (-half, 1)] if count % 2 else [(count - 1, -1), (half, -1), (half - 1, -1)]
 
 
 def _leads(first: np.ndarray, places: _Places, function: str) -> bool:
@@ -260,7 +281,8 @@ def _fitted(layout: _Layout, places: _Places, rows: np.ndarray, close: float) ->
     width = rows.shape[1] // (2 if places.line else 1)
     columns, steps = layout.columns(width), layout.steps(width)
     position = places.positions(len(rows))[0]
-    at = next((int(row) for row in np.flatnonzero((position == 1) | (position == 2)) if row not in places.blank), None)
+    ones = [int(row) for value in (1, 2) for row in np.flatnonzero(position == value) if row not in places.blank]
+    at = next(iter(ones), None)
     if at is None or steps <= 0:
         return
     values = {column: float(value) for column, value in zip(columns, rows[at, :width], strict=True)}
@@ -280,4 +302,4 @@ def _angle(values: dict[str, float]) -> float:
     if "sin" in values and "cos" in values:
         return math.atan2(values["sin"], values["cos"])
     (function, value), *_ = [*values.items(), ("angle", math.nan)]
-    return float(_INVERSES[function](value)) if abs(value) <= 1 else math.nan
+    return float(_INVERSES[function](value)) if function == "angle" or abs(value) <= 1 else math.nan

@@ -200,9 +200,14 @@ class _Naming:
         return residual is not None and size_of(residual) == var.size
 
     def _makes_up_the_width(self, var: SizeVar) -> bool:
-        """True if this is, alone or with others (sines beside cosines), an axis as wide as the residual."""
+        """True if this is, alone or with others (sines beside cosines), an axis as wide as the residual.
+
+        Where no width is a residual, all that weights sum over is resized alike, what they make of a table included.
+        """
         residual = self.structure.residual_of(self._chain(var))
-        return residual is not None and size_of(residual) in self.wholes[var]
+        if residual is None:
+            return AxisRole.CONTRACTED in var.roles
+        return size_of(residual) in self.wholes[var]
 
     def _has(self, name: str, var: SizeVar) -> bool:
         axes = self.analysis.facts[name].axes or ()

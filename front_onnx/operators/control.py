@@ -10,7 +10,7 @@ from onnx.helper import tensor_dtype_to_np_dtype
 
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import Varying, value_of, varies
-from front_onnx.axes.size import Axis, Conflict
+from front_onnx.axes.size import Axis, Conflict, size_of
 from front_onnx.operators.context import AbstractTensor, Loop, RuleContext, Shape
 from front_onnx.operators.record import operator
 from front_onnx.read.graph import Edge
@@ -23,13 +23,29 @@ _ENDLESS = 1 << 31  # exporters write the largest integer where only the conditi
 
 @operator("If")
 def if_(ctx: RuleContext) -> None:
-    """Both branches read outer tensors and give back tensors of one shape."""
+    """Both branches read outer tensors and give back tensors of one shape, or of lengths that part at run time."""
     _keep_condition(ctx, 0)
     yes, no = (ctx.records.follow(ctx.body(name), ()) for name in ("then_branch", "else_branch"))
     for slot, (left, right) in enumerate(zip(yes, no, strict=True)):
         ctx.note_counters([left, right])
-        ctx.unify_shapes(_axes(left), _axes(right))
-        ctx.outputs[slot] = AbstractTensor(_axes(left))
+        ctx.outputs[slot] = AbstractTensor(_one_of(ctx, _axes(left), _axes(right)))
+
+
+def _one_of(ctx: RuleContext, left: Shape, right: Shape) -> Shape:
+    """The shape that one of two branches gives.
+
+    Lengths that nobody chooses may differ from branch to branch: with what is cached, and without.
+    """
+    if len(left) != len(right):
+        raise Conflict(f"rank {len(left)} is not {len(right)}")
+    out = []
+    for a, b in zip(left, right, strict=True):
+        if size_of(a) != size_of(b) and ctx.is_fixed(a) and ctx.is_fixed(b):
+            out.append(ctx.records.unknown(Hold(Why.UNKNOWN, ctx.index)))
+        else:
+            ctx.unify(a, b)
+            out.append(ctx.algebra.expand(a))
+    return tuple(out)
 
 
 @operator("Loop")

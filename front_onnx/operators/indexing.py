@@ -179,9 +179,8 @@ def gather_nd(ctx: RuleContext) -> None:
 
 @operator("ScatterND", "ScatterElements", "Scatter", indices=(1,))
 def scatter(ctx: RuleContext) -> None:
-    """The data with some places overwritten: every axis but the trailing ones a slice fills is fixed."""
+    """The data with some places overwritten: the indexed axes are fixed, and those of which only a part is."""
     data = ctx.axes(0)
-    depth = len(data)
     if ctx.node.op_type == "ScatterND":
         *places, indices = ctx.axes(1)
         depth = size_of(indices)
@@ -189,13 +188,19 @@ def scatter(ctx: RuleContext) -> None:
             raise Conflict(f"{depth} indices into {len(data)} axes")
         ctx.keep(indices, Why.COUNT, "indices")
         ctx.unify_shapes(ctx.axes(2), (*places, *data[depth:]))
+        indexed = [*data[:depth]]
     else:
         ctx.unify_shapes(ctx.axes(1), ctx.axes(2))
-        at = ctx.attr("axis") % len(data)
+        indexed = [data[ctx.attr("axis") % len(data)]]
         for i, (axis, place) in enumerate(zip(data, ctx.axes(1), strict=True)):
-            if i != at:
+            if i == ctx.attr("axis") % len(data):
+                continue
+            if size_of(axis) == size_of(place):
+                ctx.unify(axis, place)
+            else:
                 ctx.at_most(place, axis)
-    for axis in data[:depth]:
+                indexed.append(axis)
+    for axis in indexed:
         ctx.hold(axis, Why.INDEXED)
     ctx.out(data)
 
@@ -205,6 +210,9 @@ def slice_(ctx: RuleContext) -> None:
     """Segments of axes: a cut at a place written in the file moves with the sizes on both sides of it."""
     data = ctx.axes(0)
     out = list(data)
+    if any(slot in ctx and ctx.value(slot) is None for slot in (1, 2)):
+        _cut_at_run_time(ctx, data)
+        return
     starts, ends = (
         list(ctx.values(slot).ravel()) if slot in ctx else list(ctx.attr(name))
         for slot, name in ((1, "starts"), (2, "ends"))
@@ -228,6 +236,17 @@ def slice_(ctx: RuleContext) -> None:
         value = value[tuple(index)]
         out = [ctx.algebra.new(n, Hold(Why.RANK)) for n in value.shape]
     ctx.out(out, value, below=ctx.below(0))
+
+
+def _cut_at_run_time(ctx: RuleContext, data: Sequence[Axis]) -> None:
+    """Axes that are cut at places which are computed at run time keep their size, and all others pass."""
+    bounds = next(ctx.axes(slot) for slot in (1, 2) if slot in ctx and ctx.value(slot) is None)
+    given = ctx.ints(3) if 3 in ctx else ctx.attr("axes") or range(size_of(bounds[0]))
+    out = list(data)
+    for place in given:
+        ctx.hold(data[place], Why.CUT_AT_RUN_TIME)
+        out[place] = ctx.records.declared(0, place % len(data), Hold(Why.CUT_AT_RUN_TIME, ctx.index))
+    ctx.out(out)
 
 
 def _one_further(start: Varying, end: object) -> bool:

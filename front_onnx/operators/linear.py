@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from front_onnx.axes.size import Axis, AxisRole, Conflict, size_of
 from front_onnx.operators.context import RuleContext
 from front_onnx.operators.equation import parse
 from front_onnx.operators.record import Trait, operator
+from front_onnx.read.graph import Edge
 
 __all__ = ["gemm", "note_contraction"]
 
@@ -23,6 +26,18 @@ def note_contraction(ctx: RuleContext, inner: Axis, batch: list[Axis], weighted:
             ctx.role(inner, AxisRole.HEAD)  # also where weights have heads and their size on axes of their own
 
 
+def _is_weighted(ctx: RuleContext, places: Sequence[int]) -> bool:
+    """True if an operand is a weight, or made of constants beside data.
+
+    What a network makes of its own parameters before it meets data (a decoder that attends over its queries) is no
+    weight: of two such operands, none is.
+    """
+    held = [slot for slot in range(len(places)) if ctx.constant(slot)]
+    if len(held) < len(places):
+        return bool(held)
+    return any(ctx.records.origin(Edge(ctx.index, slot), places[slot]) is not None for slot in held)
+
+
 @operator("MatMul", "MatMulInteger", traits=Trait.CONTRACTS | Trait.PRODUCT | Trait.PARAMETERS)
 def matmul(ctx: RuleContext) -> None:
     """numpy.matmul: [..., m, k] x [..., k, n], either side possibly a vector."""
@@ -34,7 +49,8 @@ def matmul(ctx: RuleContext) -> None:
     batch = ctx.broadcast(a[:-2], b[:-2]) if max(len(a), len(b)) > 2 else ()
     looked_up = len(b) > 2 and size_of(inner_a) > 1 and ctx.contract_entry(1, len(b) - 2, len(b) - 1)
     looked_up = looked_up or (len(a) > 2 and size_of(inner_a) > 1 and ctx.contract_entry(0, len(a) - 1, len(a) - 2))
-    note_contraction(ctx, inner_a, list(batch), ctx.constant(0) or ctx.constant(1) or looked_up)
+    weighted = _is_weighted(ctx, (len(a) - 1, max(len(b) - 2, 0))) or looked_up
+    note_contraction(ctx, inner_a, list(batch), weighted)
     ctx.sums(0, len(a) - 1)
     ctx.sums(1, max(len(b) - 2, 0))
     if size_of(inner_a) > 1:  # a sum over one entry is an outer product: it scales, it does not mix

@@ -65,6 +65,7 @@ def reshape(ctx: RuleContext) -> None:
     out: list[Axis] = []
     while len(out) < len(sizes):
         at = len(out)
+        _hold_mixed(ctx, rest, sizes[at])
         try:
             lead, rest = ctx.algebra.divide(rest, size_of(rest) // sizes[at])
         except Conflict:
@@ -75,6 +76,22 @@ def reshape(ctx: RuleContext) -> None:
             ctx.tie(target[at], lead)
         out.append(lead)
     ctx.out(out, _reshaped(ctx.value(0), out))
+
+
+def _hold_mixed(ctx: RuleContext, rest: Axis, size: int) -> None:
+    """Keep a sum of which a size takes a piece, behind an axis that it takes whole: [n, m + 1] as [m + 1, n].
+
+    Relative positions are shifted so. A piece of another sum (groups of joined channels) is a factor of it.
+    """
+    whole = 1
+    for var in ctx.algebra.expand(rest):
+        if size % (whole * var.size) == 0:
+            whole *= var.size
+            continue
+        behind = var.size * whole // size if size > whole > 1 and var.size * whole % size == 0 else 1
+        if var.parts is not None and any(size_of(part) % behind for part in var.parts):
+            ctx.hold((var,), Why.MIXED)
+        return
 
 
 def _mixed(ctx: RuleContext, rest: Axis, target: np.ndarray, sizes: list[int]) -> tuple[list[Axis], Axis]:
@@ -261,6 +278,7 @@ def pad(ctx: RuleContext) -> None:
             out[place] = ctx.records.derived(
                 (tuple(map(id, axes[place])), *key), size_of(axes[place]) + wanted, Hold(Why.PADDED)
             )
+            ctx.records.made_of(axes[place], out[place], by_windows=False)
             ctx.require(out[place], lambda *sizes: sum(sizes), Extent(axes[place]), before, after)
         else:
             sides = [ctx.axis_of(n) for n in (before, after)]
