@@ -20,7 +20,7 @@ import scipy.linalg
 
 from front_onnx.axes.algebra import Algebra
 from front_onnx.axes.size import Axis, SizeVar, size_of
-from front_onnx.calibrate.layers import Layer
+from front_onnx.calibrate.layers import Layer, readers
 from front_onnx.calibrate.rows import gathered, patches, sampled
 from front_onnx.calibrate.shelf import Shelf
 from front_onnx.calibrate.stepping import Stepper
@@ -328,7 +328,7 @@ def is_linear(structure: Structure, norms: Sequence[Norm], var: SizeVar) -> bool
     contracted = {edge.node for edge in analysis.contractions}
     of_norms = {node for norm in norms if algebra.expand(norm.axis) == (var,) and norm.plain for node in norm.nodes}
     shared = {graph.read_by(e) for n in norms for e in (n.gain, n.bias) if e is not None}
-    if any(len(graph.consumers[name]) > 1 for name in shared if has_variable(analysis, name, var)):
+    if any(len(readers(graph, name)) > 1 for name in shared if has_variable(analysis, name, var)):
         return False
     for index, node in enumerate(graph.nodes):
         touched = [place for name in (*node.input, *node.output) if name for place in places(name)]

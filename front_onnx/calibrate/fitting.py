@@ -12,7 +12,7 @@ from functools import reduce
 
 import numpy as np
 
-from front_onnx.calibrate.layers import Layer
+from front_onnx.calibrate.layers import Layer, readers
 from front_onnx.calibrate.places import Encoder, Places
 from front_onnx.calibrate.rows import Positions, gathered, patches, sampled
 from front_onnx.calibrate.solving import Sums, best_ridge
@@ -300,18 +300,13 @@ class Fitting:
             edges += [Edge(layer.batch_norm, slot) for slot in (1, 2, 3, 4)]
         for edge in edges:
             name = self._name(edge)
-            if len(self._readers(name)) > 1:
+            if len(readers(self.graph, name)) > 1:
                 return f"{name} is read in several places"
         tied = self.targets.structure.analysis.transposed
         held = self.before.read_by(layer.weight)
         if held in tied or held in tied.values():
             return f"{held} is tied to a table"
         return None
-
-    def _readers(self, name: str) -> list[Edge]:
-        every = [n for n, base in self.graph.alias.items() if base == name]
-        edges = [edge for each in (name, *every) for edge in self.graph.consumers.get(each, ())]
-        return [e for e in edges if self.graph.nodes[e.node].op_type not in ("Identity", "Shape")]
 
     def _columns(self, layer: Layer) -> int:
         dims = list(self._array(self._name(layer.weight)).shape)
@@ -438,7 +433,7 @@ class Fitting:
     def _fit_norm(self, norm: Norm) -> None:
         name = label(self.before.nodes[max(norm.nodes)])
         edges = [edge for edge in (norm.gain, norm.bias) if edge is not None]
-        shared = next((self._name(edge) for edge in edges if len(self._readers(self._name(edge))) > 1), None)
+        shared = next((self._name(edge) for edge in edges if len(readers(self.graph, self._name(edge))) > 1), None)
         target = self.targets.of_norm(norm)
         encoder = self.places.encoder(norm.output)
         for edge, value in ((norm.gain, 1.0), (norm.bias, 0.0)) if shared is None else ():
@@ -472,8 +467,23 @@ class Fitting:
         return self.graph.producer[str(self.before.nodes[index].output[0])]
 
     def _name(self, edge: Edge) -> str:
-        """The target's constant where the source reads one."""
-        return self.graph.read_by(Edge(self._mine(edge.node), edge.slot))
+        """The target's constant where the source reads one, perhaps to cast it first.
+
+        A node that casts a weight of the source may be gone where the one that reads the result is not.
+        """
+        between = 0
+        while (name := str(self.before.nodes[edge.node].output[0])) not in self.graph.producer:
+            edge = self._there(self.before.consumers[name])
+            between += 1
+        here = Edge(self._mine(edge.node), edge.slot)
+        for _ in range(between):
+            here = Edge(self.graph.producer[self.graph.nodes[here.node].input[here.slot]], 0)
+        return self.graph.read_by(self.graph.stored(here))
+
+    def _there(self, edges: Sequence[Edge]) -> Edge:
+        """The first of some readings of the source that the target has."""
+        names = {edge: str(self.before.nodes[edge.node].output[0]) for edge in edges}
+        return next((edge for edge in edges if names[edge] in self.graph.producer), edges[0])
 
     def _array(self, name: str) -> np.ndarray:
         found = self.arrays.get(name)

@@ -18,7 +18,7 @@ from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge, Graph
 from front_onnx.roles.trace import Contraction, Trace
 
-__all__ = ["Layer", "find_layers"]
+__all__ = ["Layer", "find_layers", "readers"]
 
 _PRODUCTS = ("MatMul", "Gemm", "FusedMatMul")
 _SCALED = ("Gemm", "FusedMatMul")  # alpha and beta
@@ -104,6 +104,19 @@ def find_layers(structure: Structure) -> dict[int, Layer]:
     return found
 
 
+def readers(graph: Graph, constant: str) -> list[Edge]:
+    """Who reads a constant, or what nodes that only move it make of it."""
+    found, waiting = list[Edge](), [constant, *(name for name, base in graph.alias.items() if base == constant)]
+    while waiting:
+        for edge in graph.consumers.get(waiting.pop(), ()):
+            node = graph.nodes[edge.node]
+            if record_of(node).has(Trait.VIEW) and edge.slot == 0:
+                waiting += [name for name in node.output if name not in graph.alias]
+            elif not record_of(node).has(Trait.MEASURES):
+                found.append(edge)
+    return found
+
+
 def _layer(structure: Structure, index: int, contraction: Contraction) -> Layer | None:
     graph, analysis = structure.graph, structure.analysis
     node, record = graph.nodes[index], record_of(graph.nodes[index])
@@ -121,12 +134,12 @@ def _layer(structure: Structure, index: int, contraction: Contraction) -> Layer 
         return None
     weights = {slot for slot, name in enumerate(node.input) if name and slot not in data}
     own = sorted(weights - {_slot(graph, index, contraction.edge)})
-    bias = Edge(index, own[-1]) if own and share and _is_bias(structure, Edge(index, own[-1]), contraction) else None
-    raw = str(node.output[0])
-    behind = None
+    edge = graph.stored(Edge(index, own[-1])) if own and share else None
+    bias = edge if edge is not None and _is_bias(structure, edge, contraction) else None
+    raw, within = str(node.output[0]), bias is not None
     if bias is None and not own:
         bias, behind = _added(structure, raw, contraction)
-    raw = behind or raw
+        raw = behind or raw
     norm = _batch_norm(graph, raw)
     read, made, out = _layout(structure, index, data[0], contraction)
     return Layer(
@@ -144,7 +157,7 @@ def _layer(structure: Structure, index: int, contraction: Contraction) -> Layer 
         read,
         made,
         factor,
-        share if bias is not None and bias.node == index else 1.0,
+        share if within else 1.0,
     )
 
 
@@ -229,21 +242,21 @@ def _joined(structure: Structure, axes: Iterable[Axis]) -> Axis:
 def _added(structure: Structure, raw: str, contraction: Contraction) -> tuple[Edge | None, str | None]:
     """A bias that is added right behind a contraction, and what that makes."""
     graph = structure.graph
-    readers = graph.consumers.get(raw, ())
-    if len(readers) != 1 or raw in graph.outputs:
+    reader = graph.only_reader(raw)
+    node = graph.nodes[reader.node] if reader is not None else None
+    if reader is None or node is None or not record_of(node).has(Trait.SHIFTS) or node.op_type == "Sub":
         return None, None
-    node = graph.nodes[readers[0].node]
-    if not record_of(node).has(Trait.SHIFTS) or node.op_type == "Sub" or len(node.input) != 2:
+    if len(node.input) != 2:
         return None, None
-    edge = Edge(readers[0].node, 1 - readers[0].slot)
+    edge = graph.stored(Edge(reader.node, 1 - reader.slot))
     return (edge, str(node.output[0])) if _is_bias(structure, edge, contraction) else (None, None)
 
 
 def _batch_norm(graph: Graph, tensor: str) -> int | None:
     """A batch norm that alone reads a tensor."""
-    readers = graph.consumers.get(tensor, ())
-    if len(readers) != 1 or tensor in graph.outputs:
+    reader = graph.only_reader(tensor)
+    if reader is None:
         return None
-    index = readers[0].node
+    index = reader.node
     record = record_of(graph.nodes[index])
     return index if {"gain", "bias", "mean", "variance"} <= set(record.parameters.values()) else None

@@ -179,8 +179,8 @@ class Stepper:
         if step.session is None:
             self._open(step, nodes, found)
         assert step.session is not None
-        feed = {step.names[name]: found[name] for name in step.given}
-        feed |= {step.names[name]: self._array(name) for name in step.weights}
+        feed = {step.names[name]: _fed(found[name]) for name in step.given}
+        feed |= {step.names[name]: _fed(self._array(name)) for name in step.weights}
         try:
             values = step.session.run([step.names[name] for name in step.made], feed)
         except Exception as error:
@@ -250,6 +250,14 @@ class _Step:
         self.weights: list[str] = []
         self.names: dict[str, str] = {}
         self.session: onnxruntime.InferenceSession | None = None
+
+
+def _fed(array: np.ndarray) -> np.ndarray | onnxruntime.OrtValue:
+    """An array as onnxruntime takes it: numpy has no bfloat16 of its own."""
+    kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+    if kind != onnx.TensorProto.BFLOAT16:
+        return array
+    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(array).view(np.uint16), kind)
 
 
 def _options(threads: int) -> onnxruntime.SessionOptions:
