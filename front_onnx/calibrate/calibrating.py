@@ -102,7 +102,7 @@ def calibrate_plan(
     fitting = Fitting(graph, arrays, source, target, places, targets, ridges)
     fitting.run(progress)
     _refuse_few(fitting.report)
-    return Calibration(fitting.changed, tuple(fitting.report))
+    return Calibration(fitting.held.changed, tuple(fitting.report))
 
 
 def _refuse_few(report: Sequence[Fitted]) -> None:

@@ -12,7 +12,9 @@ from functools import reduce
 
 import numpy as np
 
-from front_onnx.calibrate.layers import Layer, readers
+from front_onnx.calibrate.held import Held
+from front_onnx.calibrate.layers import Layer
+from front_onnx.calibrate.lines import Lines
 from front_onnx.calibrate.places import Encoder, Places
 from front_onnx.calibrate.rows import Positions, gathered, patches, sampled
 from front_onnx.calibrate.solving import Sums, best_ridge
@@ -67,43 +69,6 @@ class _OfNorm:
     norm: Norm
 
 
-@dataclass
-class _PerChannel:
-    """Sums for one straight line in each of the last axis' channels: what is wanted over what is there."""
-
-    count: int = 0
-    sums: np.ndarray | float = 0.0  # x, t, x x, x t, t t: [5, channels]
-
-    def add(self, there: np.ndarray, wanted: np.ndarray) -> None:
-        x = there.reshape(-1, there.shape[-1]).astype(np.float64)
-        t = wanted.reshape(-1, wanted.shape[-1]).astype(np.float64)
-        self.count += len(x)
-        self.sums = self.sums + np.stack([x.sum(0), t.sum(0), (x * x).sum(0), (x * t).sum(0), (t * t).sum(0)])
-
-    @property
-    def _means(self) -> np.ndarray:
-        return np.asarray(self.sums) / max(self.count, 1)
-
-    @property
-    def missed(self) -> float:
-        x, _, _, _, _ = self._means
-        return self.error(np.ones(len(x)), np.zeros(len(x)))
-
-    def solve(self, *, gain: bool, bias: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Slopes and shifts; a slope is one, or a shift zero, where there is none."""
-        x, t, xx, xt, _ = self._means
-        slope = np.ones(len(x))
-        if gain:
-            above, below = (xt - x * t, xx - x * x) if bias else (xt, xx)
-            slope = above / np.maximum(below, 1e-12 * max(float(xx.max()), 1e-30))
-        return slope, t - slope * x if bias else np.zeros(len(x))
-
-    def error(self, slope: np.ndarray, shift: np.ndarray) -> float:
-        x, t, xx, xt, tt = self._means
-        missed = slope**2 * xx + shift**2 + tt + 2 * slope * shift * x - 2 * slope * xt - 2 * shift * t
-        return float(missed.sum()) / max(float(tt.sum()), 1e-30)
-
-
 class Fitting:
     """A target in the middle of being fitted.
 
@@ -128,14 +93,14 @@ class Fitting:
         targets: Targets,
         ridges: Sequence[float],
     ) -> None:
-        self.graph, self.arrays, self.source, self.target = graph, arrays, source, target
+        self.graph, self.source, self.target = graph, source, target
         self.places, self.targets, self.ridges = places, targets, ridges
         self.before = targets.structure.graph
-        self.changed: dict[str, np.ndarray] = {}
+        self.held = Held(graph, self.before, arrays)
         self.report: list[Fitted] = []
 
     def run(self, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
-        """Fit everything that can be fitted; what was changed is in `changed`, what was done in `report`."""
+        """Fit everything that can be fitted; what was changed is in `held.changed`, what was done in `report`."""
         work = [*self._work()]
         for item in work:
             if isinstance(item, _Group):
@@ -205,21 +170,17 @@ class Fitting:
 
     def _reads(self, group: _Group) -> list[str]:
         """What is read of the target for a group."""
-        own = [self._data(group.layers[0]), *(self._operand(e) for target in group.targets for e in target.minus)]
+        own = [self._data(group.layers[0]), *(self.held.operand(e) for target in group.targets for e in target.minus)]
         return list(dict.fromkeys(own))
 
-    def _operand(self, edge: Edge) -> str:
-        """What the target reads where the source's node reads something."""
-        return str(self.graph.nodes[self._mine(edge.node)].input[edge.slot])
-
     def _data(self, layer: Layer) -> str:
-        return self._operand(Edge(layer.node, list(self.before.nodes[layer.node].input).index(layer.data)))
+        return self.held.operand(Edge(layer.node, list(self.before.nodes[layer.node].input).index(layer.data)))
 
     def _inputs(self, norm: Norm) -> list[str]:
         """What a norm of the target normalises."""
         reads = ((node, list(self.before.nodes[node].input)) for node in sorted(norm.nodes))
         found = {name: Edge(node, names.index(name)) for node, names in reads for name in norm.inputs if name in names}
-        return [self._operand(found[name]) for name in norm.inputs if name in found]
+        return [self.held.operand(found[name]) for name in norm.inputs if name in found]
 
     def _wants(self, targets: Sequence[Target]) -> list[str]:
         """What is read of the source."""
@@ -268,8 +229,8 @@ class Fitting:
 
     def _put(self, layer: Layer, parts: tuple[Sums, Sums], place: int, name: str) -> None:
         sums = parts[0] + parts[1]
-        weight = self._name(layer.weight)
-        held = self._array(weight)
+        weight = self.held.name(layer.weight)
+        held = self.held.array(weight)
         matrix = layer.matrix(held)
         centred = layer.bias is not None or layer.batch_norm is not None
         scale = self._behind(layer)
@@ -289,8 +250,8 @@ class Fitting:
             self._set_batch_norm(layer, sums, fitted, shift, scale)
             fitted = fitted / self._kept_scale(scale).reshape(layer.groups, 1, -1)
         elif layer.bias is not None:
-            self._set(layer.bias, shift.reshape(-1) / layer.share)
-        self._store(weight, layer.in_file(fitted, held))
+            self.held.put(layer.bias, shift.reshape(-1) / layer.share)
+        self.held.store(weight, layer.in_file(fitted, held))
         self.report.append(Fitted(name, "fitted", missed, left, int(sums.count), matrix.shape[1], ridge))
 
     def _hindrance(self, layer: Layer) -> str | None:
@@ -299,8 +260,8 @@ class Fitting:
         if layer.batch_norm is not None:
             edges += [Edge(layer.batch_norm, slot) for slot in (1, 2, 3, 4)]
         for edge in edges:
-            name = self._name(edge)
-            if len(readers(self.graph, name)) > 1:
+            name = self.held.name(edge)
+            if self.held.is_shared(name):
                 return f"{name} is read in several places"
         tied = self.targets.structure.analysis.transposed
         held = self.before.read_by(layer.weight)
@@ -309,7 +270,7 @@ class Fitting:
         return None
 
     def _columns(self, layer: Layer) -> int:
-        dims = list(self._array(self._name(layer.weight)).shape)
+        dims = list(self.held.array(self.held.name(layer.weight)).shape)
         out = int(np.prod([dims[axis] for axis in layer.out]))
         return int(np.prod(dims)) // max(out, 1)
 
@@ -320,12 +281,12 @@ class Fitting:
             return layer.rows_last(data).reshape(-1, 1, columns)
         assert at is not None
         kernel = self._kernel(layer)
-        return patches(self.graph, self._mine(layer.node), kernel, data, at).reshape(
+        return patches(self.graph, self.held.mine(layer.node), kernel, data, at).reshape(
             -1, layer.groups, columns // layer.groups
         )
 
     def _kernel(self, layer: Layer) -> tuple[int, ...]:
-        shape = self._array(self._name(layer.weight)).shape
+        shape = self.held.array(self.held.name(layer.weight)).shape
         return tuple(size for axis, size in enumerate(shape) if axis not in layer.into + layer.out)
 
     def _is_affine(self, layer: Layer, data: np.ndarray, at: Positions | None) -> bool:
@@ -335,10 +296,10 @@ class Fitting:
             rows = self._rows(layer, data, at)[:64]
         except ValueError:
             return False
-        matrix = layer.matrix(self._array(self._name(layer.weight)))
+        matrix = layer.matrix(self.held.array(self.held.name(layer.weight)))
         mine = np.einsum("rgk,gkn->rgn", rows.astype(np.float64), matrix).reshape(len(rows), -1)
         if layer.bias is not None:
-            mine = mine + layer.bias_of(self._array(self._name(layer.bias)))
+            mine = mine + layer.bias_of(self.held.array(self.held.name(layer.bias)))
         true = self._as_rows(layer, made, at)[:64].astype(np.float64)
         scale = float(np.abs(true).max()) if true.size else 0.0
         return mine.shape == true.shape and float(np.abs(mine - true).max()) <= _TRIED * max(scale, 1e-20)
@@ -346,7 +307,7 @@ class Fitting:
     def _as_rows(self, layer: Layer, made: np.ndarray, at: Positions | None) -> np.ndarray:
         """[any, N], what a layer makes."""
         if not layer.convolves:
-            shape = self._array(self._name(layer.weight)).shape
+            shape = self.held.array(self.held.name(layer.weight)).shape
             return layer.columns_last(made).reshape(-1, int(np.prod([shape[axis] for axis in layer.out])))
         assert at is not None
         return gathered(made, at).transpose(0, 2, 1).reshape(-1, made.shape[1])
@@ -367,15 +328,15 @@ class Fitting:
             whole = gathered(whole, at)
         whole = encoder(whole)
         for edge in target.minus:
-            other = mine[self._operand(edge)]
+            other = mine[self.held.operand(edge)]
             whole = whole - (gathered(other, at) if at is not None else other)
         rows = whole.reshape(len(whole), whole.shape[1], -1).transpose(0, 2, 1) if at is not None else whole
         if at is None:
-            shape = self._array(self._name(layer.weight)).shape
+            shape = self.held.array(self.held.name(layer.weight)).shape
             rows = layer.columns_last(whole).reshape(-1, int(np.prod([shape[axis] for axis in layer.out])))
         rows = rows.reshape(-1, rows.shape[-1])
         for edge in target.scaled:
-            gain = self._array(self._name(edge)).astype(np.float64).reshape(-1)
+            gain = self.held.array(self.held.name(edge)).astype(np.float64).reshape(-1)
             rows = rows / np.where(np.abs(gain) < 1e-8, 1.0, gain)
         return rows.reshape(len(rows), layer.groups, -1)
 
@@ -385,19 +346,19 @@ class Fitting:
         """What a batch norm behind a layer multiplies by and adds; None without one."""
         if layer.batch_norm is None:
             return None
-        node = self._mine(layer.batch_norm)
+        node = self.held.mine(layer.batch_norm)
         gain, bias, mean, variance = (
-            self._array(self._name(Edge(layer.batch_norm, slot))).astype(np.float64) for slot in (1, 2, 3, 4)
+            self.held.array(self.held.name(Edge(layer.batch_norm, slot))).astype(np.float64) for slot in (1, 2, 3, 4)
         )
         scale = gain / np.sqrt(variance + float(self.graph.attribute(node, "epsilon", 1e-5)))
         return scale, bias - mean * scale
 
     def _bias(self, layer: Layer, scale: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
-        shape = self._array(self._name(layer.weight)).shape
+        shape = self.held.array(self.held.name(layer.weight)).shape
         width = int(np.prod([shape[axis] for axis in layer.out]))
         own = np.zeros(width)
         if layer.bias is not None:
-            own = layer.bias_of(self._array(self._name(layer.bias)))
+            own = layer.bias_of(self.held.array(self.held.name(layer.bias)))
         return own if scale is None else own * scale[0] + scale[1]
 
     def _kept_scale(self, scale: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
@@ -421,28 +382,28 @@ class Fitting:
         variance = np.einsum("gkn,gkl,gln->gn", weight, gram, weight, optimize=True).reshape(-1)
         mean = (np.asarray(sums.read)[:, None, :] / sums.count @ weight).reshape(-1)
         if layer.bias is not None:
-            mean = mean + layer.bias_of(self._array(self._name(layer.bias)))
-        epsilon = float(self.graph.attribute(self._mine(layer.batch_norm), "epsilon", 1e-5))
+            mean = mean + layer.bias_of(self.held.array(self.held.name(layer.bias)))
+        epsilon = float(self.graph.attribute(self.held.mine(layer.batch_norm), "epsilon", 1e-5))
         gain = kept.reshape(-1) * np.sqrt(variance + epsilon)
         wanted = shift.reshape(-1) + (np.asarray(sums.read)[:, None, :] / sums.count @ fitted).reshape(-1)
         for slot, values in ((1, gain), (2, wanted), (3, mean), (4, variance)):
-            self._set(Edge(layer.batch_norm, slot), values)
+            self.held.put(Edge(layer.batch_norm, slot), values)
 
     # -- norms ------------------------------------------------------------------------------------------------------
 
     def _fit_norm(self, norm: Norm) -> None:
         name = label(self.before.nodes[max(norm.nodes)])
         edges = [edge for edge in (norm.gain, norm.bias) if edge is not None]
-        shared = next((self._name(edge) for edge in edges if len(readers(self.graph, self._name(edge))) > 1), None)
+        shared = next((self.held.name(edge) for edge in edges if self.held.is_shared(self.held.name(edge))), None)
         target = self.targets.of_norm(norm)
         encoder = self.places.encoder(norm.output)
         for edge, value in ((norm.gain, 1.0), (norm.bias, 0.0)) if shared is None else ():
             if edge is not None:
-                self._set(edge, np.full(self._array(self._name(edge)).size, value))
+                self.held.put(edge, np.full(self.held.array(self.held.name(edge)).size, value))
         for _ in self.target.run(self._inputs(norm)):
             pass
         wanted = self._wants([target])
-        fit = _PerChannel()
+        fit = Lines()
         made = self.target.run([norm.output], peek=True)
         for mine, theirs in zip(made, self.source.run(wanted), strict=True):
             fit.add(mine[norm.output], encoder(theirs[wanted[0]]))
@@ -454,47 +415,8 @@ class Fitting:
             return
         slope, shift = fit.solve(gain=norm.gain is not None, bias=norm.bias is not None)
         if norm.gain is not None:
-            self._set(norm.gain, slope)
+            self.held.put(norm.gain, slope)
         if norm.bias is not None:
-            self._set(norm.bias, shift)
+            self.held.put(norm.bias, shift)
         left = fit.error(slope, shift)
         self.report.append(Fitted(name, "fitted", float("nan"), left, fit.count, 1))
-
-    # -- names ------------------------------------------------------------------------------------------------------
-
-    def _mine(self, index: int) -> int:
-        """The target's node of the name of a source's node."""
-        return self.graph.producer[str(self.before.nodes[index].output[0])]
-
-    def _name(self, edge: Edge) -> str:
-        """The target's constant where the source reads one, perhaps to cast it first.
-
-        A node that casts a weight of the source may be gone where the one that reads the result is not.
-        """
-        between = 0
-        while (name := str(self.before.nodes[edge.node].output[0])) not in self.graph.producer:
-            edge = self._there(self.before.consumers[name])
-            between += 1
-        here = Edge(self._mine(edge.node), edge.slot)
-        for _ in range(between):
-            here = Edge(self.graph.producer[self.graph.nodes[here.node].input[here.slot]], 0)
-        return self.graph.read_by(self.graph.stored(here))
-
-    def _there(self, edges: Sequence[Edge]) -> Edge:
-        """The first of some readings of the source that the target has."""
-        names = {edge: str(self.before.nodes[edge.node].output[0]) for edge in edges}
-        return next((edge for edge in edges if names[edge] in self.graph.producer), edges[0])
-
-    def _array(self, name: str) -> np.ndarray:
-        found = self.arrays.get(name)
-        return found if found is not None else self.graph.array(name)
-
-    def _set(self, edge: Edge, values: np.ndarray) -> None:
-        name = self._name(edge)
-        held = self._array(name)
-        self._store(name, values.reshape(held.shape).astype(held.dtype))
-
-    def _store(self, name: str, array: np.ndarray) -> None:
-        if not np.isfinite(array).all():
-            raise FrontError("a fitted weight is not finite", got=name)
-        self.arrays[name] = self.changed[name] = array
