@@ -99,7 +99,7 @@ def calibrate_plan(
     given, _ = ports(plan, kept, targets.last)
     source = Stepper(structure.graph, {}, batches, shelf, threads)
     target = Stepper(graph, arrays, encoded(plan, batches, given), shelf, threads)
-    fitting = Fitting(graph, arrays, source, target, places, targets, ridges)
+    fitting = Fitting(graph, arrays, source, target, places, targets, ridges, rewritten.pending)
     fitting.run(progress)
     _refuse_few(fitting.report)
     return Calibration(fitting.held.changed, tuple(fitting.report))
@@ -111,7 +111,7 @@ def _refuse_few(report: Sequence[Fitted]) -> None:
     Raises:
         RequestError: they are.
     """
-    layers = [fitted for fitted in report if fitted.level == "fitted" and fitted.columns > 1]
+    layers = [fitted for fitted in report if fitted.level != "kept" and fitted.columns > 1]
     if layers and all(fitted.rows < _FEWEST * fitted.columns for fitted in layers):
         least = min(layers, key=lambda fitted: fitted.columns)
         wanted = f"at least {_FEWEST * least.columns} tokens or places"

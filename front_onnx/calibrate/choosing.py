@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
@@ -204,7 +204,7 @@ class _Choosing:
             places = {
                 var: places for var in self.smaller - self.dense if (places := self._places(layer, var)) is not None
             }
-            if layer.groups > 1 or len(layer.into) != 1 or not places:
+            if layer.groups > 1 or len(layer.into) != 1 or layer.view is not None or not places:
                 continue
             keys = {var: (var, self._unit(var, layer)) for var in places}
             for key in keys.values():
@@ -222,10 +222,13 @@ class _Choosing:
 
     def _read(self, node: int, layer: Layer, keys: dict[_Key, np.ndarray]) -> _Look:
         weight = np.asarray(self.graph.array(self.graph.read_by(layer.weight)))
-        (matrix,) = layer.matrix(weight)
+        layer = replace(layer, groups=int(np.prod(weight.shape[: layer.batch])))
+        weight = layer.laid(weight)
+        several = layer.matrix(weight)
+        matrix = several.transpose(1, 0, 2).reshape(several.shape[1], -1)
         kernel = tuple(size for axis, size in enumerate(weight.shape) if axis not in layer.into + layer.out)
         sides = int(np.prod(kernel)) if layer.convolves else 1
-        whole = len(matrix) <= _WIDE or sides == 1
+        whole = (len(matrix) <= _WIDE and not layer.transposed) or sides == 1
         size = len(matrix) if whole else len(matrix) // sides
         gram, count = np.zeros((size, size)), [0]
         shape_of = (lambda found: found[layer.raw].shape[2:]) if layer.convolves else None
@@ -236,7 +239,7 @@ class _Choosing:
                 return
             data = found[layer.data]
             if shape_of is None:
-                data = layer.rows_last(data)
+                data = layer.rows_last(data, weight.shape[: layer.batch])
                 rows = data.reshape(-1, data.shape[-1]).astype(np.float64)
             elif whole:
                 at = sampled(shape_of(found), number)

@@ -7,7 +7,7 @@ ones before it make, and makes up for what they miss.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 
 import numpy as np
@@ -15,14 +15,16 @@ import numpy as np
 from front_onnx.calibrate.held import Held
 from front_onnx.calibrate.layers import Layer
 from front_onnx.calibrate.lines import Lines
+from front_onnx.calibrate.opaque import OpaqueRows, find_opaque
 from front_onnx.calibrate.places import Encoder, Places
-from front_onnx.calibrate.rows import Positions, gathered, patches, sampled
+from front_onnx.calibrate.rows import Positions, gathered, patches, sampled, spread
 from front_onnx.calibrate.solving import Sums, best_ridge
 from front_onnx.calibrate.stepping import Stepper
 from front_onnx.calibrate.targets import Target, Targets
 from front_onnx.errors import FrontError
 from front_onnx.read.graph import Edge, Graph, label
 from front_onnx.streams.norms import Norm
+from front_onnx.transform.contents import Pending
 
 __all__ = ["Fitted", "Fitting"]
 
@@ -37,7 +39,8 @@ class Fitted:
 
     Attributes:
         node: its label.
-        level: "fitted", "bias" (its weight is as it was), or "kept".
+        level: "fitted" to what it is to make; "decoded": to what its weights make of what the source reads, as it is
+            not known what the node makes of that; or "kept".
         before: what it missed with the weights it had, as a part of the square of what it was to make.
         after: what it misses now.
         rows: samples of it: tokens, or places of pictures.
@@ -81,6 +84,7 @@ class Fitting:
         targets: what each layer is to make.
         ridges: toward the weights that are there; of several, each layer takes the one that is best for it on a fifth
             of the batches.
+        contents: what the plan says that the target's weights are, by name.
     """
 
     def __init__(
@@ -92,12 +96,18 @@ class Fitting:
         places: Places,
         targets: Targets,
         ridges: Sequence[float],
+        contents: Mapping[str, Pending],
     ) -> None:
         self.graph, self.source, self.target = graph, source, target
         self.places, self.targets, self.ridges = places, targets, ridges
         self.before = targets.structure.graph
         self.held = Held(graph, self.before, arrays)
         self.report: list[Fitted] = []
+        found = find_opaque(targets.structure, targets.layers)
+        own = Places(places.plan, places.kept)
+        made = {each.node: [n for n in self.before.nodes[each.node].output if n] for each in found}
+        here = (each for each in found if made[each.node][0] in graph.producer)
+        self.opaque = [OpaqueRows(each, self.held, own, contents) for each in here]
 
     def run(self, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Fit everything that can be fitted; what was changed is in `held.changed`, what was done in `report`."""
@@ -106,6 +116,9 @@ class Fitting:
             if isinstance(item, _Group):
                 self.target.expect(self._reads(item))
                 self.source.expect(self._wants(item.targets))
+            elif isinstance(item, OpaqueRows):
+                self.target.expect(item.reads())
+                self.source.expect(item.wants())
             else:
                 self.target.expect(self._inputs(item.norm))
                 self.target.expect((item.norm.output,))
@@ -114,6 +127,8 @@ class Fitting:
             progress(done, len(work))
             if isinstance(item, _Group):
                 self._fit_layers(item)
+            elif isinstance(item, OpaqueRows):
+                self._fit_opaque(item)
             else:
                 self._fit_norm(item.norm)
         self.report += self._left_out()
@@ -121,22 +136,22 @@ class Fitting:
 
     # -- what there is to do --------------------------------------------------------------------------------------
 
-    def _work(self) -> Iterator[_Group | _OfNorm]:
+    def _work(self) -> Iterator[_Group | OpaqueRows | _OfNorm]:
         here = self.graph.producer
-        found: list[tuple[int, Layer | Norm]] = []
+        found: list[tuple[int, Layer | OpaqueRows | Norm]] = [(self.held.mine(o.opaque.node), o) for o in self.opaque]
         for layer in self.targets.layers.values():
             if layer.raw in here:
-                found.append((here[layer.raw], layer))
+                found.append((here[layer.raw], self._sized(layer)))
         for norm in self.targets.norms:
             if norm.output in here and norm.plain and (norm.gain is not None or norm.bias is not None):
                 found.append((here[norm.output], norm))
         group: _Group | None = None
         for _, item in sorted(found, key=lambda pair: pair[0]):
-            if isinstance(item, Norm):
+            if not isinstance(item, Layer):
                 if group is not None:
                     yield group
                 group = None
-                yield _OfNorm(item)
+                yield _OfNorm(item) if isinstance(item, Norm) else item
                 continue
             target = self.targets.of(item)
             first = group.layers[0] if group is not None else None
@@ -144,6 +159,8 @@ class Fitting:
                 first is not None
                 and (first.data, first.read) == (item.data, item.read)
                 and not item.convolves
+                and not item.batch
+                and not first.batch
                 and not first.convolves
                 and not target.minus
                 and not any(each.minus for each in (group.targets if group is not None else ()))
@@ -158,10 +175,30 @@ class Fitting:
         if group is not None:
             yield group
 
+    def _sized(self, layer: Layer) -> Layer:
+        """A layer with the groups that it has in the target."""
+        if layer.convolves:
+            count = int(self.graph.attribute(self.held.mine(layer.node), "group", 1) or 1)
+        else:
+            count = int(np.prod(self._read_shape(layer)[: layer.batch]))
+        return replace(layer, groups=count)
+
+    def _view(self, layer: Layer) -> tuple[int, ...] | None:
+        """The shape in which the target reads a weight that is kept in another one."""
+        return None if layer.view is None else tuple(self.places.plan.size(axis) for axis in layer.view)
+
+    def _read_shape(self, layer: Layer) -> tuple[int, ...]:
+        return self._view(layer) or self.held.array(self.held.name(layer.weight)).shape
+
+    def _weight(self, layer: Layer) -> np.ndarray:
+        """A weight of the target, laid out."""
+        return layer.laid(self.held.array(self.held.name(layer.weight)), self._view(layer))
+
     def _left_out(self) -> Iterator[Fitted]:
-        """Weights that are summed over and belong to no layer that could be fitted."""
+        """Weights that are summed over and belong to nothing that could be fitted."""
         structure = self.targets.structure
         known = {layer.weight for layer in self.targets.layers.values()}
+        known |= {edge for rows in self.opaque for edge in rows.opaque.weights}
         for edge in sorted(set(structure.analysis.contractions) - known):
             node = self.before.nodes[edge.node]
             here = any(name in self.graph.producer for name in node.output)
@@ -231,7 +268,7 @@ class Fitting:
         sums = parts[0] + parts[1]
         weight = self.held.name(layer.weight)
         held = self.held.array(weight)
-        matrix = layer.matrix(held)
+        matrix = layer.matrix(self._weight(layer))
         centred = layer.bias is not None or layer.batch_norm is not None
         scale = self._behind(layer)
         effective = matrix if scale is None else matrix * scale[0].reshape(layer.groups, 1, -1)
@@ -251,7 +288,7 @@ class Fitting:
             fitted = fitted / self._kept_scale(scale).reshape(layer.groups, 1, -1)
         elif layer.bias is not None:
             self.held.put(layer.bias, shift.reshape(-1) / layer.share)
-        self.held.store(weight, layer.in_file(fitted, held))
+        self.held.store(weight, layer.in_file(fitted, held, self._view(layer)))
         self.report.append(Fitted(name, "fitted", missed, left, int(sums.count), matrix.shape[1], ridge))
 
     def _hindrance(self, layer: Layer) -> str | None:
@@ -270,7 +307,7 @@ class Fitting:
         return None
 
     def _columns(self, layer: Layer) -> int:
-        dims = list(self.held.array(self.held.name(layer.weight)).shape)
+        dims = list(self._weight(layer).shape)
         out = int(np.prod([dims[axis] for axis in layer.out]))
         return int(np.prod(dims)) // max(out, 1)
 
@@ -278,15 +315,15 @@ class Fitting:
         """[any, groups, K]: what a layer's matrix is multiplied by."""
         columns = self._columns(layer) * layer.groups
         if not layer.convolves:
-            return layer.rows_last(data).reshape(-1, 1, columns)
+            batch = self._read_shape(layer)[: layer.batch]
+            return layer.rows_last(data, batch).reshape(-1, layer.groups, columns // layer.groups)
         assert at is not None
-        kernel = self._kernel(layer)
-        return patches(self.graph, self.held.mine(layer.node), kernel, data, at).reshape(
-            -1, layer.groups, columns // layer.groups
-        )
+        read = spread if layer.transposed else patches
+        found = read(self.graph, self.held.mine(layer.node), self._kernel(layer), data, at)
+        return found.reshape(-1, layer.groups, columns // layer.groups)
 
     def _kernel(self, layer: Layer) -> tuple[int, ...]:
-        shape = self.held.array(self.held.name(layer.weight)).shape
+        shape = self._weight(layer).shape
         return tuple(size for axis, size in enumerate(shape) if axis not in layer.into + layer.out)
 
     def _is_affine(self, layer: Layer, data: np.ndarray, at: Positions | None) -> bool:
@@ -296,7 +333,7 @@ class Fitting:
             rows = self._rows(layer, data, at)[:64]
         except ValueError:
             return False
-        matrix = layer.matrix(self.held.array(self.held.name(layer.weight)))
+        matrix = layer.matrix(self._weight(layer))
         mine = np.einsum("rgk,gkn->rgn", rows.astype(np.float64), matrix).reshape(len(rows), -1)
         if layer.bias is not None:
             mine = mine + layer.bias_of(self.held.array(self.held.name(layer.bias)))
@@ -307,7 +344,7 @@ class Fitting:
     def _as_rows(self, layer: Layer, made: np.ndarray, at: Positions | None) -> np.ndarray:
         """[any, N], what a layer makes."""
         if not layer.convolves:
-            shape = self.held.array(self.held.name(layer.weight)).shape
+            shape = self._weight(layer).shape
             return layer.columns_last(made).reshape(-1, int(np.prod([shape[axis] for axis in layer.out])))
         assert at is not None
         return gathered(made, at).transpose(0, 2, 1).reshape(-1, made.shape[1])
@@ -332,13 +369,44 @@ class Fitting:
             whole = whole - (gathered(other, at) if at is not None else other)
         rows = whole.reshape(len(whole), whole.shape[1], -1).transpose(0, 2, 1) if at is not None else whole
         if at is None:
-            shape = self.held.array(self.held.name(layer.weight)).shape
+            shape = self._weight(layer).shape
             rows = layer.columns_last(whole).reshape(-1, int(np.prod([shape[axis] for axis in layer.out])))
         rows = rows.reshape(-1, rows.shape[-1])
         for edge in target.scaled:
             gain = self.held.array(self.held.name(edge)).astype(np.float64).reshape(-1)
             rows = rows / np.where(np.abs(gain) < 1e-8, 1.0, gain)
         return rows.reshape(len(rows), layer.groups, -1)
+
+    # -- nodes that cannot be looked into -----------------------------------------------------------------------------
+
+    def _fit_opaque(self, rows: OpaqueRows) -> None:
+        """Let weights make of what the target's node reads what they make of what the source's reads."""
+        name = label(self.before.nodes[rows.opaque.node])
+        why, before = rows.why(), rows.before()
+        parts = Sums(), Sums()
+        mine, theirs = self.target.run(rows.reads()), self.source.run(rows.wants())
+        if why is None and before.shape[1] <= _LARGE:
+            rows.add_to(lambda number: parts[number % _PART == _PART - 1 and len(self.ridges) > 1], mine, theirs)
+            why = None if parts[0].count + parts[1].count else "what it reads has another shape in the source"
+        else:
+            for _ in zip(mine, theirs, strict=True):
+                pass
+            why = why or f"{before.shape[1]} columns are too many to solve for"
+        if why is not None:
+            self.report.append(Fitted(name, "kept", columns=before.shape[1], why=why))
+            return
+        sums, centred = parts[0] + parts[1], rows.opaque.bias is not None
+        missed = sums.error(0, before)
+        ridge = best_ridge(*parts, 0, before, centred=centred, ridges=self.ridges)
+        fitted = before if ridge is None else sums.solve(0, before, centred=centred, ridge=ridge)
+        shift = sums.shift(0, fitted) if centred else None
+        left = sums.error(0, fitted, 0.0 if shift is None else shift)
+        told = Fitted(name, "decoded", missed, left, int(sums.count), before.shape[1], ridge)
+        if np.isfinite(fitted).all() and left <= missed:
+            rows.put(fitted, shift)
+        else:
+            told = replace(told, level="kept", after=missed, why="nothing was won by it")
+        self.report.append(told)
 
     # -- batch norms ------------------------------------------------------------------------------------------------
 
@@ -354,7 +422,7 @@ class Fitting:
         return scale, bias - mean * scale
 
     def _bias(self, layer: Layer, scale: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
-        shape = self.held.array(self.held.name(layer.weight)).shape
+        shape = self._weight(layer).shape
         width = int(np.prod([shape[axis] for axis in layer.out]))
         own = np.zeros(width)
         if layer.bias is not None:

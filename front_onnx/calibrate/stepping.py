@@ -199,7 +199,7 @@ class Stepper:
             [self._renamed(self.graph.nodes[index], step.names if plain else {}) for index in nodes],
             "step",
             [self._info(step.names[name], found[name]) for name in step.given]
-            + [self._info(step.names[name], self._array(name)) for name in step.weights],
+            + [self._info(step.names[name], self._array(name), fixed=True) for name in step.weights],
             [onnx.ValueInfoProto(name=step.names[name]) for name in step.made],
             [numpy_helper.from_array(np.asarray(self._array(name)), step.names[name]) for name in small],
         )
@@ -222,10 +222,11 @@ class Stepper:
         return math.prod(array.dims) <= _INSIDE and self.graph.constant_name(name) not in self.arrays
 
     @staticmethod
-    def _info(name: str, array: np.ndarray) -> onnx.ValueInfoProto:
+    def _info(name: str, array: np.ndarray, *, fixed: bool = False) -> onnx.ValueInfoProto:
         if not isinstance(array, np.ndarray):
             raise UnsupportedError("a sequence or an optional value passes between two parts of the graph", got=name)
-        return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), [None] * array.ndim)
+        shape = array.shape if fixed else [None] * array.ndim  # what operators make may follow from weights' shapes
+        return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), shape)
 
     @staticmethod
     def _renamed(node: NodeProto, names: Mapping[str, str]) -> NodeProto:
