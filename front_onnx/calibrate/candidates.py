@@ -14,6 +14,7 @@ import numpy as np
 
 from front_onnx.calibrate.calibrating import calibrate_plan, encoded, looked_at
 from front_onnx.calibrate.comparing import Likeness, Reference, compare
+from front_onnx.calibrate.counted import Counted
 from front_onnx.calibrate.fitting import Fitted
 from front_onnx.calibrate.goals import Goal, Resized
 from front_onnx.calibrate.layers import find_layers
@@ -27,6 +28,7 @@ from front_onnx.plan.planning import make_plan
 from front_onnx.plan.request import Request
 from front_onnx.read.graph import Graph
 from front_onnx.samples.inputs import Inputs
+from front_onnx.samples.padding import padding
 from front_onnx.samples.samples import Samples
 from front_onnx.streams.norms import find_norms
 from front_onnx.transform.weights import fill
@@ -179,8 +181,10 @@ class _Starts:
         graph = self.plan.structure.graph
         parts = {"samples": self.samples.batches, "held out": self.samples.held_out}
         self.progress("source", 0, 1)
+        mask = padding(Inputs.of(graph), parts["samples"])
+        self.counted = Counted(self.plan.structure, mask)
         try:
-            reference = Reference.of(graph, parts, self.shelf, self.threads)
+            reference = Reference.of(graph, parts, self.shelf, self.threads, self.counted)
         except UnsupportedError:
             self._refuse_samples()
             raise
@@ -224,7 +228,9 @@ class _Starts:
         if not self.plan.resizes:
             return
         try:
-            looked = looked_at(self.plan, self.samples.batches, self.shelf, self._telling("choose"), self.threads)
+            looked = looked_at(
+                self.plan, self.samples.batches, self.shelf, self._telling("choose"), self.threads, counted=self.counted
+            )
         except FrontError as error:
             yield Candidate(CALIBRATED, why=str(error), calibrated=True)
             return
@@ -287,7 +293,14 @@ class _Starts:
             if batches is not None:
                 tell = self._telling(CALIBRATED)
                 done = calibrate_plan(
-                    plan, rewritten, batches, self.shelf, ridges=self.ridges, threads=self.threads, progress=tell
+                    plan,
+                    rewritten,
+                    batches,
+                    self.shelf,
+                    ridges=self.ridges,
+                    threads=self.threads,
+                    progress=tell,
+                    counted=self.counted,
                 )
                 changed, report = done.arrays, done.report
             graph, held, written = self.goal.filled(rewritten, arrays, changed)

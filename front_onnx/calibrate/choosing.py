@@ -20,6 +20,7 @@ import scipy.linalg
 
 from front_onnx.axes.algebra import Algebra
 from front_onnx.axes.size import Axis, SizeVar, size_of
+from front_onnx.calibrate.counted import Counted
 from front_onnx.calibrate.layers import Layer, readers
 from front_onnx.calibrate.rows import gathered, patches, sampled
 from front_onnx.calibrate.shelf import Shelf
@@ -55,6 +56,7 @@ def choose(
     norms: Sequence[Norm],
     batches: Sequence[Mapping[str, np.ndarray]],
     shelf: Shelf,
+    counted: Counted,
     *,
     threads: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -67,10 +69,11 @@ def choose(
         norms: those of the source.
         batches: complete feeds of the source.
         shelf: where activations are kept.
+        counted: which tokens count.
         threads: of onnxruntime.
         progress: told how many places were looked at, and of how many.
     """
-    return _Choosing(plan, layers, norms, batches, shelf, threads).run(progress)
+    return _Choosing(plan, layers, norms, batches, shelf, counted, threads).run(progress)
 
 
 @dataclass
@@ -91,8 +94,10 @@ class _Choosing:
         norms: Sequence[Norm],
         batches: Sequence[Mapping[str, np.ndarray]],
         shelf: Shelf,
+        counted: Counted,
         threads: int,
     ) -> None:
+        self.counted = counted
         self.plan, self.structure, self.layers, self.norms = plan, plan.structure, layers, norms
         self.graph, self.algebra = self.structure.graph, self.structure.analysis.algebra
         self.private = Private(self.structure)
@@ -153,10 +158,13 @@ class _Choosing:
     def _state(self, var: SizeVar, names: tuple[str, ...], weight: float) -> _Look:
         total, square, count = np.zeros(var.size), np.zeros((var.size, var.size)), [0]
 
-        def take(found: dict[str, np.ndarray], _: int) -> None:
-            state = sum(found[name].astype(np.float64) for name in names)
+        def take(found: dict[str, np.ndarray], number: int) -> None:
+            state = np.asarray(sum(found[name].astype(np.float64) for name in names))
             place = self._place(names[0], var)
-            rows = np.moveaxis(np.asarray(state), place, -1).reshape(-1, var.size)
+            rows = np.moveaxis(state, place, -1).reshape(-1, var.size)
+            flags = self.counted.of(names[0], self.batches[number], state.shape)
+            if flags is not None:
+                rows = rows[np.moveaxis(np.broadcast_to(flags, state.shape), place, -1)[..., 0].reshape(-1)]
             self._refuse(rows, order)
             total.__iadd__(rows.sum(0))
             square.__iadd__(rows.T @ rows)
@@ -239,8 +247,12 @@ class _Choosing:
                 return
             data = found[layer.data]
             if shape_of is None:
+                flags = self.counted.of(layer.data, self.batches[number], data.shape)
+                spread = None if flags is None else np.broadcast_to(flags, data.shape)
                 data = layer.rows_last(data, weight.shape[: layer.batch])
                 rows = data.reshape(-1, data.shape[-1]).astype(np.float64)
+                if spread is not None:
+                    rows = rows[layer.rows_last(spread, weight.shape[: layer.batch])[..., 0].reshape(-1)]
             elif whole:
                 at = sampled(shape_of(found), number)
                 rows = patches(self.graph, node, kernel, data, at).reshape(-1, size).astype(np.float64)
@@ -297,9 +309,11 @@ class _Choosing:
     def _block(self, number: int, unit: int, start: str, end: str) -> _Look:
         changed, whole = [0.0], [0.0]
 
-        def take(found: dict[str, np.ndarray], _: int) -> None:
+        def take(found: dict[str, np.ndarray], number: int) -> None:
             before, after = found[start].astype(np.float64), found[end].astype(np.float64)
             if before.shape == after.shape:
+                flags = self.counted.of(end, self.batches[number], after.shape)
+                before, after = (before, after) if flags is None else (before * flags, after * flags)
                 changed[0] += float(((after - before) ** 2).sum())
                 whole[0] += float((after**2).sum())
 

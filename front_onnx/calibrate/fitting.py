@@ -12,6 +12,7 @@ from functools import reduce
 
 import numpy as np
 
+from front_onnx.calibrate.counted import Counted
 from front_onnx.calibrate.held import Held
 from front_onnx.calibrate.layers import Layer
 from front_onnx.calibrate.lines import Lines
@@ -85,6 +86,7 @@ class Fitting:
         ridges: toward the weights that are there; of several, each layer takes the one that is best for it on a fifth
             of the batches.
         contents: what the plan says that the target's weights are, by name.
+        counted: which tokens count.
     """
 
     def __init__(
@@ -97,7 +99,9 @@ class Fitting:
         targets: Targets,
         ridges: Sequence[float],
         contents: Mapping[str, Pending],
+        counted: Counted,
     ) -> None:
+        self.counted = counted
         self.graph, self.source, self.target = graph, source, target
         self.places, self.targets, self.ridges = places, targets, ridges
         self.before = targets.structure.graph
@@ -250,8 +254,11 @@ class Fitting:
             rows = self._rows(first, data, at)
             if not np.isfinite(rows.sum(dtype=np.float64)):
                 raise FrontError("activations are not finite before", node=label(self.before.nodes[first.node]))
+            made = theirs[self.places.tensor(group.targets[0].plus[0])].shape
+            counts = self._counting(first, data, made, at, number)
+            rows = rows[counts]
             targets = {
-                place: self._target(group.targets[place], encoders[place], layer, mine, theirs, at)
+                place: self._target(group.targets[place], encoders[place], layer, mine, theirs, at)[counts]
                 for place, layer in enumerate(group.layers)
                 if tried[place]
             }
@@ -322,6 +329,26 @@ class Fitting:
         found = read(self.graph, self.held.mine(layer.node), self._kernel(layer), data, at)
         return found.reshape(-1, layer.groups, columns // layer.groups)
 
+    def _counts(self, name: str, number: int, shape: tuple[int, ...]) -> np.ndarray | None:
+        """What counts of a tensor, called as in the source, in one batch."""
+        return self.counted.of(name, self.source.batches[number], shape)
+
+    def _counting(
+        self, layer: Layer, data: np.ndarray, made: tuple[int, ...], at: Positions | None, number: int
+    ) -> np.ndarray | slice:
+        """Those rows of a layer that count; `made`: the shape of what it makes."""
+        if at is None:
+            flags = self._counts(layer.data, number, data.shape)
+            if flags is None:
+                return slice(None)
+            found: np.ndarray = self._rows(layer, np.broadcast_to(flags, data.shape), at)[:, 0, 0]
+            return found
+        flags = self._counts(layer.raw, number, made)
+        if flags is None:
+            return slice(None)
+        places: np.ndarray = gathered(np.broadcast_to(flags, made), at)[:, 0].reshape(-1)
+        return places
+
     def _kernel(self, layer: Layer) -> tuple[int, ...]:
         shape = self._weight(layer).shape
         return tuple(size for axis, size in enumerate(shape) if axis not in layer.into + layer.out)
@@ -386,7 +413,9 @@ class Fitting:
         parts = Sums(), Sums()
         mine, theirs = self.target.run(rows.reads()), self.source.run(rows.wants())
         if why is None and before.shape[1] <= _LARGE:
-            rows.add_to(lambda number: parts[number % _PART == _PART - 1 and len(self.ridges) > 1], mine, theirs)
+            rows.add_to(
+                lambda number: parts[number % _PART == _PART - 1 and len(self.ridges) > 1], mine, theirs, self._counts
+            )
             why = None if parts[0].count + parts[1].count else "what it reads has another shape in the source"
         else:
             for _ in zip(mine, theirs, strict=True):
@@ -473,8 +502,11 @@ class Fitting:
         wanted = self._wants([target])
         fit = Lines()
         made = self.target.run([norm.output], peek=True)
-        for mine, theirs in zip(made, self.source.run(wanted), strict=True):
-            fit.add(mine[norm.output], encoder(theirs[wanted[0]]))
+        for number, (mine, theirs) in enumerate(zip(made, self.source.run(wanted), strict=True)):
+            there, here = mine[norm.output], encoder(theirs[wanted[0]])
+            flags = self._counts(norm.output, number, there.shape)
+            at = slice(None) if flags is None else np.broadcast_to(flags, there.shape)[..., 0]
+            fit.add(there[at], here[at])
         self.target.release([norm.output])
         if shared is not None:
             self.report.append(

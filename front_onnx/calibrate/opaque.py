@@ -243,8 +243,9 @@ class OpaqueRows:
         sums: Callable[[int], Sums],
         mine: Iterator[dict[str, np.ndarray]],
         theirs: Iterator[dict[str, np.ndarray]],
+        counts: Callable[[str, int, tuple[int, ...]], np.ndarray | None],
     ) -> None:
-        """Take in all batches, each into the sums of its number."""
+        """Take in all batches, each into the sums of its number; `counts` says what does of a tensor of the source."""
         opened = [self._open(part) for part in self.opaque.parts]
         state = str(self.places.graph.nodes[self.opaque.node].output[0])
         encoder = self.places.encoder(state)
@@ -258,7 +259,12 @@ class OpaqueRows:
                 assert matrix is not None
                 wanted.append(np.matmul(read.transpose(1, 0, 2), matrix).transpose(1, 0, 2))
             if len({len(each) for each in rows}) == 1 and len(rows[0]) == len(wanted[0]) and len(rows[0]):
-                sums(number).add(np.concatenate(rows, axis=2), {0: np.sum(wanted, axis=0)})
+                first = others[self._theirs(self.opaque.parts[0])]
+                flags = counts(self._theirs(self.opaque.parts[0]), number, first.shape)
+                at: slice | np.ndarray = slice(None)
+                if flags is not None:
+                    at = self._rows(self.opaque.parts[0], np.broadcast_to(flags, first.shape))[:, 0, 0]
+                sums(number).add(np.concatenate(rows, axis=2)[at], {0: np.sum(wanted, axis=0)[at]})
 
     def _rows(self, part: Part, data: np.ndarray) -> np.ndarray:
         """[any, groups, K]."""
