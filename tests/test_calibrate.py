@@ -15,9 +15,9 @@ from tiers import few
 
 import front_onnx
 from front_onnx.calibrate.candidates import Candidate
-from front_onnx.calibrate.choosing import eliminate
 from front_onnx.calibrate.comparing import Likeness
 from front_onnx.calibrate.places import kept_blocks, ports
+from front_onnx.calibrate.removing import eliminate
 from front_onnx.calibrate.settings import CalibrationSettings, in_bytes
 from front_onnx.calibrate.shelf import Shelf
 from front_onnx.calibrate.solving import Sums

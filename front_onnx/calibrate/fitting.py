@@ -12,13 +12,15 @@ from functools import reduce
 
 import numpy as np
 
+from front_onnx.calibrate.batch_norms import BatchNorms
 from front_onnx.calibrate.counted import Counted
 from front_onnx.calibrate.held import Held
 from front_onnx.calibrate.layers import Layer
 from front_onnx.calibrate.lines import Lines
+from front_onnx.calibrate.matrices import Matrices
 from front_onnx.calibrate.opaque import OpaqueRows, find_opaque
 from front_onnx.calibrate.places import Encoder, Places
-from front_onnx.calibrate.rows import Positions, gathered, patches, sampled, spread
+from front_onnx.calibrate.rows import Positions, gathered, sampled
 from front_onnx.calibrate.solving import Sums, best_ridge
 from front_onnx.calibrate.stepping import Stepper
 from front_onnx.calibrate.targets import Target, Targets
@@ -106,6 +108,8 @@ class Fitting:
         self.places, self.targets, self.ridges = places, targets, ridges
         self.before = targets.structure.graph
         self.held = Held(graph, self.before, arrays)
+        self.matrices = Matrices(places.plan, self.held)
+        self.norms = BatchNorms(self.matrices)
         self.report: list[Fitted] = []
         found = find_opaque(targets.structure, targets.layers)
         own = Places(places.plan, places.kept)
@@ -145,7 +149,7 @@ class Fitting:
         found: list[tuple[int, Layer | OpaqueRows | Norm]] = [(self.held.mine(o.opaque.node), o) for o in self.opaque]
         for layer in self.targets.layers.values():
             if layer.raw in here:
-                found.append((here[layer.raw], self._sized(layer)))
+                found.append((here[layer.raw], self.matrices.sized(layer)))
         for norm in self.targets.norms:
             if norm.output in here and norm.plain and (norm.gain is not None or norm.bias is not None):
                 found.append((here[norm.output], norm))
@@ -178,25 +182,6 @@ class Fitting:
             group.targets.append(target)
         if group is not None:
             yield group
-
-    def _sized(self, layer: Layer) -> Layer:
-        """A layer with the groups that it has in the target."""
-        if layer.convolves:
-            count = int(self.graph.attribute(self.held.mine(layer.node), "group", 1) or 1)
-        else:
-            count = int(np.prod(self._read_shape(layer)[: layer.batch]))
-        return replace(layer, groups=count)
-
-    def _view(self, layer: Layer) -> tuple[int, ...] | None:
-        """The shape in which the target reads a weight that is kept in another one."""
-        return None if layer.view is None else tuple(self.places.plan.size(axis) for axis in layer.view)
-
-    def _read_shape(self, layer: Layer) -> tuple[int, ...]:
-        return self._view(layer) or self.held.array(self.held.name(layer.weight)).shape
-
-    def _weight(self, layer: Layer) -> np.ndarray:
-        """A weight of the target, laid out."""
-        return layer.laid(self.held.array(self.held.name(layer.weight)), self._view(layer))
 
     def _left_out(self) -> Iterator[Fitted]:
         """Weights that are summed over and belong to nothing that could be fitted."""
@@ -232,7 +217,7 @@ class Fitting:
     def _fit_layers(self, group: _Group) -> None:
         first = group.layers[0]
         why = [self._hindrance(layer) for layer in group.layers]
-        columns = self._columns(first)
+        columns = self.matrices.columns(first)
         parts = Sums(), Sums()
         encoders = [self.places.encoder(target.plus[0]) for target in group.targets]
         wanted = self._wants(group.targets)
@@ -251,7 +236,7 @@ class Fitting:
                         tried[place], why[place] = False, "it does not compute what its weight says"
             if not any(tried) or columns > _LARGE:
                 continue
-            rows = self._rows(first, data, at)
+            rows = self.matrices.rows(first, data, at)
             if not np.isfinite(rows.sum(dtype=np.float64)):
                 raise FrontError("activations are not finite before", node=label(self.before.nodes[first.node]))
             made = theirs[self.places.tensor(group.targets[0].plus[0])].shape
@@ -275,11 +260,11 @@ class Fitting:
         sums = parts[0] + parts[1]
         weight = self.held.name(layer.weight)
         held = self.held.array(weight)
-        matrix = layer.matrix(self._weight(layer))
+        matrix = layer.matrix(self.matrices.weight(layer))
         centred = layer.bias is not None or layer.batch_norm is not None
-        scale = self._behind(layer)
+        scale = self.norms.behind(layer)
         effective = matrix if scale is None else matrix * scale[0].reshape(layer.groups, 1, -1)
-        bias = self._bias(layer, scale).reshape(layer.groups, -1)
+        bias = self.norms.whole_bias(layer, scale).reshape(layer.groups, -1)
         missed = sums.error(place, effective, bias)
         ridge = best_ridge(*parts, place, effective, centred=centred, ridges=self.ridges)
         fitted = effective if ridge is None else sums.solve(place, effective, centred=centred, ridge=ridge)
@@ -291,11 +276,11 @@ class Fitting:
             )
             return
         if layer.batch_norm is not None:
-            self._set_batch_norm(layer, sums, fitted, shift, scale)
-            fitted = fitted / self._kept_scale(scale).reshape(layer.groups, 1, -1)
+            self.norms.put(layer, sums, fitted, shift, scale)
+            fitted = fitted / self.norms.kept_scale(scale).reshape(layer.groups, 1, -1)
         elif layer.bias is not None:
             self.held.put(layer.bias, shift.reshape(-1) / layer.share)
-        self.held.store(weight, layer.in_file(fitted, held, self._view(layer)))
+        self.held.store(weight, layer.in_file(fitted, held, self.matrices.view(layer)))
         self.report.append(Fitted(name, "fitted", missed, left, int(sums.count), matrix.shape[1], ridge))
 
     def _hindrance(self, layer: Layer) -> str | None:
@@ -313,22 +298,6 @@ class Fitting:
             return f"{held} is tied to a table"
         return None
 
-    def _columns(self, layer: Layer) -> int:
-        dims = list(self._weight(layer).shape)
-        out = int(np.prod([dims[axis] for axis in layer.out]))
-        return int(np.prod(dims)) // max(out, 1)
-
-    def _rows(self, layer: Layer, data: np.ndarray, at: Positions | None) -> np.ndarray:
-        """[any, groups, K]: what a layer's matrix is multiplied by."""
-        columns = self._columns(layer) * layer.groups
-        if not layer.convolves:
-            batch = self._read_shape(layer)[: layer.batch]
-            return layer.rows_last(data, batch).reshape(-1, layer.groups, columns // layer.groups)
-        assert at is not None
-        read = spread if layer.transposed else patches
-        found = read(self.graph, self.held.mine(layer.node), self._kernel(layer), data, at)
-        return found.reshape(-1, layer.groups, columns // layer.groups)
-
     def _counts(self, name: str, number: int, shape: tuple[int, ...]) -> np.ndarray | None:
         """What counts of a tensor, called as in the source, in one batch."""
         return self.counted.of(name, self.source.batches[number], shape)
@@ -341,7 +310,7 @@ class Fitting:
             flags = self._counts(layer.data, number, data.shape)
             if flags is None:
                 return slice(None)
-            found: np.ndarray = self._rows(layer, np.broadcast_to(flags, data.shape), at)[:, 0, 0]
+            found: np.ndarray = self.matrices.rows(layer, np.broadcast_to(flags, data.shape), at)[:, 0, 0]
             return found
         flags = self._counts(layer.raw, number, made)
         if flags is None:
@@ -349,32 +318,20 @@ class Fitting:
         places: np.ndarray = gathered(np.broadcast_to(flags, made), at)[:, 0].reshape(-1)
         return places
 
-    def _kernel(self, layer: Layer) -> tuple[int, ...]:
-        shape = self._weight(layer).shape
-        return tuple(size for axis, size in enumerate(shape) if axis not in layer.into + layer.out)
-
     def _is_affine(self, layer: Layer, data: np.ndarray, at: Positions | None) -> bool:
         """True if a node makes what its matrix and bias make of some rows."""
         made = next(iter(self.target.run([layer.raw], peek=True)))[layer.raw]
         try:
-            rows = self._rows(layer, data, at)[:64]
+            rows = self.matrices.rows(layer, data, at)[:64]
         except ValueError:
             return False
-        matrix = layer.matrix(self._weight(layer))
+        matrix = layer.matrix(self.matrices.weight(layer))
         mine = np.einsum("rgk,gkn->rgn", rows.astype(np.float64), matrix).reshape(len(rows), -1)
         if layer.bias is not None:
             mine = mine + layer.bias_of(self.held.array(self.held.name(layer.bias)))
-        true = self._as_rows(layer, made, at)[:64].astype(np.float64)
+        true = self.matrices.as_rows(layer, made, at)[:64].astype(np.float64)
         scale = float(np.abs(true).max()) if true.size else 0.0
         return mine.shape == true.shape and float(np.abs(mine - true).max()) <= _TRIED * max(scale, 1e-20)
-
-    def _as_rows(self, layer: Layer, made: np.ndarray, at: Positions | None) -> np.ndarray:
-        """[any, N], what a layer makes."""
-        if not layer.convolves:
-            shape = self._weight(layer).shape
-            return layer.columns_last(made).reshape(-1, int(np.prod([shape[axis] for axis in layer.out])))
-        assert at is not None
-        return gathered(made, at).transpose(0, 2, 1).reshape(-1, made.shape[1])
 
     def _target(
         self,
@@ -396,7 +353,7 @@ class Fitting:
             whole = whole - (gathered(other, at) if at is not None else other)
         rows = whole.reshape(len(whole), whole.shape[1], -1).transpose(0, 2, 1) if at is not None else whole
         if at is None:
-            shape = self._weight(layer).shape
+            shape = self.matrices.weight(layer).shape
             rows = layer.columns_last(whole).reshape(-1, int(np.prod([shape[axis] for axis in layer.out])))
         rows = rows.reshape(-1, rows.shape[-1])
         for edge in target.scaled:
@@ -436,55 +393,6 @@ class Fitting:
         else:
             told = replace(told, level="kept", after=missed, why="nothing was won by it")
         self.report.append(told)
-
-    # -- batch norms ------------------------------------------------------------------------------------------------
-
-    def _behind(self, layer: Layer) -> tuple[np.ndarray, np.ndarray] | None:
-        """What a batch norm behind a layer multiplies by and adds; None without one."""
-        if layer.batch_norm is None:
-            return None
-        node = self.held.mine(layer.batch_norm)
-        gain, bias, mean, variance = (
-            self.held.array(self.held.name(Edge(layer.batch_norm, slot))).astype(np.float64) for slot in (1, 2, 3, 4)
-        )
-        scale = gain / np.sqrt(variance + float(self.graph.attribute(node, "epsilon", 1e-5)))
-        return scale, bias - mean * scale
-
-    def _bias(self, layer: Layer, scale: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
-        shape = self._weight(layer).shape
-        width = int(np.prod([shape[axis] for axis in layer.out]))
-        own = np.zeros(width)
-        if layer.bias is not None:
-            own = layer.bias_of(self.held.array(self.held.name(layer.bias)))
-        return own if scale is None else own * scale[0] + scale[1]
-
-    def _kept_scale(self, scale: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
-        assert scale is not None
-        size = np.abs(scale[0])
-        return np.where(size > 1e-3 * size.max(), scale[0], size.max() if size.max() > 0 else 1.0)
-
-    def _set_batch_norm(
-        self,
-        layer: Layer,
-        sums: Sums,
-        fitted: np.ndarray,
-        shift: np.ndarray,
-        scale: tuple[np.ndarray, np.ndarray] | None,
-    ) -> None:
-        """Let a batch norm have the mean and variance of what the fitted layer makes, and make of it what is wanted."""
-        assert layer.batch_norm is not None
-        gram, _ = sums.moments(next(iter(sums.cross)), centred=True)
-        kept = self._kept_scale(scale).reshape(layer.groups, 1, -1)
-        weight = fitted / kept
-        variance = np.einsum("gkn,gkl,gln->gn", weight, gram, weight, optimize=True).reshape(-1)
-        mean = (np.asarray(sums.read)[:, None, :] / sums.count @ weight).reshape(-1)
-        if layer.bias is not None:
-            mean = mean + layer.bias_of(self.held.array(self.held.name(layer.bias)))
-        epsilon = float(self.graph.attribute(self.held.mine(layer.batch_norm), "epsilon", 1e-5))
-        gain = kept.reshape(-1) * np.sqrt(variance + epsilon)
-        wanted = shift.reshape(-1) + (np.asarray(sums.read)[:, None, :] / sums.count @ fitted).reshape(-1)
-        for slot, values in ((1, gain), (2, wanted), (3, mean), (4, variance)):
-            self.held.put(Edge(layer.batch_norm, slot), values)
 
     # -- norms ------------------------------------------------------------------------------------------------------
 
