@@ -13,7 +13,7 @@ from front_onnx.adapters.fingerprint import Fingerprint
 
 from front_onnx.errors import FrontError, RequestError
 from front_onnx.gene.file import is_gene, read_gene
-from front_onnx.learngenes import init_into
+from front_onnx.into import init_into
 from front_onnx.read.graph import Graph
 from front_onnx.session import read_any
 from front_onnx.types import MatchOptions, PathLike

@@ -19,7 +19,8 @@ from front_onnx.errors import (
 )
 from front_onnx.gene.gene import Gene
 from front_onnx.gene.spectrum import AxisSpectrum, StackSpectrum
-from front_onnx.learngenes import Extracted, Moved, extract, init, init_into, spectrum
+from front_onnx.into import Moved, calibrate, init_into
+from front_onnx.learngenes import Extracted, extract, init, spectrum
 from front_onnx.match.matching import Match
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.request import Request
@@ -65,6 +66,7 @@ __all__ = [
     "UnsupportedError",
     "UntrainableError",
     "Validation",
+    "calibrate",
     "extract",
     "init",
     "init_into",

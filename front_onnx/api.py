@@ -39,7 +39,7 @@ from front_onnx.write.unshare import unshared
 if TYPE_CHECKING:
     import onnx_graphsurgeon as gs
 
-__all__ = ["Result", "default_output", "inspect", "resize", "validate"]
+__all__ = ["Result", "default_output", "inspect", "resize", "validate", "write_decoder"]
 
 
 @dataclass(eq=False)
@@ -220,11 +220,11 @@ def resize(
         size = read_model(target).size
         agreed, decoder = None, None
         if plan.methods.exact and plan.resizes:
-            decoder = _write_decoder(decoders(plan), target)
+            decoder = write_decoder(decoders(plan), target)
             agreed = _agreed(source, target, plan, seed) if validate else None
         elif outcome is not None:
             grown_by = decoders(parted.grown) if parted is not None and parted.grown is not None else {}
-            decoder = _write_decoder({**grown_by, **outcome.decoders}, target)
+            decoder = write_decoder({**grown_by, **outcome.decoders}, target)
         return Result(
             plan, rewritten.proto, target, None, checked, seconds, size, agreed, decoder, outcome, _grown(parted)
         )
@@ -261,7 +261,7 @@ def _agreed(source: ModelFile, result: Path | onnx.ModelProto, plan: Plan, seed:
     return agreed
 
 
-def _write_decoder(matrices: Mapping[str, Mapping[int, np.ndarray]], target: Path) -> Path | None:
+def write_decoder(matrices: Mapping[str, Mapping[int, np.ndarray]], target: Path) -> Path | None:
     """Write the matrices that take outputs back to the source's sizes, `OUTPUT.AXIS` [N, M], beside the model."""
     found = {f"{name}.{axis}": d for name, axes in matrices.items() for axis, d in axes.items()}
     if not found:

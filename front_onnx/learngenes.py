@@ -4,37 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
 
-import numpy as np
-
 from front_onnx.api import Result, resize
-from front_onnx.check.validate import Validation, check_result
-from front_onnx.errors import FrontError, RequestError
+from front_onnx.errors import RequestError
 from front_onnx.gene.basis import BANDS
 from front_onnx.gene.expand import GeneModel
 from front_onnx.gene.extract import cut_out
 from front_onnx.gene.file import is_gene, read_gene, write_gene
 from front_onnx.gene.gene import Gene
 from front_onnx.gene.spectrum import StackSpectrum, spectra
-from front_onnx.match.describe import by_hand
-from front_onnx.match.into import moved_weights, resize_request
-from front_onnx.match.matching import Match, match
-from front_onnx.methods.registry import choose
 from front_onnx.plan.request import Request
-from front_onnx.read.graph import Graph
-from front_onnx.read.model_file import ModelFile
-from front_onnx.roles.piece import Piece
-from front_onnx.session import Session, read_any
+from front_onnx.session import Session
 from front_onnx.store.atomic import atomic_write, named_file
 from front_onnx.store.refusals import refuse_overwriting
 from front_onnx.types import ModelLike, Names, PathLike, Progress, ResizeOptions, several, silent
-from front_onnx.write.replace import write_with
-from front_onnx.write.unshare import unshared
 
-__all__ = ["DEFAULT_RATIO", "DEFAULT_SPECTRUM", "Extracted", "Moved", "extract", "init", "init_into", "spectrum"]
+__all__ = ["DEFAULT_RATIO", "DEFAULT_SPECTRUM", "Extracted", "extract", "init", "spectrum"]
 
 DEFAULT_RATIO = 0.67  # the paper's Table 7: little is gained above, much is lost below
 DEFAULT_SPECTRUM = 0.5  # white noise has half of its energy in half of the frequencies
@@ -136,102 +124,6 @@ def init(
         treat=treat if treat is not None else found.about.get("treat"),
         **options,
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Moved:
-    """What `init_into` did.
-
-    Attributes:
-        matches: one for each piece of the target's weights; those without a source keep the target's own values.
-        unused: pieces of the source that went nowhere.
-        arrays: the tensors of the target that changed.
-        output: the file written, or None.
-        validation: the checks of the result, or None if they were left out.
-    """
-
-    matches: list[Match]
-    unused: list[Piece]
-    arrays: dict[str, np.ndarray]
-    output: Path | None
-    validation: Validation | None
-
-
-def init_into(
-    source: ModelLike,
-    target: ModelLike,
-    *,
-    output: PathLike | None = None,
-    mapping: PathLike | Mapping[str, str | None] | None = None,
-    scale: str | None = None,
-    method: str = "front",
-    symmetry: float = 0.0,
-    dry_run: bool = False,
-    validate: bool = True,
-    seed: int = 0,
-    progress: Progress = silent,
-) -> Moved:
-    """Initialise a model that was exported elsewhere from a learngene or a trained model.
-
-    Weights are matched by structure and role, not by name; what has no counterpart keeps the target's values.
-
-    Args:
-        source: the path of a learngene, or a model: a path, an onnx.ModelProto, an onnx_graphsurgeon.Graph.
-        target: the model to initialise.
-        output: where to write; TARGET-init.onnx beside a target given by path if this is None.
-        mapping: matches by hand: {"TARGET TENSOR[:ROLE]": "SOURCE TENSOR[:ROLE]" or None}, or a JSON file of it.
-        scale: scale convention; that of the learngene, or "auto", if this is None.
-        method: how weights are carried over, see `resize`; one that changes weights only.
-        symmetry: see `resize`.
-        dry_run: match only.
-        validate: check the result.
-        seed: for the synthetic inputs of the validation.
-        progress: called with (stage, done, total).
-
-    Raises:
-        FileError: a model cannot be read.
-        FrontError: nothing matches, or the source cannot have the target's sizes.
-    """
-    how = Request(method=method, symmetry=symmetry, seed=seed)
-    if edits := [name for name, _ in how.methods.values() if choose(name).edits]:
-        raise RequestError(f"method {edits[0]} changes more than weights", hint="front-onnx resize resizes a model")
-    progress("understand", 0, 1)
-    wanted = by_hand(mapping)
-    if is_gene(source):
-        gene = read_gene(source)
-        model: ModelFile = GeneModel(gene, Path(os.fspath(source)))
-        scale = scale or gene.about["scale"]
-    else:
-        model = read_any(source)
-    goal = read_any(target)
-    own, before = unshared(Graph(goal))
-    session = Session(model)
-    other = Session(own).structure
-    matching = match(session.structure, other, wanted)
-    if not any(entry.source is not None for entry in matching.matches):
-        reason = matching.matches[0].reason if matching.matches else "it has no weights"
-        raise FrontError(f"nothing of the source goes into this target: {reason}")
-    if dry_run:
-        return Moved(matching.matches, matching.unused, {}, None, None)
-    progress("transform", 0, 1)
-    sizes = resize_request(session.structure, matching, scale or "auto")
-    request = replace(sizes, method=method, symmetry=symmetry, seed=seed)
-    resized = Session(session.resized(request)).structure
-    arrays, done = moved_weights(resized, matching, other)
-    place = named_file(output) if output is not None else None
-    if place is None and goal.path is not None:
-        place = goal.path.with_name(f"{goal.path.stem}-init{goal.path.suffix or '.onnx'}")
-    if place is None:
-        return Moved(done, matching.unused, arrays, None, None)
-    for read in (model, goal):
-        refuse_overwriting(read, place)
-    checked = None
-    with atomic_write(place, read=model.files | goal.files) as staged:
-        write_with(other.graph, arrays, staged, before)
-        if validate:
-            progress("validate", 0, 1)
-            checked = check_result(goal, staged.path, seed)
-    return Moved(done, matching.unused, arrays, place, checked)
 
 
 def spectrum(

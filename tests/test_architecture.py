@@ -33,6 +33,7 @@ ROW = (
     "samples",
     "calibrate",
     "api",
+    "into",
     "learngenes",
     "commands",
 )

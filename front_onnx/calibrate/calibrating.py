@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from front_onnx.calibrate.choosing import choose
+from front_onnx.calibrate.counted import Counted
 from front_onnx.calibrate.fitting import Fitted, Fitting
 from front_onnx.calibrate.layers import find_layers
 from front_onnx.calibrate.places import Places, kept_blocks, ports
@@ -50,11 +51,14 @@ def looked_at(
     shelf: Shelf,
     progress: Callable[[int, int], None] = lambda done, total: None,
     threads: int = 0,
+    *,
+    counted: Counted | None = None,
 ) -> Plan:
     """The plan in which activations of the source decide what is kept of each dim."""
     structure = plan.structure
     layers, norms = find_layers(structure), find_norms(structure.analysis)
-    evidence = choose(plan, layers, norms, batches, shelf, threads=threads, progress=progress)
+    counted = counted or Counted(structure, None)
+    evidence = choose(plan, layers, norms, batches, shelf, counted, threads=threads, progress=progress)
     request = replace(
         plan.request, method="calibrated", evidence=evidence, scale="auto", ratio=1.0, align=False, order=False
     )
@@ -70,6 +74,7 @@ def calibrate_plan(
     ridges: Sequence[float],
     threads: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    counted: Counted | None = None,
 ) -> Calibration:
     """Fit the weights of a rewritten model to what its source makes of samples.
 
@@ -82,6 +87,7 @@ def calibrate_plan(
             layer takes the best one.
         threads: of onnxruntime.
         progress: told how many layers and norms are done, and of how many.
+        counted: which tokens count; all if None.
 
     Raises:
         RequestError: there are too few samples for every layer.
@@ -99,10 +105,12 @@ def calibrate_plan(
     given, _ = ports(plan, kept, targets.last)
     source = Stepper(structure.graph, {}, batches, shelf, threads)
     target = Stepper(graph, arrays, encoded(plan, batches, given), shelf, threads)
-    fitting = Fitting(graph, arrays, source, target, places, targets, ridges)
+    fitting = Fitting(
+        graph, arrays, source, target, places, targets, ridges, rewritten.pending, counted or Counted(structure, None)
+    )
     fitting.run(progress)
     _refuse_few(fitting.report)
-    return Calibration(fitting.changed, tuple(fitting.report))
+    return Calibration(fitting.held.changed, tuple(fitting.report))
 
 
 def _refuse_few(report: Sequence[Fitted]) -> None:
@@ -111,7 +119,7 @@ def _refuse_few(report: Sequence[Fitted]) -> None:
     Raises:
         RequestError: they are.
     """
-    layers = [fitted for fitted in report if fitted.level == "fitted" and fitted.columns > 1]
+    layers = [fitted for fitted in report if fitted.level != "kept" and fitted.columns > 1]
     if layers and all(fitted.rows < _FEWEST * fitted.columns for fitted in layers):
         least = min(layers, key=lambda fitted: fitted.columns)
         wanted = f"at least {_FEWEST * least.columns} tokens or places"

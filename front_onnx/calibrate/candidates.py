@@ -14,7 +14,9 @@ import numpy as np
 
 from front_onnx.calibrate.calibrating import calibrate_plan, encoded, looked_at
 from front_onnx.calibrate.comparing import Likeness, Reference, compare
+from front_onnx.calibrate.counted import Counted
 from front_onnx.calibrate.fitting import Fitted
+from front_onnx.calibrate.goals import Goal, Resized
 from front_onnx.calibrate.layers import find_layers
 from front_onnx.calibrate.places import kept_blocks, ports
 from front_onnx.calibrate.shelf import Shelf
@@ -26,8 +28,8 @@ from front_onnx.plan.planning import make_plan
 from front_onnx.plan.request import Request
 from front_onnx.read.graph import Graph
 from front_onnx.samples.inputs import Inputs
+from front_onnx.samples.padding import padding
 from front_onnx.samples.samples import Samples
-from front_onnx.session import FilledModel
 from front_onnx.streams.norms import find_norms
 from front_onnx.transform.weights import fill
 from front_onnx.types import Progress, silent
@@ -38,6 +40,7 @@ __all__ = ["RIDGES", "Candidate", "Outcome", "best_start"]
 
 RIDGES = (0.005, 0.05, 0.5)
 CALIBRATED = "calibrated"
+AS_IT_IS = "as it is"
 _TRIAL = 4  # part of the batches that choices of blocks are tried on
 _LEAST = 4  # batches that they are tried on
 
@@ -81,7 +84,7 @@ class Outcome:
     Attributes:
         plan: how the best one was made.
         rewritten: its graph.
-        arrays: weights that are not what the plan says, by name.
+        arrays: weights to write, by name: those that are not what the plan says, or all that a given model gets.
         decoders: D [N, M] of outputs whose size is not the source's, by output and axis.
         best: which one it is.
         candidates: all of them, in the order in which they were tried.
@@ -134,6 +137,7 @@ def best_start(
     ridges: Sequence[float] = RIDGES,
     threads: int = 0,
     progress: Progress = silent,
+    goal: Goal | None = None,
 ) -> Outcome:
     """Make several starts of the sizes that a plan has, and take the best one.
 
@@ -144,12 +148,13 @@ def best_start(
         ridges: that each layer chooses from, see `fitting.py`.
         threads: of onnxruntime.
         progress: told what is done.
+        goal: where weights go; into the resized graph if None.
 
     Raises:
         RequestError: there are too few samples for the widest layer, or the source gives no output to compare.
         FrontError: not one start could be made.
     """
-    return _Starts(plan, samples, shelf, ridges, threads, progress).run()
+    return _Starts(plan, samples, shelf, ridges, threads, progress, goal or Resized()).run()
 
 
 class _Starts:
@@ -161,9 +166,10 @@ class _Starts:
         ridges: Sequence[float],
         threads: int,
         progress: Progress,
+        goal: Goal,
     ) -> None:
         self.plan, self.samples, self.shelf, self.ridges = plan, samples, shelf, ridges
-        self.threads, self.progress = threads, progress
+        self.threads, self.progress, self.goal = threads, progress, goal
 
     @cached_property
     def last(self) -> frozenset[int]:
@@ -175,8 +181,10 @@ class _Starts:
         graph = self.plan.structure.graph
         parts = {"samples": self.samples.batches, "held out": self.samples.held_out}
         self.progress("source", 0, 1)
+        mask = padding(Inputs.of(graph), parts["samples"])
+        self.counted = Counted(self.plan.structure, mask)
         try:
-            reference = Reference.of(graph, parts, self.shelf, self.threads)
+            reference = Reference.of(graph, parts, self.shelf, self.threads, self.counted)
         except UnsupportedError:
             self._refuse_samples()
             raise
@@ -216,8 +224,13 @@ class _Starts:
     def _starts(self, reference: Reference) -> Iterator[_Start | Candidate]:
         for name, method in self._data_free(self.plan.request):
             yield self._made(reference, name, partial(self._planned, method))
+        yield from self._there(reference)
+        if not self.plan.resizes:
+            return
         try:
-            looked = looked_at(self.plan, self.samples.batches, self.shelf, self._telling("choose"), self.threads)
+            looked = looked_at(
+                self.plan, self.samples.batches, self.shelf, self._telling("choose"), self.threads, counted=self.counted
+            )
         except FrontError as error:
             yield Candidate(CALIBRATED, why=str(error), calibrated=True)
             return
@@ -280,17 +293,43 @@ class _Starts:
             if batches is not None:
                 tell = self._telling(CALIBRATED)
                 done = calibrate_plan(
-                    plan, rewritten, batches, self.shelf, ridges=self.ridges, threads=self.threads, progress=tell
+                    plan,
+                    rewritten,
+                    batches,
+                    self.shelf,
+                    ridges=self.ridges,
+                    threads=self.threads,
+                    progress=tell,
+                    counted=self.counted,
                 )
                 changed, report = done.arrays, done.report
-            graph = Graph(FilledModel(rewritten.proto, {**arrays, **changed}))
-            given, stands = ports(plan, kept_blocks(plan), self.last)
-            feeds = encoded(plan, self.samples.batches, given), encoded(plan, self.samples.held_out, given)
-            self.progress("compare", 0, 1)
-            likeness, decoders = compare(reference, graph, {**arrays, **changed}, *feeds, self.threads, stands)
+            graph, held, written = self.goal.filled(rewritten, arrays, changed)
+            likeness, decoders = self._compared(reference, plan, graph, held)
         except FrontError as error:
             return Candidate(name, why=str(error), calibrated=batches is not None)
-        return _Start(Candidate(name, likeness, "", report, batches is not None), plan, rewritten, changed, decoders)
+        return _Start(Candidate(name, likeness, "", report, batches is not None), plan, rewritten, written, decoders)
+
+    def _compared(
+        self, reference: Reference, plan: Plan, graph: Graph, arrays: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, Likeness], dict[str, dict[int, np.ndarray]]]:
+        """How far what a graph makes is from the source, and decoders of its outputs."""
+        given, stands = ports(plan, kept_blocks(plan), self.last)
+        feeds = (encoded(plan, part, given) for part in (self.samples.batches, self.samples.held_out))
+        fitted_on, held_out = map(self.goal.feeds, feeds)
+        self.progress("compare", 0, 1)
+        return compare(reference, graph, arrays, fitted_on, held_out, self.threads, self.goal.stands(stands))
+
+    def _there(self, reference: Reference) -> Iterator[_Start | Candidate]:
+        """The start that is there already, if there is one."""
+        if self.goal.there is None:
+            return
+        try:
+            plan, rewritten = self._planned(self.plan.request.method)
+            likeness, decoders = self._compared(reference, plan, self.goal.there, {})
+        except FrontError as error:
+            yield Candidate(AS_IT_IS, why=str(error))
+            return
+        yield _Start(Candidate(AS_IT_IS, likeness), plan, rewritten, {}, decoders)
 
     def _telling(self, stage: str) -> Callable[[int, int], None]:
         return lambda done, total: self.progress(stage, done, total)

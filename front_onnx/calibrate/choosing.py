@@ -13,14 +13,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.linalg
 
 from front_onnx.axes.algebra import Algebra
 from front_onnx.axes.size import Axis, SizeVar, size_of
-from front_onnx.calibrate.layers import Layer
+from front_onnx.calibrate.counted import Counted
+from front_onnx.calibrate.layers import Layer, readers
+from front_onnx.calibrate.removing import eliminate, removal
 from front_onnx.calibrate.rows import gathered, patches, sampled
 from front_onnx.calibrate.shelf import Shelf
 from front_onnx.calibrate.stepping import Stepper
@@ -38,8 +39,6 @@ from front_onnx.transform.maps import AxisMap, Matrix, Select
 __all__ = ["choose"]
 
 _LINEAR = Trait.VIEW | Trait.PICKS | Trait.REPEATS | Trait.JOINS | Trait.SHIFTS | Trait.LINEAR | Trait.MEASURES
-_DAMPING = 1e-3  # of the mean diagonal of a Gram matrix
-_AT_ONCE, _LARGE_AT_ONCE = 24, 6  # parts in which entries are removed, and where there are many places
 _LARGE = 768  # places from which rounding is worth less than time: single precision, few parts
 _WIDE = 1536  # rows of a kernel's Gram matrix: beyond, channels alone are looked at
 _ENOUGH = 2  # rows for each column of a Gram matrix that entries are ranked by
@@ -55,6 +54,7 @@ def choose(
     norms: Sequence[Norm],
     batches: Sequence[Mapping[str, np.ndarray]],
     shelf: Shelf,
+    counted: Counted,
     *,
     threads: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -67,10 +67,11 @@ def choose(
         norms: those of the source.
         batches: complete feeds of the source.
         shelf: where activations are kept.
+        counted: which tokens count.
         threads: of onnxruntime.
         progress: told how many places were looked at, and of how many.
     """
-    return _Choosing(plan, layers, norms, batches, shelf, threads).run(progress)
+    return _Choosing(plan, layers, norms, batches, shelf, counted, threads).run(progress)
 
 
 @dataclass
@@ -91,8 +92,10 @@ class _Choosing:
         norms: Sequence[Norm],
         batches: Sequence[Mapping[str, np.ndarray]],
         shelf: Shelf,
+        counted: Counted,
         threads: int,
     ) -> None:
+        self.counted = counted
         self.plan, self.structure, self.layers, self.norms = plan, plan.structure, layers, norms
         self.graph, self.algebra = self.structure.graph, self.structure.analysis.algebra
         self.private = Private(self.structure)
@@ -153,10 +156,13 @@ class _Choosing:
     def _state(self, var: SizeVar, names: tuple[str, ...], weight: float) -> _Look:
         total, square, count = np.zeros(var.size), np.zeros((var.size, var.size)), [0]
 
-        def take(found: dict[str, np.ndarray], _: int) -> None:
-            state = sum(found[name].astype(np.float64) for name in names)
+        def take(found: dict[str, np.ndarray], number: int) -> None:
+            state = np.asarray(sum(found[name].astype(np.float64) for name in names))
             place = self._place(names[0], var)
-            rows = np.moveaxis(np.asarray(state), place, -1).reshape(-1, var.size)
+            rows = np.moveaxis(state, place, -1).reshape(-1, var.size)
+            flags = self.counted.of(names[0], self.batches[number], state.shape)
+            if flags is not None:
+                rows = rows[np.moveaxis(np.broadcast_to(flags, state.shape), place, -1)[..., 0].reshape(-1)]
             self._refuse(rows, order)
             total.__iadd__(rows.sum(0))
             square.__iadd__(rows.T @ rows)
@@ -204,7 +210,7 @@ class _Choosing:
             places = {
                 var: places for var in self.smaller - self.dense if (places := self._places(layer, var)) is not None
             }
-            if layer.groups > 1 or len(layer.into) != 1 or not places:
+            if layer.groups > 1 or len(layer.into) != 1 or layer.view is not None or not places:
                 continue
             keys = {var: (var, self._unit(var, layer)) for var in places}
             for key in keys.values():
@@ -222,10 +228,13 @@ class _Choosing:
 
     def _read(self, node: int, layer: Layer, keys: dict[_Key, np.ndarray]) -> _Look:
         weight = np.asarray(self.graph.array(self.graph.read_by(layer.weight)))
-        (matrix,) = layer.matrix(weight)
+        layer = replace(layer, groups=int(np.prod(weight.shape[: layer.batch])))
+        weight = layer.laid(weight)
+        several = layer.matrix(weight)
+        matrix = several.transpose(1, 0, 2).reshape(several.shape[1], -1)
         kernel = tuple(size for axis, size in enumerate(weight.shape) if axis not in layer.into + layer.out)
         sides = int(np.prod(kernel)) if layer.convolves else 1
-        whole = len(matrix) <= _WIDE or sides == 1
+        whole = (len(matrix) <= _WIDE and not layer.transposed) or sides == 1
         size = len(matrix) if whole else len(matrix) // sides
         gram, count = np.zeros((size, size)), [0]
         shape_of = (lambda found: found[layer.raw].shape[2:]) if layer.convolves else None
@@ -236,8 +245,12 @@ class _Choosing:
                 return
             data = found[layer.data]
             if shape_of is None:
-                data = layer.rows_last(data)
+                flags = self.counted.of(layer.data, self.batches[number], data.shape)
+                spread = None if flags is None else np.broadcast_to(flags, data.shape)
+                data = layer.rows_last(data, weight.shape[: layer.batch])
                 rows = data.reshape(-1, data.shape[-1]).astype(np.float64)
+                if spread is not None:
+                    rows = rows[layer.rows_last(spread, weight.shape[: layer.batch])[..., 0].reshape(-1)]
             elif whole:
                 at = sampled(shape_of(found), number)
                 rows = patches(self.graph, node, kernel, data, at).reshape(-1, size).astype(np.float64)
@@ -294,9 +307,11 @@ class _Choosing:
     def _block(self, number: int, unit: int, start: str, end: str) -> _Look:
         changed, whole = [0.0], [0.0]
 
-        def take(found: dict[str, np.ndarray], _: int) -> None:
+        def take(found: dict[str, np.ndarray], number: int) -> None:
             before, after = found[start].astype(np.float64), found[end].astype(np.float64)
             if before.shape == after.shape:
+                flags = self.counted.of(end, self.batches[number], after.shape)
+                before, after = (before, after) if flags is None else (before * flags, after * flags)
                 changed[0] += float(((after - before) ** 2).sum())
                 whole[0] += float((after**2).sum())
 
@@ -328,7 +343,7 @@ def is_linear(structure: Structure, norms: Sequence[Norm], var: SizeVar) -> bool
     contracted = {edge.node for edge in analysis.contractions}
     of_norms = {node for norm in norms if algebra.expand(norm.axis) == (var,) and norm.plain for node in norm.nodes}
     shared = {graph.read_by(e) for n in norms for e in (n.gain, n.bias) if e is not None}
-    if any(len(graph.consumers[name]) > 1 for name in shared if has_variable(analysis, name, var)):
+    if any(len(readers(graph, name)) > 1 for name in shared if has_variable(analysis, name, var)):
         return False
     for index, node in enumerate(graph.nodes):
         touched = [place for name in (*node.input, *node.output) if name for place in places(name)]
@@ -379,70 +394,3 @@ def entry_of(algebra: Algebra, axis: Axis, var: SizeVar) -> np.ndarray:
         if np.any(inner >= 0):
             found = inner[np.unravel_index(np.arange(len(found)), shape)[place]]
     return found
-
-
-def removal(gram: np.ndarray, matrix: np.ndarray, places: np.ndarray, size: int) -> np.ndarray:
-    """[size]: what removing each entry costs, the others making up for it."""
-    inverse = _inverse(gram)
-    return _costs(inverse, matrix, places, np.arange(size))
-
-
-def eliminate(readers: list[tuple[np.ndarray, np.ndarray, np.ndarray]], size: int, target: int) -> np.ndarray:
-    """[size]: entries, the best first: those that are left, then the others, the last one removed first.
-
-    Args:
-        readers: for each layer that reads them: the Gram matrix [K, K], the weight [K, N], each place's entry [K].
-        size: entries.
-        target: how many are left.
-    """
-    state = [(_inverse(gram), matrix.copy(), places.copy()) for gram, matrix, places in readers]
-    totals = [max(float(np.einsum("kn,kl,ln->", m, g, m, optimize=True)), 1e-30) for g, m, _ in readers]
-    left, gone = np.arange(size), list[int]()
-    parts = _AT_ONCE if max(len(places) for _, _, places in readers) <= _LARGE else _LARGE_AT_ONCE
-    while len(left) > target:
-        cost = np.sum([_costs(i, m, p, left) / t for (i, m, p), t in zip(state, totals, strict=True)], axis=0)
-        several = min(len(left) - target, max(1, len(left) // parts))
-        out = left[np.argsort(cost, kind="stable")[:several]]
-        gone = [*out[::-1].tolist(), *gone]
-        left = np.setdiff1d(left, out)
-        state = [_without(inverse, matrix, places, out) for inverse, matrix, places in state]
-    return np.array([*left.tolist(), *gone], np.int64)
-
-
-def _inverse(gram: np.ndarray) -> np.ndarray:
-    damped = gram + _DAMPING * max(float(np.trace(gram)) / len(gram), 1e-30) * np.eye(len(gram))
-    factor, failed = scipy.linalg.lapack.dpotrf(damped, lower=1)
-    if failed:
-        singular: np.ndarray = np.linalg.pinv(damped, hermitian=True)
-        return singular
-    half, _ = scipy.linalg.lapack.dpotri(factor, lower=1)
-    inverse: np.ndarray = np.tril(half) + np.tril(half, -1).T
-    return inverse
-
-
-def _costs(inverse: np.ndarray, matrix: np.ndarray, places: np.ndarray, entries: np.ndarray) -> np.ndarray:
-    if np.array_equal(np.sort(places[places >= 0]), np.sort(entries)):  # one place each
-        cost: np.ndarray = (matrix**2).sum(1) / np.maximum(np.diag(inverse), 1e-30)
-        order = np.full(int(entries.max()) + 1, -1)
-        order[places[places >= 0]] = np.flatnonzero(places >= 0)
-        ordered: np.ndarray = cost[order[entries]]
-        return ordered
-    found = np.zeros(len(entries))
-    for number, entry in enumerate(entries):
-        at = np.flatnonzero(places == entry)
-        if len(at):
-            found[number] = np.trace(matrix[at].T @ np.linalg.solve(inverse[np.ix_(at, at)], matrix[at]))
-    return found
-
-
-def _without(
-    inverse: np.ndarray, matrix: np.ndarray, places: np.ndarray, out: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The same for fewer entries, the rest making up for those that are gone."""
-    gone = np.isin(places, out)
-    if not gone.any():
-        return inverse, matrix, places
-    keep = ~gone
-    between = inverse[np.ix_(keep, gone)]
-    share = scipy.linalg.solve(inverse[np.ix_(gone, gone)], between.T, assume_a="pos")
-    return inverse[np.ix_(keep, keep)] - between @ share, matrix[keep] - share.T @ matrix[gone], places[keep]

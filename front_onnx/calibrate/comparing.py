@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.linalg
 
+from front_onnx.calibrate.counted import Counted
 from front_onnx.calibrate.shelf import Shelf
 from front_onnx.calibrate.stepping import Stepper
 from front_onnx.errors import FrontError
@@ -50,10 +51,14 @@ class Reference:
 
     shelf: Shelf
     names: list[str]
+    counted: Counted | None = None
+    parts: Mapping[str, Feeds] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, graph: Graph, parts: Mapping[str, Feeds], shelf: Shelf, threads: int = 0) -> Reference:
+    def of(
+        cls, graph: Graph, parts: Mapping[str, Feeds], shelf: Shelf, threads: int = 0, counted: Counted | None = None
+    ) -> Reference:
         """Run a source on parts of the samples.
 
         Args:
@@ -61,11 +66,12 @@ class Reference:
             parts: feeds by the name of the part.
             shelf: where outputs are kept.
             threads: of onnxruntime.
+            counted: which tokens count; all if None.
 
         Raises:
             FrontError: an output is not finite.
         """
-        made = cls(shelf, [])
+        made = cls(shelf, [], counted, parts)
         for part, feeds in parts.items():
             made.counts[part] = len(feeds)
             for number, found in enumerate(_outputs(graph, {}, feeds, shelf, threads)):
@@ -80,6 +86,16 @@ class Reference:
         """True for an output whose last axis is no set of columns: samples lie there, or its size changes."""
         shapes = [self.get("held out", name, number).shape for number in range(self.counts["held out"])]
         return len(shapes[0]) == 1 or len({shape[-1] for shape in shapes}) > 1
+
+    def counting(self, part: str, name: str, number: int, shape: tuple[int, ...]) -> np.ndarray | None:
+        """What counts of an output, in the shape that it has, or one of another size; None if all of it does."""
+        if self.counted is None:
+            return None
+        flags = self.counted.of(name, self.parts[part][number], self.get(part, name, number).shape)
+        if flags is None or len(shape) != flags.ndim:
+            return None
+        fits = all(own in (1, size) for own, size in zip(flags.shape, shape, strict=True))
+        return flags if fits else None
 
     def get(self, part: str, name: str, number: int) -> np.ndarray:
         """One output of one batch."""
@@ -119,17 +135,22 @@ def compare(
     if moved:
         for number, found in enumerate(_outputs(graph, arrays, fitted_on, reference.shelf, threads)):
             for name, place in moved.items():
-                pairs.add(name, found[name], reference.get("samples", like[name], number), place)
+                flags = reference.counting("samples", like[name], number, found[name].shape)
+                pairs.add(name, found[name], reference.get("samples", like[name], number), place, flags)
     decoders = {name: pairs.solve(name) for name in moved}
     measures = {name: _Measure(reference.is_ragged(like[name])) for name, place in axis.items() if place is not None}
     for number, found in enumerate(_outputs(graph, arrays, held_out, reference.shelf, threads)):
         for name, measure in measures.items():
             theirs = reference.get("held out", like[name], number)
             mine = found[name]
+            flags = reference.counting("held out", like[name], number, mine.shape)
             if name in decoders:
                 place = moved[name]
                 rows = np.moveaxis(mine, place, -1) @ decoders[name][0] + decoders[name][1]
                 mine, theirs = rows, np.moveaxis(theirs, place, -1)
+                flags = None if flags is None else np.moveaxis(flags, place, -1)
+            if flags is not None:
+                mine, theirs = _counting(mine, theirs, flags)
             measure.add(mine, theirs, plain=name not in decoders)
     likeness = {name: measure.result() for name, measure in measures.items()}
     return likeness, {name: {moved[name]: np.asarray(matrix.T)} for name, (matrix, _) in decoders.items()}
@@ -146,6 +167,16 @@ def _outputs(
     stepper.close()
 
 
+def _counting(mine: np.ndarray, theirs: np.ndarray, flags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What counts of two outputs: rows, or where tokens lie along the last axis, with the rest the same in both."""
+    if flags.shape[-1] == 1:
+        rows = np.broadcast_to(flags, (*mine.shape[:-1], 1))[..., 0]
+        return mine[rows], theirs[rows]
+    counts = np.broadcast_to(flags, mine.shape)
+    middle = theirs[counts].mean() if counts.any() else 0.0
+    return np.where(counts, mine, middle), np.where(counts, theirs, middle)
+
+
 def _other_axis(before: np.ndarray, after: np.ndarray) -> int | None:
     """The axis along which two outputs differ in size: -1 for none, None if there are several."""
     if before.ndim != after.ndim:
@@ -160,9 +191,12 @@ class _Pairs:
     def __init__(self) -> None:
         self.sums: dict[str, list[np.ndarray]] = {}
 
-    def add(self, name: str, mine: np.ndarray, theirs: np.ndarray, place: int) -> None:
-        x = np.moveaxis(mine, place, -1).reshape(-1, mine.shape[place]).astype(np.float64)
-        t = np.moveaxis(theirs, place, -1).reshape(-1, theirs.shape[place]).astype(np.float64)
+    def add(self, name: str, mine: np.ndarray, theirs: np.ndarray, place: int, flags: np.ndarray | None = None) -> None:
+        x, t = np.moveaxis(mine, place, -1), np.moveaxis(theirs, place, -1)
+        if flags is not None:
+            x, t = _counting(x, t, np.moveaxis(flags, place, -1))
+        x = x.reshape(-1, x.shape[-1]).astype(np.float64)
+        t = t.reshape(-1, t.shape[-1]).astype(np.float64)
         if name in self.sums and self.sums[name][0] > _ROWS:
             return
         found = [np.float64(len(x)), x.sum(0), t.sum(0), x.T @ x, x.T @ t]

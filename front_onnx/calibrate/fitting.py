@@ -7,20 +7,27 @@ ones before it make, and makes up for what they miss.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 
 import numpy as np
 
+from front_onnx.calibrate.batch_norms import BatchNorms
+from front_onnx.calibrate.counted import Counted
+from front_onnx.calibrate.held import Held
 from front_onnx.calibrate.layers import Layer
+from front_onnx.calibrate.lines import Lines
+from front_onnx.calibrate.matrices import Matrices
+from front_onnx.calibrate.opaque import OpaqueRows, find_opaque
 from front_onnx.calibrate.places import Encoder, Places
-from front_onnx.calibrate.rows import Positions, gathered, patches, sampled
+from front_onnx.calibrate.rows import Positions, gathered, sampled
 from front_onnx.calibrate.solving import Sums, best_ridge
 from front_onnx.calibrate.stepping import Stepper
 from front_onnx.calibrate.targets import Target, Targets
 from front_onnx.errors import FrontError
 from front_onnx.read.graph import Edge, Graph, label
 from front_onnx.streams.norms import Norm
+from front_onnx.transform.contents import Pending
 
 __all__ = ["Fitted", "Fitting"]
 
@@ -35,7 +42,8 @@ class Fitted:
 
     Attributes:
         node: its label.
-        level: "fitted", "bias" (its weight is as it was), or "kept".
+        level: "fitted" to what it is to make; "decoded": to what its weights make of what the source reads, as it is
+            not known what the node makes of that; or "kept".
         before: what it missed with the weights it had, as a part of the square of what it was to make.
         after: what it misses now.
         rows: samples of it: tokens, or places of pictures.
@@ -67,43 +75,6 @@ class _OfNorm:
     norm: Norm
 
 
-@dataclass
-class _PerChannel:
-    """Sums for one straight line in each of the last axis' channels: what is wanted over what is there."""
-
-    count: int = 0
-    sums: np.ndarray | float = 0.0  # x, t, x x, x t, t t: [5, channels]
-
-    def add(self, there: np.ndarray, wanted: np.ndarray) -> None:
-        x = there.reshape(-1, there.shape[-1]).astype(np.float64)
-        t = wanted.reshape(-1, wanted.shape[-1]).astype(np.float64)
-        self.count += len(x)
-        self.sums = self.sums + np.stack([x.sum(0), t.sum(0), (x * x).sum(0), (x * t).sum(0), (t * t).sum(0)])
-
-    @property
-    def _means(self) -> np.ndarray:
-        return np.asarray(self.sums) / max(self.count, 1)
-
-    @property
-    def missed(self) -> float:
-        x, _, _, _, _ = self._means
-        return self.error(np.ones(len(x)), np.zeros(len(x)))
-
-    def solve(self, *, gain: bool, bias: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Slopes and shifts; a slope is one, or a shift zero, where there is none."""
-        x, t, xx, xt, _ = self._means
-        slope = np.ones(len(x))
-        if gain:
-            above, below = (xt - x * t, xx - x * x) if bias else (xt, xx)
-            slope = above / np.maximum(below, 1e-12 * max(float(xx.max()), 1e-30))
-        return slope, t - slope * x if bias else np.zeros(len(x))
-
-    def error(self, slope: np.ndarray, shift: np.ndarray) -> float:
-        x, t, xx, xt, tt = self._means
-        missed = slope**2 * xx + shift**2 + tt + 2 * slope * shift * x - 2 * slope * xt - 2 * shift * t
-        return float(missed.sum()) / max(float(tt.sum()), 1e-30)
-
-
 class Fitting:
     """A target in the middle of being fitted.
 
@@ -116,6 +87,8 @@ class Fitting:
         targets: what each layer is to make.
         ridges: toward the weights that are there; of several, each layer takes the one that is best for it on a fifth
             of the batches.
+        contents: what the plan says that the target's weights are, by name.
+        counted: which tokens count.
     """
 
     def __init__(
@@ -127,20 +100,33 @@ class Fitting:
         places: Places,
         targets: Targets,
         ridges: Sequence[float],
+        contents: Mapping[str, Pending],
+        counted: Counted,
     ) -> None:
-        self.graph, self.arrays, self.source, self.target = graph, arrays, source, target
+        self.counted = counted
+        self.graph, self.source, self.target = graph, source, target
         self.places, self.targets, self.ridges = places, targets, ridges
         self.before = targets.structure.graph
-        self.changed: dict[str, np.ndarray] = {}
+        self.held = Held(graph, self.before, arrays)
+        self.matrices = Matrices(places.plan, self.held)
+        self.norms = BatchNorms(self.matrices)
         self.report: list[Fitted] = []
+        found = find_opaque(targets.structure, targets.layers)
+        own = Places(places.plan, places.kept)
+        made = {each.node: [n for n in self.before.nodes[each.node].output if n] for each in found}
+        here = (each for each in found if made[each.node][0] in graph.producer)
+        self.opaque = [OpaqueRows(each, self.held, own, contents) for each in here]
 
     def run(self, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
-        """Fit everything that can be fitted; what was changed is in `changed`, what was done in `report`."""
+        """Fit everything that can be fitted; what was changed is in `held.changed`, what was done in `report`."""
         work = [*self._work()]
         for item in work:
             if isinstance(item, _Group):
                 self.target.expect(self._reads(item))
                 self.source.expect(self._wants(item.targets))
+            elif isinstance(item, OpaqueRows):
+                self.target.expect(item.reads())
+                self.source.expect(item.wants())
             else:
                 self.target.expect(self._inputs(item.norm))
                 self.target.expect((item.norm.output,))
@@ -149,6 +135,8 @@ class Fitting:
             progress(done, len(work))
             if isinstance(item, _Group):
                 self._fit_layers(item)
+            elif isinstance(item, OpaqueRows):
+                self._fit_opaque(item)
             else:
                 self._fit_norm(item.norm)
         self.report += self._left_out()
@@ -156,22 +144,22 @@ class Fitting:
 
     # -- what there is to do --------------------------------------------------------------------------------------
 
-    def _work(self) -> Iterator[_Group | _OfNorm]:
+    def _work(self) -> Iterator[_Group | OpaqueRows | _OfNorm]:
         here = self.graph.producer
-        found: list[tuple[int, Layer | Norm]] = []
+        found: list[tuple[int, Layer | OpaqueRows | Norm]] = [(self.held.mine(o.opaque.node), o) for o in self.opaque]
         for layer in self.targets.layers.values():
             if layer.raw in here:
-                found.append((here[layer.raw], layer))
+                found.append((here[layer.raw], self.matrices.sized(layer)))
         for norm in self.targets.norms:
             if norm.output in here and norm.plain and (norm.gain is not None or norm.bias is not None):
                 found.append((here[norm.output], norm))
         group: _Group | None = None
         for _, item in sorted(found, key=lambda pair: pair[0]):
-            if isinstance(item, Norm):
+            if not isinstance(item, Layer):
                 if group is not None:
                     yield group
                 group = None
-                yield _OfNorm(item)
+                yield _OfNorm(item) if isinstance(item, Norm) else item
                 continue
             target = self.targets.of(item)
             first = group.layers[0] if group is not None else None
@@ -179,6 +167,8 @@ class Fitting:
                 first is not None
                 and (first.data, first.read) == (item.data, item.read)
                 and not item.convolves
+                and not item.batch
+                and not first.batch
                 and not first.convolves
                 and not target.minus
                 and not any(each.minus for each in (group.targets if group is not None else ()))
@@ -194,9 +184,10 @@ class Fitting:
             yield group
 
     def _left_out(self) -> Iterator[Fitted]:
-        """Weights that are summed over and belong to no layer that could be fitted."""
+        """Weights that are summed over and belong to nothing that could be fitted."""
         structure = self.targets.structure
         known = {layer.weight for layer in self.targets.layers.values()}
+        known |= {edge for rows in self.opaque for edge in rows.opaque.weights}
         for edge in sorted(set(structure.analysis.contractions) - known):
             node = self.before.nodes[edge.node]
             here = any(name in self.graph.producer for name in node.output)
@@ -205,21 +196,17 @@ class Fitting:
 
     def _reads(self, group: _Group) -> list[str]:
         """What is read of the target for a group."""
-        own = [self._data(group.layers[0]), *(self._operand(e) for target in group.targets for e in target.minus)]
+        own = [self._data(group.layers[0]), *(self.held.operand(e) for target in group.targets for e in target.minus)]
         return list(dict.fromkeys(own))
 
-    def _operand(self, edge: Edge) -> str:
-        """What the target reads where the source's node reads something."""
-        return str(self.graph.nodes[self._mine(edge.node)].input[edge.slot])
-
     def _data(self, layer: Layer) -> str:
-        return self._operand(Edge(layer.node, list(self.before.nodes[layer.node].input).index(layer.data)))
+        return self.held.operand(Edge(layer.node, list(self.before.nodes[layer.node].input).index(layer.data)))
 
     def _inputs(self, norm: Norm) -> list[str]:
         """What a norm of the target normalises."""
         reads = ((node, list(self.before.nodes[node].input)) for node in sorted(norm.nodes))
         found = {name: Edge(node, names.index(name)) for node, names in reads for name in norm.inputs if name in names}
-        return [self._operand(found[name]) for name in norm.inputs if name in found]
+        return [self.held.operand(found[name]) for name in norm.inputs if name in found]
 
     def _wants(self, targets: Sequence[Target]) -> list[str]:
         """What is read of the source."""
@@ -230,7 +217,7 @@ class Fitting:
     def _fit_layers(self, group: _Group) -> None:
         first = group.layers[0]
         why = [self._hindrance(layer) for layer in group.layers]
-        columns = self._columns(first)
+        columns = self.matrices.columns(first)
         parts = Sums(), Sums()
         encoders = [self.places.encoder(target.plus[0]) for target in group.targets]
         wanted = self._wants(group.targets)
@@ -249,11 +236,14 @@ class Fitting:
                         tried[place], why[place] = False, "it does not compute what its weight says"
             if not any(tried) or columns > _LARGE:
                 continue
-            rows = self._rows(first, data, at)
+            rows = self.matrices.rows(first, data, at)
             if not np.isfinite(rows.sum(dtype=np.float64)):
                 raise FrontError("activations are not finite before", node=label(self.before.nodes[first.node]))
+            made = theirs[self.places.tensor(group.targets[0].plus[0])].shape
+            counts = self._counting(first, data, made, at, number)
+            rows = rows[counts]
             targets = {
-                place: self._target(group.targets[place], encoders[place], layer, mine, theirs, at)
+                place: self._target(group.targets[place], encoders[place], layer, mine, theirs, at)[counts]
                 for place, layer in enumerate(group.layers)
                 if tried[place]
             }
@@ -268,13 +258,13 @@ class Fitting:
 
     def _put(self, layer: Layer, parts: tuple[Sums, Sums], place: int, name: str) -> None:
         sums = parts[0] + parts[1]
-        weight = self._name(layer.weight)
-        held = self._array(weight)
-        matrix = layer.matrix(held)
+        weight = self.held.name(layer.weight)
+        held = self.held.array(weight)
+        matrix = layer.matrix(self.matrices.weight(layer))
         centred = layer.bias is not None or layer.batch_norm is not None
-        scale = self._behind(layer)
+        scale = self.norms.behind(layer)
         effective = matrix if scale is None else matrix * scale[0].reshape(layer.groups, 1, -1)
-        bias = self._bias(layer, scale).reshape(layer.groups, -1)
+        bias = self.norms.whole_bias(layer, scale).reshape(layer.groups, -1)
         missed = sums.error(place, effective, bias)
         ridge = best_ridge(*parts, place, effective, centred=centred, ridges=self.ridges)
         fitted = effective if ridge is None else sums.solve(place, effective, centred=centred, ridge=ridge)
@@ -286,11 +276,11 @@ class Fitting:
             )
             return
         if layer.batch_norm is not None:
-            self._set_batch_norm(layer, sums, fitted, shift, scale)
-            fitted = fitted / self._kept_scale(scale).reshape(layer.groups, 1, -1)
+            self.norms.put(layer, sums, fitted, shift, scale)
+            fitted = fitted / self.norms.kept_scale(scale).reshape(layer.groups, 1, -1)
         elif layer.bias is not None:
-            self._set(layer.bias, shift.reshape(-1) / layer.share)
-        self._store(weight, layer.in_file(fitted, held))
+            self.held.put(layer.bias, shift.reshape(-1) / layer.share)
+        self.held.store(weight, layer.in_file(fitted, held, self.matrices.view(layer)))
         self.report.append(Fitted(name, "fitted", missed, left, int(sums.count), matrix.shape[1], ridge))
 
     def _hindrance(self, layer: Layer) -> str | None:
@@ -299,8 +289,8 @@ class Fitting:
         if layer.batch_norm is not None:
             edges += [Edge(layer.batch_norm, slot) for slot in (1, 2, 3, 4)]
         for edge in edges:
-            name = self._name(edge)
-            if len(self._readers(name)) > 1:
+            name = self.held.name(edge)
+            if self.held.is_shared(name):
                 return f"{name} is read in several places"
         tied = self.targets.structure.analysis.transposed
         held = self.before.read_by(layer.weight)
@@ -308,53 +298,40 @@ class Fitting:
             return f"{held} is tied to a table"
         return None
 
-    def _readers(self, name: str) -> list[Edge]:
-        every = [n for n, base in self.graph.alias.items() if base == name]
-        edges = [edge for each in (name, *every) for edge in self.graph.consumers.get(each, ())]
-        return [e for e in edges if self.graph.nodes[e.node].op_type not in ("Identity", "Shape")]
+    def _counts(self, name: str, number: int, shape: tuple[int, ...]) -> np.ndarray | None:
+        """What counts of a tensor, called as in the source, in one batch."""
+        return self.counted.of(name, self.source.batches[number], shape)
 
-    def _columns(self, layer: Layer) -> int:
-        dims = list(self._array(self._name(layer.weight)).shape)
-        out = int(np.prod([dims[axis] for axis in layer.out]))
-        return int(np.prod(dims)) // max(out, 1)
-
-    def _rows(self, layer: Layer, data: np.ndarray, at: Positions | None) -> np.ndarray:
-        """[any, groups, K]: what a layer's matrix is multiplied by."""
-        columns = self._columns(layer) * layer.groups
-        if not layer.convolves:
-            return layer.rows_last(data).reshape(-1, 1, columns)
-        assert at is not None
-        kernel = self._kernel(layer)
-        return patches(self.graph, self._mine(layer.node), kernel, data, at).reshape(
-            -1, layer.groups, columns // layer.groups
-        )
-
-    def _kernel(self, layer: Layer) -> tuple[int, ...]:
-        shape = self._array(self._name(layer.weight)).shape
-        return tuple(size for axis, size in enumerate(shape) if axis not in layer.into + layer.out)
+    def _counting(
+        self, layer: Layer, data: np.ndarray, made: tuple[int, ...], at: Positions | None, number: int
+    ) -> np.ndarray | slice:
+        """Those rows of a layer that count; `made`: the shape of what it makes."""
+        if at is None:
+            flags = self._counts(layer.data, number, data.shape)
+            if flags is None:
+                return slice(None)
+            found: np.ndarray = self.matrices.rows(layer, np.broadcast_to(flags, data.shape), at)[:, 0, 0]
+            return found
+        flags = self._counts(layer.raw, number, made)
+        if flags is None:
+            return slice(None)
+        places: np.ndarray = gathered(np.broadcast_to(flags, made), at)[:, 0].reshape(-1)
+        return places
 
     def _is_affine(self, layer: Layer, data: np.ndarray, at: Positions | None) -> bool:
         """True if a node makes what its matrix and bias make of some rows."""
         made = next(iter(self.target.run([layer.raw], peek=True)))[layer.raw]
         try:
-            rows = self._rows(layer, data, at)[:64]
+            rows = self.matrices.rows(layer, data, at)[:64]
         except ValueError:
             return False
-        matrix = layer.matrix(self._array(self._name(layer.weight)))
+        matrix = layer.matrix(self.matrices.weight(layer))
         mine = np.einsum("rgk,gkn->rgn", rows.astype(np.float64), matrix).reshape(len(rows), -1)
         if layer.bias is not None:
-            mine = mine + layer.bias_of(self._array(self._name(layer.bias)))
-        true = self._as_rows(layer, made, at)[:64].astype(np.float64)
+            mine = mine + layer.bias_of(self.held.array(self.held.name(layer.bias)))
+        true = self.matrices.as_rows(layer, made, at)[:64].astype(np.float64)
         scale = float(np.abs(true).max()) if true.size else 0.0
         return mine.shape == true.shape and float(np.abs(mine - true).max()) <= _TRIED * max(scale, 1e-20)
-
-    def _as_rows(self, layer: Layer, made: np.ndarray, at: Positions | None) -> np.ndarray:
-        """[any, N], what a layer makes."""
-        if not layer.convolves:
-            shape = self._array(self._name(layer.weight)).shape
-            return layer.columns_last(made).reshape(-1, int(np.prod([shape[axis] for axis in layer.out])))
-        assert at is not None
-        return gathered(made, at).transpose(0, 2, 1).reshape(-1, made.shape[1])
 
     def _target(
         self,
@@ -372,85 +349,72 @@ class Fitting:
             whole = gathered(whole, at)
         whole = encoder(whole)
         for edge in target.minus:
-            other = mine[self._operand(edge)]
+            other = mine[self.held.operand(edge)]
             whole = whole - (gathered(other, at) if at is not None else other)
         rows = whole.reshape(len(whole), whole.shape[1], -1).transpose(0, 2, 1) if at is not None else whole
         if at is None:
-            shape = self._array(self._name(layer.weight)).shape
+            shape = self.matrices.weight(layer).shape
             rows = layer.columns_last(whole).reshape(-1, int(np.prod([shape[axis] for axis in layer.out])))
         rows = rows.reshape(-1, rows.shape[-1])
         for edge in target.scaled:
-            gain = self._array(self._name(edge)).astype(np.float64).reshape(-1)
+            gain = self.held.array(self.held.name(edge)).astype(np.float64).reshape(-1)
             rows = rows / np.where(np.abs(gain) < 1e-8, 1.0, gain)
         return rows.reshape(len(rows), layer.groups, -1)
 
-    # -- batch norms ------------------------------------------------------------------------------------------------
+    # -- nodes that cannot be looked into -----------------------------------------------------------------------------
 
-    def _behind(self, layer: Layer) -> tuple[np.ndarray, np.ndarray] | None:
-        """What a batch norm behind a layer multiplies by and adds; None without one."""
-        if layer.batch_norm is None:
-            return None
-        node = self._mine(layer.batch_norm)
-        gain, bias, mean, variance = (
-            self._array(self._name(Edge(layer.batch_norm, slot))).astype(np.float64) for slot in (1, 2, 3, 4)
-        )
-        scale = gain / np.sqrt(variance + float(self.graph.attribute(node, "epsilon", 1e-5)))
-        return scale, bias - mean * scale
-
-    def _bias(self, layer: Layer, scale: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
-        shape = self._array(self._name(layer.weight)).shape
-        width = int(np.prod([shape[axis] for axis in layer.out]))
-        own = np.zeros(width)
-        if layer.bias is not None:
-            own = layer.bias_of(self._array(self._name(layer.bias)))
-        return own if scale is None else own * scale[0] + scale[1]
-
-    def _kept_scale(self, scale: tuple[np.ndarray, np.ndarray] | None) -> np.ndarray:
-        assert scale is not None
-        size = np.abs(scale[0])
-        return np.where(size > 1e-3 * size.max(), scale[0], size.max() if size.max() > 0 else 1.0)
-
-    def _set_batch_norm(
-        self,
-        layer: Layer,
-        sums: Sums,
-        fitted: np.ndarray,
-        shift: np.ndarray,
-        scale: tuple[np.ndarray, np.ndarray] | None,
-    ) -> None:
-        """Let a batch norm have the mean and variance of what the fitted layer makes, and make of it what is wanted."""
-        assert layer.batch_norm is not None
-        gram, _ = sums.moments(next(iter(sums.cross)), centred=True)
-        kept = self._kept_scale(scale).reshape(layer.groups, 1, -1)
-        weight = fitted / kept
-        variance = np.einsum("gkn,gkl,gln->gn", weight, gram, weight, optimize=True).reshape(-1)
-        mean = (np.asarray(sums.read)[:, None, :] / sums.count @ weight).reshape(-1)
-        if layer.bias is not None:
-            mean = mean + layer.bias_of(self._array(self._name(layer.bias)))
-        epsilon = float(self.graph.attribute(self._mine(layer.batch_norm), "epsilon", 1e-5))
-        gain = kept.reshape(-1) * np.sqrt(variance + epsilon)
-        wanted = shift.reshape(-1) + (np.asarray(sums.read)[:, None, :] / sums.count @ fitted).reshape(-1)
-        for slot, values in ((1, gain), (2, wanted), (3, mean), (4, variance)):
-            self._set(Edge(layer.batch_norm, slot), values)
+    def _fit_opaque(self, rows: OpaqueRows) -> None:
+        """Let weights make of what the target's node reads what they make of what the source's reads."""
+        name = label(self.before.nodes[rows.opaque.node])
+        why, before = rows.why(), rows.before()
+        parts = Sums(), Sums()
+        mine, theirs = self.target.run(rows.reads()), self.source.run(rows.wants())
+        if why is None and before.shape[1] <= _LARGE:
+            rows.add_to(
+                lambda number: parts[number % _PART == _PART - 1 and len(self.ridges) > 1], mine, theirs, self._counts
+            )
+            why = None if parts[0].count + parts[1].count else "what it reads has another shape in the source"
+        else:
+            for _ in zip(mine, theirs, strict=True):
+                pass
+            why = why or f"{before.shape[1]} columns are too many to solve for"
+        if why is not None:
+            self.report.append(Fitted(name, "kept", columns=before.shape[1], why=why))
+            return
+        sums, centred = parts[0] + parts[1], rows.opaque.bias is not None
+        missed = sums.error(0, before)
+        ridge = best_ridge(*parts, 0, before, centred=centred, ridges=self.ridges)
+        fitted = before if ridge is None else sums.solve(0, before, centred=centred, ridge=ridge)
+        shift = sums.shift(0, fitted) if centred else None
+        left = sums.error(0, fitted, 0.0 if shift is None else shift)
+        told = Fitted(name, "decoded", missed, left, int(sums.count), before.shape[1], ridge)
+        if np.isfinite(fitted).all() and left <= missed:
+            rows.put(fitted, shift)
+        else:
+            told = replace(told, level="kept", after=missed, why="nothing was won by it")
+        self.report.append(told)
 
     # -- norms ------------------------------------------------------------------------------------------------------
 
     def _fit_norm(self, norm: Norm) -> None:
         name = label(self.before.nodes[max(norm.nodes)])
         edges = [edge for edge in (norm.gain, norm.bias) if edge is not None]
-        shared = next((self._name(edge) for edge in edges if len(self._readers(self._name(edge))) > 1), None)
+        shared = next((self.held.name(edge) for edge in edges if self.held.is_shared(self.held.name(edge))), None)
         target = self.targets.of_norm(norm)
         encoder = self.places.encoder(norm.output)
         for edge, value in ((norm.gain, 1.0), (norm.bias, 0.0)) if shared is None else ():
             if edge is not None:
-                self._set(edge, np.full(self._array(self._name(edge)).size, value))
+                self.held.put(edge, np.full(self.held.array(self.held.name(edge)).size, value))
         for _ in self.target.run(self._inputs(norm)):
             pass
         wanted = self._wants([target])
-        fit = _PerChannel()
+        fit = Lines()
         made = self.target.run([norm.output], peek=True)
-        for mine, theirs in zip(made, self.source.run(wanted), strict=True):
-            fit.add(mine[norm.output], encoder(theirs[wanted[0]]))
+        for number, (mine, theirs) in enumerate(zip(made, self.source.run(wanted), strict=True)):
+            there, here = mine[norm.output], encoder(theirs[wanted[0]])
+            flags = self._counts(norm.output, number, there.shape)
+            at = slice(None) if flags is None else np.broadcast_to(flags, there.shape)[..., 0]
+            fit.add(there[at], here[at])
         self.target.release([norm.output])
         if shared is not None:
             self.report.append(
@@ -459,32 +423,8 @@ class Fitting:
             return
         slope, shift = fit.solve(gain=norm.gain is not None, bias=norm.bias is not None)
         if norm.gain is not None:
-            self._set(norm.gain, slope)
+            self.held.put(norm.gain, slope)
         if norm.bias is not None:
-            self._set(norm.bias, shift)
+            self.held.put(norm.bias, shift)
         left = fit.error(slope, shift)
         self.report.append(Fitted(name, "fitted", float("nan"), left, fit.count, 1))
-
-    # -- names ------------------------------------------------------------------------------------------------------
-
-    def _mine(self, index: int) -> int:
-        """The target's node of the name of a source's node."""
-        return self.graph.producer[str(self.before.nodes[index].output[0])]
-
-    def _name(self, edge: Edge) -> str:
-        """The target's constant where the source reads one."""
-        return self.graph.read_by(Edge(self._mine(edge.node), edge.slot))
-
-    def _array(self, name: str) -> np.ndarray:
-        found = self.arrays.get(name)
-        return found if found is not None else self.graph.array(name)
-
-    def _set(self, edge: Edge, values: np.ndarray) -> None:
-        name = self._name(edge)
-        held = self._array(name)
-        self._store(name, values.reshape(held.shape).astype(held.dtype))
-
-    def _store(self, name: str, array: np.ndarray) -> None:
-        if not np.isfinite(array).all():
-            raise FrontError("a fitted weight is not finite", got=name)
-        self.arrays[name] = self.changed[name] = array

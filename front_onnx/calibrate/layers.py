@@ -7,8 +7,8 @@ axes of a tensor, or the patches of a convolution. Whether a node is that is tri
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge, Graph
 from front_onnx.roles.trace import Contraction, Trace
 
-__all__ = ["Layer", "find_layers"]
+__all__ = ["Layer", "find_layers", "readers"]
 
 _PRODUCTS = ("MatMul", "Gemm", "FusedMatMul")
 _SCALED = ("Gemm", "FusedMatMul")  # alpha and beta
@@ -42,6 +42,10 @@ class Layer:
         groups: of channels.
         read: the axes of `data` in the order in which a row is last: what is summed over, as in `into`; None if it is.
         made: the axes of the result, those of `data` that are left before those of `out`; None if they lie so.
+        batch: axes in front of a weight that are in the result beside those of the rows: one matrix for each of their
+            entries (experts), which are the groups.
+        transposed: True for a transposed convolution; its weight is taken as that of a convolution is.
+        view: what the node reads, as axes, where its weight is kept in another shape.
         factor: that the node multiplies its product by (alpha of Gemm).
         share: that it multiplies its bias by (beta of Gemm).
     """
@@ -59,16 +63,36 @@ class Layer:
     groups: int
     read: tuple[int, ...] | None = None
     made: tuple[int, ...] | None = None
+    batch: int = 0
+    transposed: bool = False
+    view: tuple[Axis, ...] | None = None
     factor: float = 1.0
     share: float = 1.0
 
-    def rows_last(self, data: np.ndarray) -> np.ndarray:
-        """What is read, with its rows last."""
-        return data if self.read is None else data.transpose(self.read)
+    def rows_last(self, data: np.ndarray, batch: tuple[int, ...] = ()) -> np.ndarray:
+        """What is read, with its rows last: [..., groups, K] where there is one matrix for each entry of `batch`."""
+        data = data if self.read is None else data.transpose(self.read)
+        if not self.batch:
+            return data
+        outer = np.broadcast_shapes(data.shape[:-2], batch)
+        return self._groups_inside(np.broadcast_to(data, (*outer, *data.shape[-2:])))
 
     def columns_last(self, result: np.ndarray) -> np.ndarray:
         """What is made, with what the weight gives last."""
-        return result if self.made is None else result.transpose(self.made)
+        result = result if self.made is None else result.transpose(self.made)
+        return self._groups_inside(result) if self.batch else result
+
+    def _groups_inside(self, data: np.ndarray) -> np.ndarray:
+        """[..., batch, rows, N] as [..., rows, batch, N]."""
+        return np.moveaxis(data, -2, -2 - self.batch)
+
+    def laid(self, weight: np.ndarray, view: tuple[int, ...] | None = None) -> np.ndarray:
+        """A weight in the file's layout with the axes that `into` and `out` count; `view`: the shape that is read."""
+        weight = weight if view is None else weight.reshape(view)
+        if not self.transposed:
+            return weight
+        split = np.moveaxis(weight.reshape(self.groups, -1, *weight.shape[1:]), 2, 1)
+        return split.reshape(self.groups * weight.shape[1], -1, *weight.shape[2:])
 
     def bias_of(self, held: np.ndarray) -> np.ndarray:
         """[N], float64, what a bias in the file's layout adds."""
@@ -76,18 +100,22 @@ class Layer:
         return added
 
     def matrix(self, weight: np.ndarray) -> np.ndarray:
-        """[groups, K, N], float64, of a weight in the file's layout."""
+        """[groups, K, N], float64, of a weight that is laid out."""
         turned = self.factor * weight.astype(np.float64).transpose(self._turned(weight.ndim))
         outer = math.prod(weight.shape[axis] for axis in self.out)
         return turned.reshape(self.groups, outer // self.groups, -1).transpose(0, 2, 1)
 
-    def in_file(self, matrix: np.ndarray, like: np.ndarray) -> np.ndarray:
+    def in_file(self, matrix: np.ndarray, like: np.ndarray, view: tuple[int, ...] | None = None) -> np.ndarray:
         """A weight in the file's layout, of [groups, K, N]; shape and type are those of another."""
-        turned = self._turned(like.ndim)
-        shape = [like.shape[axis] for axis in turned]
+        laid = self.laid(like, view)
+        turned = self._turned(laid.ndim)
+        shape = [laid.shape[axis] for axis in turned]
         back = np.argsort(turned)
-        matrix = matrix / self.factor
-        return np.ascontiguousarray(matrix.transpose(0, 2, 1).reshape(shape).transpose(back).astype(like.dtype))
+        found = (matrix / self.factor).transpose(0, 2, 1).reshape(shape).transpose(back)
+        if self.transposed:
+            split = found.reshape(self.groups, -1, *found.shape[1:])
+            found = np.moveaxis(split, 1, 2)
+        return np.ascontiguousarray(found.reshape(like.shape).astype(like.dtype))
 
     def _turned(self, rank: int) -> tuple[int, ...]:
         kernel = (axis for axis in range(rank) if axis not in self.into + self.out)
@@ -97,10 +125,27 @@ class Layer:
 def find_layers(structure: Structure) -> dict[int, Layer]:
     """The layers of a graph, by the node of their contraction."""
     found = {}
-    for node, contraction in Trace(structure.analysis).contractions.items():
+    trace = Trace(structure.analysis).contractions
+    alone = (
+        each for node in range(len(structure.graph.nodes)) if node not in trace for each in _kept_apart(structure, node)
+    )
+    for node, contraction in [*trace.items(), *((each.node, each) for each in alone)]:
         layer = _layer(structure, node, contraction)
         if layer is not None:
             found[node] = layer
+    return found
+
+
+def readers(graph: Graph, constant: str) -> list[Edge]:
+    """Who reads a constant, or what nodes that only move it make of it."""
+    found, waiting = list[Edge](), [constant, *(name for name, base in graph.alias.items() if base == constant)]
+    while waiting:
+        for edge in graph.consumers.get(waiting.pop(), ()):
+            node = graph.nodes[edge.node]
+            if record_of(node).has(Trait.VIEW) and edge.slot == 0:
+                waiting += [name for name in node.output if name not in graph.alias]
+            elif not record_of(node).has(Trait.MEASURES):
+                found.append(edge)
     return found
 
 
@@ -110,8 +155,10 @@ def _layer(structure: Structure, index: int, contraction: Contraction) -> Layer 
     data = [slot for slot, name in enumerate(node.input) if name and analysis.is_data(name)]
     transposed = record.has(Trait.CONVOLVES) and "Transpose" in node.op_type
     alone = len(data) == 1 and len(node.output) == 1 and graph.order.home(index) == index
-    if not alone or record.has(Trait.RECURRENT) or transposed or contraction.edge in analysis.tables:
+    if not alone or record.has(Trait.RECURRENT) or contraction.edge in analysis.tables:
         return None
+    if transposed:
+        contraction = replace(contraction, into=(1,), out=(0,))
     if not structure.constants.of(graph.read_by(contraction.edge)).learned:
         return None
     factor, share = (
@@ -121,12 +168,15 @@ def _layer(structure: Structure, index: int, contraction: Contraction) -> Layer 
         return None
     weights = {slot for slot, name in enumerate(node.input) if name and slot not in data}
     own = sorted(weights - {_slot(graph, index, contraction.edge)})
-    bias = Edge(index, own[-1]) if own and share and _is_bias(structure, Edge(index, own[-1]), contraction) else None
-    raw = str(node.output[0])
-    behind = None
+    edge = graph.stored(Edge(index, own[-1])) if own and share else None
+    bias = edge if edge is not None and _is_bias(structure, edge, contraction) else None
+    raw, within = str(node.output[0]), bias is not None
     if bias is None and not own:
         bias, behind = _added(structure, raw, contraction)
-    raw = behind or raw
+        raw = behind or raw
+    place = _slot(graph, index, contraction.edge)
+    batch = _batch(structure, index, place, contraction)
+    groups = int(graph.attribute(index, "group", 1) or 1) if record.has(Trait.CONVOLVES) else 1
     norm = _batch_norm(graph, raw)
     read, made, out = _layout(structure, index, data[0], contraction)
     return Layer(
@@ -140,12 +190,50 @@ def _layer(structure: Structure, index: int, contraction: Contraction) -> Layer 
         raw,
         raw if norm is None else str(graph.nodes[norm].output[0]),
         record.has(Trait.CONVOLVES),
-        int(graph.attribute(index, "group", 1) or 1) if record.has(Trait.CONVOLVES) else 1,
+        groups,
         read,
         made,
+        batch,
+        transposed,
+        _view(structure, index, place, contraction),
         factor,
-        share if bias is not None and bias.node == index else 1.0,
+        share if within else 1.0,
     )
+
+
+def _kept_apart(structure: Structure, index: int) -> Iterator[Contraction]:
+    """Contractions that mix no channels, or whose weight is kept in another shape than it is read in."""
+    graph, analysis = structure.graph, structure.analysis
+    record = record_of(graph.nodes[index])
+    for slot in range(len(graph.nodes[index].input) if record.has(Trait.PRODUCT | Trait.CONVOLVES) else 0):
+        edge, summed = graph.stored(Edge(index, slot)), analysis.summed.get(Edge(index, slot))
+        fact = analysis.uses.get(Edge(index, slot)) or analysis.facts.get(graph.nodes[index].input[slot])
+        if graph.read_by(edge) not in graph.constants or edge not in analysis.uses or fact is None or fact.axes is None:
+            continue
+        if record.has(Trait.CONVOLVES) and slot == 1 and edge == Edge(index, 1):
+            yield Contraction(index, edge, (1,), (0,))
+        elif not record.has(Trait.CONVOLVES) and summed is not None and len(summed) == 1 and edge != Edge(index, slot):
+            out = (axis for axis in range(len(fact.axes)) if axis not in summed)
+            yield Contraction(index, edge, tuple(summed), tuple(out))
+
+
+def _view(structure: Structure, index: int, slot: int, contraction: Contraction) -> tuple[Axis, ...] | None:
+    """The axes of a weight as a node reads it, where it is kept in another shape."""
+    analysis, graph = structure.analysis, structure.graph
+    if slot < 0 or contraction.edge.node == index or graph.stored(Edge(index, slot)) != contraction.edge:
+        return None
+    fact, held = analysis.facts.get(graph.nodes[index].input[slot]), analysis.uses[contraction.edge]
+    axes = fact.axes if fact is not None else None
+    return None if axes is None or len(axes) == len(held.axes or ()) else axes
+
+
+def _batch(structure: Structure, index: int, slot: int, contraction: Contraction) -> int:
+    """How many axes in front of a product's weight are no part of its matrices."""
+    count = len(contraction.into) + len(contraction.out) - 2
+    if structure.graph.nodes[index].op_type not in _PRODUCTS or count < 1 or len(contraction.into) != 1:
+        return 0
+    inner = count + (slot == 0)
+    return count if contraction.out[:count] == tuple(range(count)) and contraction.into == (inner,) else 0
 
 
 def _layout(
@@ -215,9 +303,20 @@ def _is_bias(structure: Structure, edge: Edge, contraction: Contraction) -> bool
     analysis, name = structure.analysis, structure.graph.read_by(edge)
     if name not in structure.graph.constants or edge not in analysis.uses or not structure.constants.of(name).learned:
         return False
-    weight = analysis.uses[contraction.edge].axes or ()
-    columns = _joined(structure, (weight[place] for place in contraction.out))
+    columns = _columns(structure, contraction)
     return _joined(structure, analysis.uses[edge].axes or ()) == columns
+
+
+def _columns(structure: Structure, contraction: Contraction) -> Axis:
+    """What a contraction makes, as one axis."""
+    graph, weight = structure.graph, structure.analysis.uses[contraction.edge].axes or ()
+    slot = _slot(graph, contraction.node, contraction.edge)
+    if record_of(graph.nodes[contraction.node]).has(Trait.CONVOLVES):  # in groups, a transposed one has parts of it
+        made = structure.analysis.facts.get(graph.nodes[contraction.node].output[0])
+        return _joined(structure, (made.axes or ())[1:2] if made is not None else ())
+    view = _view(structure, contraction.node, slot, contraction)
+    axes = weight if view is None else view
+    return _joined(structure, (axes[place] for place in contraction.out))
 
 
 def _joined(structure: Structure, axes: Iterable[Axis]) -> Axis:
@@ -229,21 +328,21 @@ def _joined(structure: Structure, axes: Iterable[Axis]) -> Axis:
 def _added(structure: Structure, raw: str, contraction: Contraction) -> tuple[Edge | None, str | None]:
     """A bias that is added right behind a contraction, and what that makes."""
     graph = structure.graph
-    readers = graph.consumers.get(raw, ())
-    if len(readers) != 1 or raw in graph.outputs:
+    reader = graph.only_reader(raw)
+    node = graph.nodes[reader.node] if reader is not None else None
+    if reader is None or node is None or not record_of(node).has(Trait.SHIFTS) or node.op_type == "Sub":
         return None, None
-    node = graph.nodes[readers[0].node]
-    if not record_of(node).has(Trait.SHIFTS) or node.op_type == "Sub" or len(node.input) != 2:
+    if len(node.input) != 2:
         return None, None
-    edge = Edge(readers[0].node, 1 - readers[0].slot)
+    edge = graph.stored(Edge(reader.node, 1 - reader.slot))
     return (edge, str(node.output[0])) if _is_bias(structure, edge, contraction) else (None, None)
 
 
 def _batch_norm(graph: Graph, tensor: str) -> int | None:
     """A batch norm that alone reads a tensor."""
-    readers = graph.consumers.get(tensor, ())
-    if len(readers) != 1 or tensor in graph.outputs:
+    reader = graph.only_reader(tensor)
+    if reader is None:
         return None
-    index = readers[0].node
+    index = reader.node
     record = record_of(graph.nodes[index])
     return index if {"gain", "bias", "mean", "variance"} <= set(record.parameters.values()) else None

@@ -9,7 +9,7 @@ import numpy as np
 
 from front_onnx.read.graph import Graph
 
-__all__ = ["Positions", "gathered", "patches", "sampled"]
+__all__ = ["Positions", "gathered", "patches", "sampled", "spread"]
 
 MANY = 48  # positions of a picture that are looked at
 
@@ -53,6 +53,27 @@ def patches(graph: Graph, node: int, kernel: tuple[int, ...], data: np.ndarray, 
         inside = [np.minimum(place, size - 1) for place, size in zip(places, padded.shape[2:], strict=True)]
         parts.append(padded[(slice(None), slice(None), *inside)])
     found = np.stack(parts, axis=-1)  # [batch, channels, positions, sides]
+    return found.transpose(0, 2, 1, 3).reshape(len(data), len(at[0]), -1)
+
+
+def spread(graph: Graph, node: int, kernel: tuple[int, ...], data: np.ndarray, at: Positions) -> np.ndarray:
+    """The same of a transposed convolution: what each tap of its kernel reads to make its output at some positions.
+
+    Output p is made of input q by the tap k for which p + pad = q stride + k dilation; other taps read nothing.
+    """
+    rank, shape = len(kernel), data.shape[2:]
+    strides = list(graph.attribute(node, "strides") or [1] * rank)
+    dilations = list(graph.attribute(node, "dilations") or [1] * rank)
+    pads = list(graph.attribute(node, "pads") or [0] * 2 * rank)
+    parts = []
+    for offset in np.ndindex(*kernel):
+        inside, places = np.ones(len(at[0]), bool), []
+        for place, (a, s, o, d) in enumerate(zip(at, strides, offset, dilations, strict=True)):
+            source, rest = np.divmod(a + pads[place] - o * d, s)
+            inside &= (rest == 0) & (source >= 0) & (source < shape[place])
+            places.append(np.clip(source, 0, shape[place] - 1))
+        parts.append(data[(slice(None), slice(None), *places)] * inside.astype(data.dtype))
+    found = np.stack(parts, axis=-1)
     return found.transpose(0, 2, 1, 3).reshape(len(data), len(at[0]), -1)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from front_onnx.calibrate.candidates import RIDGES, Outcome, best_start
+from front_onnx.calibrate.goals import Goal
 from front_onnx.calibrate.shelf import Shelf
 from front_onnx.errors import RequestError
 from front_onnx.plan.plan import Plan
@@ -70,9 +71,25 @@ def in_bytes(text: str) -> int:
 
 
 def calibrated(
-    plan: Plan, data: Data, settings: CalibrationSettings = DEFAULT, seed: int = 0, progress: Progress = silent
+    plan: Plan,
+    data: Data,
+    settings: CalibrationSettings = DEFAULT,
+    seed: int = 0,
+    progress: Progress = silent,
+    *,
+    goal: Goal | None = None,
+    batch: int | None = None,
 ) -> Outcome:
     """The best start of the sizes of a plan, by samples of its source.
+
+    Args:
+        plan: the sizes.
+        data: the samples.
+        settings: how to calibrate.
+        seed: of which samples are taken.
+        progress: told what is done.
+        goal: where weights go; into the resized graph if None.
+        batch: samples of a batch, where the goal fixes it.
 
     Raises:
         RequestError: the data are no inputs of the model, or too few.
@@ -87,6 +104,9 @@ def calibrated(
         image_size=settings.image_size,
         mean=settings.mean,
         deviation=settings.deviation,
+        batch=batch,
     )
     with Shelf(settings.memory, settings.folder) as shelf:
-        return best_start(plan, samples, shelf, ridges=settings.ridges, threads=settings.threads, progress=progress)
+        return best_start(
+            plan, samples, shelf, ridges=settings.ridges, threads=settings.threads, progress=progress, goal=goal
+        )

@@ -179,8 +179,8 @@ class Stepper:
         if step.session is None:
             self._open(step, nodes, found)
         assert step.session is not None
-        feed = {step.names[name]: found[name] for name in step.given}
-        feed |= {step.names[name]: self._array(name) for name in step.weights}
+        feed = {step.names[name]: _fed(found[name]) for name in step.given}
+        feed |= {step.names[name]: _fed(self._array(name)) for name in step.weights}
         try:
             values = step.session.run([step.names[name] for name in step.made], feed)
         except Exception as error:
@@ -199,7 +199,7 @@ class Stepper:
             [self._renamed(self.graph.nodes[index], step.names if plain else {}) for index in nodes],
             "step",
             [self._info(step.names[name], found[name]) for name in step.given]
-            + [self._info(step.names[name], self._array(name)) for name in step.weights],
+            + [self._info(step.names[name], self._array(name), fixed=True) for name in step.weights],
             [onnx.ValueInfoProto(name=step.names[name]) for name in step.made],
             [numpy_helper.from_array(np.asarray(self._array(name)), step.names[name]) for name in small],
         )
@@ -222,10 +222,11 @@ class Stepper:
         return math.prod(array.dims) <= _INSIDE and self.graph.constant_name(name) not in self.arrays
 
     @staticmethod
-    def _info(name: str, array: np.ndarray) -> onnx.ValueInfoProto:
+    def _info(name: str, array: np.ndarray, *, fixed: bool = False) -> onnx.ValueInfoProto:
         if not isinstance(array, np.ndarray):
             raise UnsupportedError("a sequence or an optional value passes between two parts of the graph", got=name)
-        return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), [None] * array.ndim)
+        shape = array.shape if fixed else [None] * array.ndim  # what operators make may follow from weights' shapes
+        return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), shape)
 
     @staticmethod
     def _renamed(node: NodeProto, names: Mapping[str, str]) -> NodeProto:
@@ -250,6 +251,14 @@ class _Step:
         self.weights: list[str] = []
         self.names: dict[str, str] = {}
         self.session: onnxruntime.InferenceSession | None = None
+
+
+def _fed(array: np.ndarray) -> np.ndarray | onnxruntime.OrtValue:
+    """An array as onnxruntime takes it: numpy has no bfloat16 of its own."""
+    kind = helper.np_dtype_to_tensor_dtype(array.dtype)
+    if kind != onnx.TensorProto.BFLOAT16:
+        return array
+    return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(array).view(np.uint16), kind)
 
 
 def _options(threads: int) -> onnxruntime.SessionOptions:

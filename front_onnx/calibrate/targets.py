@@ -90,10 +90,10 @@ class Targets:
         found: _Sum | None = None
         others: tuple[Edge, ...] = ()
         for _ in range(_SUMS + 1):
-            readers = self.graph.consumers.get(name, ())
-            if len(readers) != 1 or name in self.graph.outputs:
+            reader = self.graph.only_reader(name)
+            if reader is None:
                 return found
-            index = readers[0].node
+            index, name = reader.node, self.graph.nodes[reader.node].input[reader.slot]
             node, record = self.graph.nodes[index], record_of(self.graph.nodes[index])
             norm = self._norm_of.get(index)
             if norm is not None and len(norm.operands) > 1 and name in norm.operands:
@@ -101,7 +101,10 @@ class Targets:
                 return (index, norm.operands, rest, tuple(scaled)) if self._ready(rest, layer) else found
             data = [each for each in node.input if each and self.structure.analysis.is_data(each)]
             if record.has(Trait.MULTIPLIES) and len(data) == 1 and len(node.input) == 2 and not others:
-                scaled.append(Edge(index, 1 - readers[0].slot))
+                edge = self.graph.stored(Edge(index, 1 - reader.slot))
+                if self.graph.read_by(edge) not in self.graph.constants:
+                    return found
+                scaled.append(edge)
                 name = str(node.output[0])
                 continue
             if not record.has(Trait.SHIFTS) or node.op_type == "Sub" or len(data) < 2 or len(data) < len(node.input):

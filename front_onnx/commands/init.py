@@ -8,12 +8,14 @@ from typing import Any
 import click
 from rich.markup import escape
 
-from front_onnx.commands.options import BY_HAND, CHECKS, METHOD, SIZES, TREAT, dims, options
+from front_onnx.calibrate.report import describe_calibration
+from front_onnx.commands.options import BY_HAND, CALIBRATION, CHECKS, METHOD, SIZES, TREAT, calibration, dims, options
 from front_onnx.commands.progress import shown
 from front_onnx.commands.resize import tell
-from front_onnx.commands.tables import console, print_matches, print_validation
+from front_onnx.commands.tables import console, print_calibration, print_matches, print_validation
 from front_onnx.errors import RequestError
-from front_onnx.learngenes import Moved, init, init_into
+from front_onnx.into import Moved, calibrate, init_into
+from front_onnx.learngenes import init
 from front_onnx.match.describe import describe_matches
 from front_onnx.methods.scale import SCALES
 from front_onnx.summary import describe_validation
@@ -35,7 +37,7 @@ _ONLY_SIZES = ("depth", "width", "width_mult", "heads", "head_dim", "freeze", "r
 @options(SIZES, BY_HAND, TREAT)
 @options(METHOD)
 @click.option("--scale", type=click.Choice(SCALES), help="How values are scaled; as the learngene says otherwise.")
-@options(CHECKS)
+@options(CALIBRATION, CHECKS)
 def init_command(
     gene: str | None,
     into: str | None,
@@ -54,15 +56,23 @@ def init_command(
     front-onnx init model.safetensors --depth 12 -o deep.onnx
     front-onnx init model.safetensors --into mine.onnx --dry-run
     front-onnx init --from bert.onnx --into gpt2-small.onnx -o gpt2-init.onnx
+    front-onnx init --from bert.onnx --into small-bert.onnx --data texts.txt
 
     With --into weights are matched by structure and role (query, key, value, norms ...), not by name. What has no
     counterpart keeps the target's values and is listed; --map overrides: {"TARGET TENSOR": "SOURCE TENSOR" or null}.
+
+    With --data they are calibrated: fitted to what the source computes of the samples. That takes the source model; of
+    several starts, the target's own values among them, the one that keeps most on held-out samples is written.
     """
     start = source if gene is None else gene
     if start is None or (gene is not None and source is not None):
         raise RequestError("name one source: a learngene, or --from SOURCE.onnx")
     given = {name: value or None if name in ("block", "residual", "treat") else value for name, value in given.items()}
+    settings, data = calibration(given), given.pop("data")
     if into is None:
+        if data is not None:
+            hint = "front-onnx resize SOURCE.onnx --data SAMPLES, or init SOURCE.onnx --into TARGET.onnx --data SAMPLES"
+            raise RequestError("calibration runs the source on samples, and a learngene does not run", hint=hint)
         if gene is None or mapping is not None:
             wrong = "--from" if gene is None else "--map"
             raise RequestError(f"{wrong} goes with --into", hint="front-onnx resize resizes a model")
@@ -75,7 +85,11 @@ def init_command(
         wrong = f"--{asked[0].replace('_', '-')}"
         raise RequestError(f"{wrong} says nothing with --into: the target has its sizes")
     with shown(quiet=as_json) as progress:
-        moved = init_into(start, into, mapping=mapping, validate=not no_validate, progress=progress, **given)
+        given |= {"mapping": mapping, "validate": not no_validate, "progress": progress}
+        if data is None:
+            moved = init_into(start, into, **given)
+        else:
+            moved = calibrate(start, into, data, calibration=settings, **given)
     _tell(moved, as_json)
 
 
@@ -88,6 +102,8 @@ def _tell(moved: Moved, as_json: bool) -> None:
         "matches": rows,
         "unused": unused,
         "validation": describe_validation(moved.validation),
+        "calibration": describe_calibration(moved.calibration),
+        "decoder": str(moved.decoder) if moved.decoder else None,
     }
     if as_json:
         click.echo(json.dumps(about, indent=2))
@@ -98,4 +114,8 @@ def _tell(moved: Moved, as_json: bool) -> None:
         return
     if about["validation"]:
         print_validation(about["validation"])
+    if about["calibration"]:
+        print_calibration(about["calibration"])
+    if moved.decoder:
+        console.print(f"wrote {escape(str(moved.decoder))}: outputs back to the source's sizes, one matrix for each")
     console.print(f"wrote [bold]{escape(output)}[/]")

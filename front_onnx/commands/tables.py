@@ -223,10 +223,14 @@ def print_calibration(about: Mapping[str, Any]) -> None:
             table.add_row(name, escape(output), f"{found['error']:.3f}", f"{found['cosine']:.3f}", top, apart)
             name = ""
     console.print(table)
-    fitted = [layer for layer in about["layers"] if layer["level"] == "fitted"]
-    kept = [layer for layer in about["layers"] if layer["level"] != "fitted"]
+    fitted, decoded, kept = (
+        [layer for layer in about["layers"] if layer["level"] == level] for level in ("fitted", "decoded", "kept")
+    )
     if about["layers"]:
         console.print(f"{len(fitted)} layers and norms fitted, {len(kept)} left as they were")
+    if decoded:
+        nodes = ", ".join(dict.fromkeys(layer["node"] for layer in decoded))
+        console.print(f"  fitted by what they read alone: {escape(nodes)}")
     few = [layer for layer in fitted if layer["rows"] < 10 * layer["columns"]]
     if few:
         least = min(few, key=lambda layer: layer["rows"] / layer["columns"])

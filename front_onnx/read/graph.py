@@ -20,6 +20,9 @@ from front_onnx.read.subgraphs import all_graphs, graphs_of, number_nodes
 __all__ = ["Edge", "Graph", "attribute", "label"]
 
 
+_IN_PLACE = ("Cast", "CastLike", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
+
+
 class Edge(NamedTuple):
     """One input of one node: the place where a tensor is read."""
 
@@ -109,6 +112,30 @@ class Graph:
     def read_by(self, edge: Edge) -> str:
         """The name of the constant that a node input reads, Identity nodes skipped."""
         return self.constant_name(self.nodes[edge.node].input[edge.slot])
+
+    def stored(self, edge: Edge) -> Edge:
+        """Where a constant behind a node input is read: weights that are kept short are cast before they are used.
+
+        Nodes that leave every element in its place are passed; the edge itself if no constant is behind them.
+        """
+        found = edge
+        while (name := self.nodes[found.node].input[found.slot]) not in self.constants:
+            maker = self.producer.get(name)
+            if maker is None or self.nodes[maker].op_type not in _IN_PLACE:
+                return edge
+            found = Edge(maker, 0)
+        return found
+
+    def only_reader(self, name: str) -> Edge | None:
+        """Who alone reads a tensor, casts skipped; None if several do, or whoever runs the model."""
+        while True:
+            readers = self.consumers.get(name, ())
+            if len(readers) != 1 or name in self.outputs:
+                return None
+            node = self.nodes[readers[0].node]
+            if node.op_type != "Cast":
+                return readers[0]
+            name = str(node.output[0])
 
     def array(self, name: str) -> np.ndarray:
         """The contents of a constant, read-only."""

@@ -267,6 +267,15 @@ class Inputs:
         except Exception:  # operators of others, more than a message holds: whoever runs the model has another way
             return None
 
+    def outputs(self, feed: Feed) -> list[np.ndarray] | None:
+        """What the model makes of a feed; None if onnxruntime does not run it."""
+        if self._session is None:
+            return None
+        try:
+            return [np.asarray(each) for each in self._session.run(None, dict(feed))]
+        except Exception:  # onnxruntime has a class for each cause
+            return None
+
     def failure(self, feed: Feed) -> str | None:
         """Why onnxruntime does not run the model on a feed; None if it does, or cannot load the model at all."""
         if self._session is None:

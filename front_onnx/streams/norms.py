@@ -107,11 +107,12 @@ class _Norms:
         if not axes or last not in (-1, len(axes) - 1):
             return
         slots = {what: slot for slot, what in record.parameters.items() if slot < len(node.input) and node.input[slot]}
-        gain, bias = (Edge(index, slots[what]) if what in slots else None for what in ("gain", "bias"))
+        read = {what: self.graph.stored(Edge(index, slot)) for what, slot in slots.items()}
+        gain, bias = read.get("gain"), read.get("bias")
         others = [slot for slot in range(len(node.input)) if slot not in record.parameters and node.input[slot]]
         streams = [slot for slot in others if self.analysis.is_data(node.input[slot])]
         inputs = [node.input[slot] for slot in streams if self._axes(node.input[slot])[-1:] == axes[-1:]]
-        added = [Edge(index, slot) for slot in others if slot not in streams]
+        added = [self.graph.stored(Edge(index, slot)) for slot in others if slot not in streams]
         sums = [name for name in node.output[1:] if name and self._axes(name)[-1:] == axes[-1:]]  # before the norm
         yield Norm(
             (*inputs, *sums),
@@ -184,21 +185,36 @@ class _Norms:
             index = waiting.pop(0)
             node = self.graph.nodes[index]
             simple = record_of(node).has(_POINTWISE) or node.op_type in _OTHERS
-            known = all(not name or name in inside or name in self.graph.constants for name in node.input)
-            if index in nodes or not simple or not known or record_of(node).has(Trait.BENDS):
+            before = [self._before(Edge(index, slot)) for slot, n in enumerate(node.input) if n and n not in inside]
+            if index in nodes or not simple or None in before or record_of(node).has(Trait.BENDS):
                 continue
+            nodes += [each for casts in before for each in casts or () if each not in nodes]
             nodes.append(index)
             inside.update(node.output)
             more = {edge.node for name in node.output for edge in self.graph.consumers.get(name, ())}
             waiting = sorted({*waiting, *more})
         return sorted(nodes)
 
+    def _before(self, edge: Edge) -> list[int] | None:
+        """The nodes between a constant and a node input, as casts of a gain; None if no constant is read there."""
+        found = list[int]()
+        stored = self.graph.stored(edge)
+        if self.graph.nodes[stored.node].input[stored.slot] not in self.graph.constants:
+            return None
+        while edge != stored:
+            found.append(self.graph.producer[self.graph.nodes[edge.node].input[edge.slot]])
+            edge = Edge(found[-1], 0)
+        return found
+
     def _computed(
         self, start: str, nodes: list[int], held: list[str], noise: np.ndarray
     ) -> dict[str, np.ndarray] | None:
         """What nodes make of noise; None if that cannot be run by itself."""
         tensors = [numpy_helper.from_array(np.asarray(self.graph.array(name)), name) for name in held]
-        kinds = [t.data_type for t in tensors if t.data_type in (1, 10, 11, 16)]
+        uncast = {
+            n for index in nodes if self.graph.nodes[index].op_type != "Cast" for n in self.graph.nodes[index].input
+        }
+        kinds = [t.data_type for t in tensors if t.data_type in (1, 10, 11, 16) and t.name in uncast]
         kind = kinds[0] if kinds else onnx.TensorProto.FLOAT
         outputs = [str(name) for index in nodes for name in self.graph.nodes[index].output if name]
         graph = helper.make_graph(
