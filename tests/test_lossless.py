@@ -353,3 +353,13 @@ def test_feed_forward_layers_pass_numbers_on() -> None:
     found = [p for norm in find_norms(structure.analysis) for p in find_passing(structure.analysis, norm.output)]
     assert len(found) == structure.chains[0].depth
     assert all(p.slope == pytest.approx(1.0, abs=1e-5) and p.bias is not None for p in found)
+
+
+def test_an_empty_size_is_no_reason_to_fail() -> None:
+    """A graph may hold a dim of no entries: there is nothing to copy of it."""
+    source = mlp(depth=3, width=6)
+    source.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((0,), np.float32), "nothing"))
+    source.graph.node.append(onnx.helper.make_node("Concat", ["nothing", "nothing"], ["still_nothing"], "join", axis=0))
+    source.graph.output.append(onnx.helper.make_tensor_value_info("still_nothing", onnx.TensorProto.FLOAT, [0]))
+    result = front_onnx.resize(source, width=12, method="lossless")
+    assert result.agreement is not None and result.agreement.worst < 1e-5

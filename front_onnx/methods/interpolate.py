@@ -8,6 +8,7 @@ import numpy as np
 
 from front_onnx.methods.front import axis_gains, depth_gains
 from front_onnx.methods.method import Method, Use
+from front_onnx.methods.scale import gain
 from front_onnx.read.graph import Edge
 from front_onnx.transform.maps import AxisMap, Matrix
 
@@ -30,7 +31,11 @@ class Interpolate(Method):
 
     def depth(self, edges: tuple[Edge, ...], names: tuple[str, ...], target: int, *, matrix: bool) -> AxisMap:
         """Blocks between blocks."""
-        return self._between(len(names), target, depth_gains(self.setting, edges[0], len(names), target, matrix))
+        source = len(names)
+        if target > source:  # blocks between blocks are as large as they: what front does to padded spectra is too much
+            same = gain(self.setting.scale, source, target, matrix=matrix, contracted=False)
+            return self._between(source, target, (same, None))
+        return self._between(source, target, depth_gains(self.setting, edges[0], source, target, matrix))
 
     def _between(self, source: int, target: int, gains: tuple[float, float | None]) -> AxisMap:
         rest, level = gains  # vectors and tables keep the value of their mean; lines have no part beside it

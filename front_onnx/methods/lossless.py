@@ -166,7 +166,7 @@ class Lossless(Method):
     def _extras_of(self, var: SizeVar) -> Extras | str | None:
         """The extras of a size variable that norms take means over; why there are none; None if none are needed."""
         target = self.setting.size(var)
-        if target % var.size == 0 or not self._normed(var):
+        if not self._uneven(var) or not self._normed(var):
             return None
         if var not in self._extras:
             try:
@@ -175,6 +175,10 @@ class Lossless(Method):
             except Impossible as problem:
                 self._extras[var] = str(problem)
         return self._extras[var]
+
+    def _uneven(self, var: SizeVar) -> bool:
+        """True if a size becomes one that is no whole multiple of it; what is empty has nothing to copy."""
+        return var.size > 0 and self.setting.size(var) % var.size > 0
 
     def _spare(self, var: SizeVar) -> int:
         """How many units of a size variable are added."""
@@ -319,7 +323,7 @@ class Lossless(Method):
             plan.warnings += self._lengthened.problems
             for norm in self.norms:
                 parts = [var for var in self.setting.structure.analysis.algebra.free_variables(norm.axis)]
-                uneven = any(self.setting.size(var) % var.size for var in parts)
+                uneven = any(map(self._uneven, parts))
                 if uneven and (len(norm.axis) > 1 or norm.axis[0].parts is not None):
                     node = self.setting.structure.graph.nodes[max(norm.nodes)]
                     plan.warnings.append(
@@ -339,7 +343,7 @@ class Lossless(Method):
         structure = self.setting.structure
         algebra = structure.analysis.algebra
         for dim in structure.dims:
-            if not self.setting.size(dim.var) % dim.var.size:
+            if not self._uneven(dim.var):
                 continue
             axes = (algebra.expand(axis) for edge in dim.edges for axis in structure.analysis.uses[edge].axes or ())
             if any(dim.var in axis and any(var.is_held(Why.NORM_GROUPS) for var in axis) for axis in axes):
