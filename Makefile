@@ -32,7 +32,7 @@ test-more: $(VENV)/.test
 # What needs no framework, with the lowest versions that pyproject.toml promises, in an environment of its own.
 LOWEST := .venv-lowest
 WITHOUT_TORCH := $(addprefix tests/test_,$(addsuffix .py,architecture axes blocks bodies chosen cli constants core deep functions \
-	light model_file names options plugins ports resizing rules scalars siblings spectral store transform typing))
+	light lossless methods model_file names options order plugins ports resizing rules scalars siblings spectral store transform typing))
 
 test-lowest: $(LOWEST)/.test
 	$(ONE_THREAD) $(LOWEST)/bin/python -m pytest -n $(JOBS) -m "$(QUICK)" $(WITHOUT_TORCH)

@@ -2,6 +2,7 @@
 
     python benchmarks/lossless.py                    # all architectures, four ways to grow, one table
     python benchmarks/lossless.py --only 'torch-bert*' MODEL.onnx ...
+    python benchmarks/lossless.py --exports FOLDER   # the small models of tests/zoo/rowless.py, exported there
 
 Both models are run on the same made-up inputs; the difference is the largest one over the largest value of the source.
 """
@@ -65,13 +66,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", type=Path)
     parser.add_argument("--only", help="a pattern of names")
+    parser.add_argument("--exports", type=Path, help="a folder for models of kinds that the zoo has no rows of")
     options = parser.parse_args()
+    if options.exports is not None:
+        from zoo.rowless import MODELS, export  # takes torch
+
+        options.exports.mkdir(parents=True, exist_ok=True)
+        options.models += [export(name, options.exports / f"{name}.onnx") for name in MODELS]
     warnings.simplefilter("ignore")
     rows: list[Row] = []
     print("| model | x1.5 | x2 | deeper | both |\n|---|---|---|---|---|")
     pairs = [] if options.models and not options.only else PAIRS
     pairs = [pair for pair in pairs if fnmatch.fnmatch(pair, options.only or "*")]
-    named = [*((str(path), path) for path in options.models), *((pair, pair) for pair in pairs)]
+    named = [*((path.stem, path) for path in options.models), *((pair, pair) for pair in pairs)]
     for name, source in named:
         model = onnx.load(source) if isinstance(source, Path) else golden(source)
         found = list(grown(name, model))

@@ -16,7 +16,7 @@ import onnx
 from front_onnx.calibrate.best import BEST, Steps, steps
 from front_onnx.calibrate.candidates import Outcome
 from front_onnx.calibrate.settings import DEFAULT, CalibrationSettings, calibrated
-from front_onnx.check.agreement import Agreement, agreement
+from front_onnx.check.agreement import Agreement, agreement, stands_for
 from front_onnx.check.validate import Validation, check_result, validate_model
 from front_onnx.dims.structure import Structure
 from front_onnx.errors import RequestError
@@ -34,6 +34,7 @@ from front_onnx.store.model_writer import ModelWriter, ProtoWriter
 from front_onnx.store.refusals import refuse_overwriting, refuse_too_large
 from front_onnx.transform.weights import fill
 from front_onnx.types import ModelLike, Names, PathLike, Progress, Sizes, several, silent
+from front_onnx.write.rewrite import Rewritten
 from front_onnx.write.unshare import unshared
 
 if TYPE_CHECKING:
@@ -220,8 +221,8 @@ def resize(
         size = read_model(target).size
         agreed, decoder = None, None
         if plan.methods.exact and plan.resizes:
-            decoder = write_decoder(decoders(plan), target)
-            agreed = _agreed(source, target, plan, seed) if validate else None
+            decoder = write_decoder(_by_output(plan, rewritten), target)
+            agreed = _agreed(source, target, plan, rewritten, seed) if validate else None
         elif outcome is not None:
             grown_by = decoders(parted.grown) if parted is not None and parted.grown is not None else {}
             decoder = write_decoder({**grown_by, **outcome.decoders}, target)
@@ -234,7 +235,7 @@ def resize(
     proto = memory.result()
     checked = check(proto)
     given = proto if isinstance(model, onnx.ModelProto) else to_graphsurgeon(proto)
-    agreed = _agreed(source, proto, plan, seed) if validate and plan.methods.exact and plan.resizes else None
+    agreed = _agreed(source, proto, plan, rewritten, seed) if validate and plan.methods.exact and plan.resizes else None
     return Result(
         plan, rewritten.proto, None, given, checked, seconds, proto.ByteSize(), agreed, None, outcome, _grown(parted)
     )
@@ -250,15 +251,24 @@ def _grown(parted: Steps | None) -> Plan | None:
     return None if parted is None else parted.grown
 
 
-def _agreed(source: ModelFile, result: Path | onnx.ModelProto, plan: Plan, seed: int) -> Agreement | None:
+def _agreed(
+    source: ModelFile, result: Path | onnx.ModelProto, plan: Plan, rewritten: Rewritten, seed: int
+) -> Agreement | None:
     """How far a result is from its source; what is not exact for no known reason is told as a warning."""
     if not source.runs:
         return None
-    agreed = agreement(source, result, plan, seed)
+    agreed = agreement(source, result, plan, rewritten, seed)
     if agreed.worst > agreed.rounding and not any("not exact" in warning for warning in plan.warnings):
         cause = plan.methods.width.doubt or "something in this graph depends on its sizes"
         plan.warnings.append(f"not exact: {cause}")
     return agreed
+
+
+def _by_output(plan: Plan, rewritten: Rewritten) -> dict[str, dict[int, np.ndarray]]:
+    """D [N, M] of every axis of an output that changes, by the output's name in the result."""
+    known, stands = decoders(plan), stands_for(plan, rewritten)
+    names = [(output.name, stands.get(output.name, (output.name, False))[0]) for output in rewritten.proto.graph.output]
+    return {name: known[old] for name, old in names if old in known}
 
 
 def write_decoder(matrices: Mapping[str, Mapping[int, np.ndarray]], target: Path) -> Path | None:

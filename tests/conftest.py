@@ -13,6 +13,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from hypothesis import settings
 from zoo.cache import FOLDER
 
 
@@ -24,7 +25,12 @@ def zoo_cache() -> Path:
 
 
 def pytest_configure() -> None:
-    """Heed the signals that nohup and background jobs ignore: processes that tests start are told to end by them."""
+    """Heed the signals that nohup and background jobs ignore: processes that tests start are told to end by them.
+
+    And let no test fail by how long it takes: a machine may be busy with something else.
+    """
+    settings.register_profile("untimed", deadline=None)
+    settings.load_profile("untimed")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

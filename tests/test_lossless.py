@@ -130,13 +130,61 @@ def test_new_blocks_are_named_as_by_any_other_method(method: str) -> None:
 
 
 def test_what_depends_on_the_number_of_channels_is_named() -> None:
-    """A vector divided by its length has smaller entries when it has more of them."""
+    """Shares of a sum are smaller when there are more of them."""
+    source = mlp(depth=3, width=6)
+    state = next(node for node in source.graph.node if node.name == "/head/MatMul").input[0]
+    source.graph.node.append(onnx.helper.make_node("LpNormalization", [state], ["unit"], "unit_sum", p=1))
+    source.graph.output.append(onnx.helper.make_tensor_value_info("unit", onnx.TensorProto.FLOAT, None))
+    result = front_onnx.resize(source, width=12, method="lossless")
+    assert any("not exact: unit_sum" in warning for warning in result.plan.warnings)
+
+
+@pytest.mark.parametrize("width", [9, 12])
+@pytest.mark.parametrize("head", [False, True])
+def test_unit_lengths_come_back(tmp_path: Path, width: int, head: bool) -> None:
+    """More channels make a vector longer: its decoder, or the layer behind it, makes up for that."""
     source = mlp(depth=3, width=6)
     state = next(node for node in source.graph.node if node.name == "/head/MatMul").input[0]
     source.graph.node.append(onnx.helper.make_node("LpNormalization", [state], ["unit"], "unit_length", p=2))
-    source.graph.output.append(onnx.helper.make_tensor_value_info("unit", onnx.TensorProto.FLOAT, None))
-    result = front_onnx.resize(source, width=12, method="lossless")
-    assert any("not exact: unit_length" in warning for warning in result.plan.warnings)
+    name = "unit"
+    if head:
+        weight = np.random.default_rng(0).standard_normal((6, 4)).astype(np.float32)
+        source.graph.initializer.append(onnx.numpy_helper.from_array(weight, "unit_head"))
+        source.graph.node.append(onnx.helper.make_node("MatMul", ["unit", "unit_head"], ["logits"], "logits_of_unit"))
+        name = "logits"
+    source.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    onnx.save(source, tmp_path / "source.onnx")
+    result = front_onnx.resize(tmp_path / "source.onnx", width=width, method="lossless", output=tmp_path / "wide.onnx")
+    assert not [warning for warning in result.plan.warnings if "not exact" in warning]
+    feed = synthetic_inputs(Graph(read_any(source)), {})
+    before, after = run(source, feed)[-1], run(tmp_path / "wide.onnx", feed)[-1]
+    if not head:
+        assert result.decoder is not None
+        after = after @ np.load(result.decoder)["unit.1"].T
+        assert np.abs(np.linalg.norm(after, axis=1) - 1).max() < 1e-5
+    assert np.abs(after - before).max() < 1e-5 * np.abs(before).max()
+
+
+def last_third(array: np.ndarray) -> np.ndarray:
+    return array[len(array) - len(array) // 3 :]
+
+
+@pytest.mark.parametrize("pair", ["torch-bert-torchscript", "torch-llama-dynamo"])
+def test_unread_channels_are_read_by_columns_that_cancel(pair: str) -> None:
+    """With symmetry, what reads extras has random columns, by the seed; without, zeros."""
+    source = golden(pair)
+    models = {}
+    for symmetry, seed in ((0.0, 0), (0.5, 0), (0.5, 1)):
+        result = front_onnx.resize(source, width_mult="1.5", method="lossless", symmetry=symmetry, seed=seed)
+        again = front_onnx.resize(source, width_mult="1.5", method="lossless", symmetry=symmetry, seed=seed)
+        assert isinstance(result.model, onnx.ModelProto) and isinstance(again.model, onnx.ModelProto)
+        assert result.model.SerializeToString() == again.model.SerializeToString()
+        assert max(differences(source, result.model, result.plan)) < 2e-5
+        held = [onnx.numpy_helper.to_array(t) for t in result.model.graph.initializer if len(t.dims) == 2]
+        models[symmetry, seed] = [last_third(part) for array in held for part in (array, array.T)]
+    zeros = {key: sum(not np.any(part) for part in parts) for key, parts in models.items()}
+    assert zeros[0.0, 0] > zeros[0.5, 0] == zeros[0.5, 1]
+    assert any(not np.array_equal(a, b) for a, b in zip(models[0.5, 0], models[0.5, 1], strict=True))
 
 
 def test_a_plain_stack_of_layers_gets_identities() -> None:
@@ -305,3 +353,13 @@ def test_feed_forward_layers_pass_numbers_on() -> None:
     found = [p for norm in find_norms(structure.analysis) for p in find_passing(structure.analysis, norm.output)]
     assert len(found) == structure.chains[0].depth
     assert all(p.slope == pytest.approx(1.0, abs=1e-5) and p.bias is not None for p in found)
+
+
+def test_an_empty_size_is_no_reason_to_fail() -> None:
+    """A graph may hold a dim of no entries: there is nothing to copy of it."""
+    source = mlp(depth=3, width=6)
+    source.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((0,), np.float32), "nothing"))
+    source.graph.node.append(onnx.helper.make_node("Concat", ["nothing", "nothing"], ["still_nothing"], "join", axis=0))
+    source.graph.output.append(onnx.helper.make_tensor_value_info("still_nothing", onnx.TensorProto.FLOAT, [0]))
+    result = front_onnx.resize(source, width=12, method="lossless")
+    assert result.agreement is not None and result.agreement.worst < 1e-5

@@ -208,3 +208,17 @@ def test_made_up_masks_are_as_long_as_past_and_present(length):
     joined = net.add("Concat", past, net.add("Gather", net.weight(9, 4), ids), axis=1)
     net.add("Mul", joined, net.add("Unsqueeze", net.add("Cast", mask, to=TensorProto.FLOAT), net.ints(2)))
     assert validate(_declared(net.model())).passed
+
+
+@pytest.mark.parametrize("size", [{"depth": 5}, {"width": 12}, {"depth": 4, "width": 16}])
+def test_growth_without_loss_is_measured_with_a_cache(size, tmp_path):
+    """What a block has cached is fed to the block that is its copy; what new blocks make stands for nothing."""
+    onnx.save(decoder(3), tmp_path / "source.onnx")
+    result = resize(tmp_path / "source.onnx", **size, method="lossless", output=tmp_path / "grown.onnx")
+    assert result.agreement is not None and result.agreement.worst < 1e-5
+    names = _names(onnx.load(tmp_path / "grown.onnx"))[1]
+    new = [name for name in names if name not in result.agreement.differences]
+    assert len(new) == 2 * (size.get("depth", 3) - 3)
+    if "width" in size:
+        decoder_of = {key.rsplit(".", 1)[0] for key in np.load(tmp_path / "grown.decode.npz")}
+        assert decoder_of == {name for name in names if name != "y"}

@@ -70,11 +70,15 @@ class Chain:
 def find_chains(flow: Flow) -> list[Chain]:
     """All chains of repeated blocks, in graph order, their places unified over the units."""
     found: list[tuple[Path, Run]] = []
-    for path in find_paths(flow):
-        whole = Path(
-            path.segments,
-            sorted([*path.runs, *single_runs(flow.analysis, path.segments, path.runs)], key=lambda run: run.start),
-        )
+    paths = find_paths(flow)
+    for path in paths:
+        others = {node for other in paths if other is not path for node in other.repeated}
+        alone = [
+            run
+            for run in single_runs(flow.analysis, path.segments, path.runs)
+            if others.isdisjoint(Path(path.segments, [run]).repeated)  # a long segment may hold another path
+        ]
+        whole = Path(path.segments, sorted([*path.runs, *alone], key=lambda run: run.start))
         found += [(whole, run) for run in whole.runs]
     found.sort(key=lambda item: item[0].segments[item[1].start].nodes[0])
     chains: list[Chain] = []

@@ -57,13 +57,13 @@ def find_paths(flow: Flow) -> list[Path]:
         sink = max(waiting, key=lambda name: (depths[name], name))
         tried.add(sink)
         needed = needed or flow.behind(sink)
-        for path in _candidates(flow, sink):
+        for path in _candidates(flow, sink, needed):
             path = _uncovered(path, covered)
             path = replace(path, runs=[run for run in path.runs if _closed(flow, path, run, needed)])
             if path.repeated:
                 found.append(path)
                 covered |= path.nodes - {i for segment in _long(flow, path) for i in segment.nodes}
-                sides |= {*flow.entering(path.nodes), *_meeting(flow, path)}
+                sides |= {*flow.entering(path.nodes), *_meeting(flow, path)[1]}
     return found
 
 
@@ -104,7 +104,7 @@ def _long(flow: Flow, path: Path) -> list[Segment]:
     return [segment for segment in plain if sum(flow.weighted[i] for i in segment.nodes) >= _DEEP]
 
 
-def _candidates(flow: Flow, sink: str) -> list[Path]:
+def _candidates(flow: Flow, sink: str, needed: set[int]) -> list[Path]:
     """The paths to a sink and to what meets before it, those that explain most first."""
     paths: list[Path] = []
     waiting = [sink]
@@ -115,21 +115,45 @@ def _candidates(flow: Flow, sink: str) -> list[Path]:
         found = [Path(segments, find_runs(flow, segments)) for segments in _ways(flow, sink, flow.behind(sink))]
         best = max(found, key=lambda path: len(path.repeated), default=None)
         paths += found
-        waiting += _meeting(flow, best) if best is not None else []
+        end, meeting = _meeting(flow, best) if best is not None else ("", [])
+        waiting += meeting
+        if end:
+            ending = [Path(segments, find_runs(flow, segments)) for segments in _ways(flow, end, flow.behind(end))]
+            if all(_closed(flow, path, run, needed) for path in ending for run in path.runs):
+                paths += ending  # else blocks behind are those before, and something bridges them
     return sorted(paths, key=lambda path: -len(path.repeated))
 
 
-def _meeting(flow: Flow, path: Path) -> list[str]:
-    """The tensors that meet at the end of the longest stretch without repeats, the deepest first; [] if it is short."""
+def _meeting(flow: Flow, path: Path) -> tuple[str, list[str]]:
+    """The tensors that meet at the end of the longest stretch without repeats, the deepest first; [] if it is short.
+
+    Where they are a branch and what it passes by, they meet at the end of a block, which comes first; "" elsewhere.
+    """
     longest = max(_long(flow, path), key=lambda segment: len(segment.nodes), default=None)
     if longest is None:
-        return []
+        return "", []
     inside = set(longest.nodes)
-    waiting = [longest.end]
+    single, waiting = "", [longest.end]
     while len(waiting) == 1:
-        index = flow.graph.producer.get(waiting[0], -1)
+        (single,) = waiting
+        index = flow.graph.producer.get(single, -1)
         waiting = [n for n in flow.inputs[index] if flow.graph.producer.get(n) in inside] if index in inside else []
-    return sorted(waiting, key=lambda name: -flow.graph.producer[name])
+    deepest = sorted(waiting, key=lambda name: -flow.graph.producer[name])
+    passed = single != longest.end and len(deepest) > 1 and deepest[-1] in _made_of(flow, deepest[0], inside)
+    return single if passed else "", deepest
+
+
+def _made_of(flow: Flow, name: str, inside: set[int]) -> set[str]:
+    """The tensors that one is made of, within some nodes."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        index = flow.graph.producer.get(waiting.pop(), -1)
+        if index in inside:
+            more = set(flow.inputs[index]) - found
+            found |= more
+            waiting += more
+    return found
 
 
 def _ways(flow: Flow, sink: str, behind: set[int]) -> Iterator[list[Segment]]:

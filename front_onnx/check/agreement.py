@@ -15,8 +15,10 @@ from front_onnx.plan.plan import Plan
 from front_onnx.plan.ports import decoders, encoders
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import ModelFile
+from front_onnx.transform.spectral import selection
+from front_onnx.write.rewrite import Rewritten
 
-__all__ = ["EXACT", "Agreement", "agreement"]
+__all__ = ["EXACT", "Agreement", "agreement", "stands_for"]
 
 EXACT = 1e-4  # relative differences up to this are rounding, in float32
 _HALF = 1e-2  # and in types of 16 bits
@@ -43,36 +45,78 @@ class Agreement:
 
 
 def agreement(
-    source: ModelFile, result: Path | onnx.ModelProto, plan: Plan, seed: int = 0, inputs: Mapping[str, np.ndarray] = {}
+    source: ModelFile,
+    result: Path | onnx.ModelProto,
+    plan: Plan,
+    rewritten: Rewritten,
+    seed: int = 0,
+    inputs: Mapping[str, np.ndarray] = {},
 ) -> Agreement:
     """Run a source and what was made of it on the same inputs, encoded where inputs have other sizes.
+
+    Inputs that a new block has for itself (a cache) are those of the block that it is a copy of.
 
     Args:
         source: the model that was resized.
         result: what it became.
         plan: how.
+        rewritten: the graph that it became.
         seed: for the inputs that are made up.
         inputs: arrays for the source's inputs; made up where missing.
     """
     feed = synthetic_inputs(Graph(source), inputs, seed)
-    mine = {name: _mapped(array, encoders(plan).get(name, {})) for name, array in feed.items()}
     before, after = open_session(source.path or source.proto), open_session(result)
-    names = [output.name for output in before.get_outputs()]
-    wanted, got = before.run(None, feed), after.run(None, mine)
-    back = decoders(plan)
+    stands = stands_for(plan, rewritten)
+    wide, back = encoders(plan), decoders(plan)
+    mine = {}
+    for given in after.get_inputs():
+        name = stands.get(given.name, (given.name, False))[0]
+        if name in feed:
+            mine[given.name] = _mapped(feed[name], wide.get(name, {}))
+    made = dict(zip([output.name for output in after.get_outputs()], after.run(None, mine), strict=True))
+    wanted = dict(zip([output.name for output in before.get_outputs()], before.run(None, feed), strict=True))
     differences: dict[str, float] = {}
     left_out = []
-    for name, first, second in zip(names, wanted, got, strict=False):
-        if not isinstance(first, np.ndarray) or first.dtype.kind != "f":
+    for own, second in made.items():
+        name, is_new = stands.get(own, (own, False))
+        first = wanted.get(name)
+        if is_new or not isinstance(first, np.ndarray) or first.dtype.kind != "f":
             continue
         mapped = _mapped(second, back.get(name, {}))
         if mapped.shape != first.shape:
-            left_out.append(name)
+            left_out.append(own)
         elif first.size:
-            differences[name] = float(np.abs(mapped - first).max() / max(float(np.abs(first).max()), 1e-30))
+            differences[own] = float(np.abs(mapped - first).max() / max(float(np.abs(first).max()), 1e-30))
     short = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
     halves = any(tensor.data_type in short for tensor in plan.structure.graph.constants.values())
     return Agreement(differences, tuple(left_out), _HALF if halves else EXACT)
+
+
+def stands_for(plan: Plan, rewritten: Rewritten) -> dict[str, tuple[str, bool]]:
+    """By input and output of a larger model: the source's that it stands for, and True if a new block has it.
+
+    Those that are called as in the source are left out. A new block is the second of two copies of one block.
+    """
+    found = {name: (old, False) for name, old in rewritten.moved.items()}
+    kept = {port.chain: _copied(plan, port.chain) for port in rewritten.blocks.values()}
+    for name, port in rewritten.blocks.items():
+        blocks = kept[port.chain]
+        if blocks is None or blocks[port.unit] >= len(port.names):
+            continue  # blocks are mixed, or the source has no such output
+        block = blocks[port.unit]
+        found[name] = (port.names[block], port.unit > 0 and block == blocks[port.unit - 1])
+    return found
+
+
+def _copied(plan: Plan, number: int) -> list[int] | None:
+    """The block of the source that each block of a chain is a copy of; None if blocks are mixed."""
+    chain, graph = plan.structure.chains[number], plan.structure.graph
+    for edges in chain.places.values():
+        if edges[0] in plan.structure.analysis.contractions:
+            names = tuple(map(graph.read_by, edges))
+            chosen = selection(plan.methods.depth.depth(edges, names, plan.units[number], matrix=True))
+            return None if chosen is None else [int(block) for block in chosen.indices]
+    return None
 
 
 def _mapped(array: np.ndarray, maps: Mapping[int, np.ndarray]) -> np.ndarray:

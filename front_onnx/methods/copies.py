@@ -10,7 +10,7 @@ from front_onnx.errors import RequestError
 from front_onnx.methods.method import Method, Setting, Use
 from front_onnx.transform.maps import AxisMap, Identity, Select
 
-__all__ = ["copied", "refuse_smaller", "shares"]
+__all__ = ["cancelling", "copied", "refuse_smaller", "shares"]
 
 
 def copied(setting: Setting, use: Use, indices: np.ndarray) -> AxisMap:
@@ -29,11 +29,34 @@ def shares(setting: Setting, use: Use, indices: np.ndarray) -> np.ndarray:
     """[M]: the shares of the copies at `indices`, see `copied`."""
     weights: np.ndarray = np.ones(len(indices))
     if setting.symmetry > 0:
-        told = f"{setting.seed} {use.names[0]} {use.axis} {use.within} {use.var.size} {use.target}"
-        seed = int.from_bytes(hashlib.blake2b(told.encode(), digest_size=8).digest(), "big")
-        weights += setting.symmetry * np.random.default_rng(seed).uniform(-1, 1, len(indices))
+        weights += setting.symmetry * _drawn(setting, use).uniform(-1, 1, len(indices))
     found: np.ndarray = weights / np.bincount(indices, weights, use.var.size)[indices]
     return found
+
+
+def cancelling(setting: Setting, use: Use, held: np.ndarray) -> np.ndarray:
+    """[E, N]: random shares of channels beyond copies that a reader's columns are mixed of, and that cancel.
+
+    Each is `--symmetry` over sqrt(N) in size, so that a column is about as large as others are, and orthogonal to what
+    the channels hold: columns that sum to zero where they all hold the mean. Nothing is left of them where there are
+    as many numbers to cancel as channels.
+
+    Args:
+        setting: how large, by which seed.
+        use: the reader.
+        held: [E, any], what the channels hold, a column for each number.
+    """
+    drawn = _drawn(setting, use).standard_normal((len(held), use.var.size))
+    left, sizes, _ = np.linalg.svd(held, full_matrices=False) if held.size else (held, np.zeros(0), held)
+    basis = left[:, sizes > 1e-9 * max(sizes.max(initial=0.0), 1e-30)]
+    rest: np.ndarray = setting.symmetry / np.sqrt(use.var.size) * (drawn - basis @ (basis.T @ drawn))
+    return rest
+
+
+def _drawn(setting: Setting, use: Use) -> np.random.Generator:
+    """Random numbers of one place that reads a size variable."""
+    told = f"{setting.seed} {use.names[0]} {use.axis} {use.within} {use.var.size} {use.target}"
+    return np.random.default_rng(int.from_bytes(hashlib.blake2b(told.encode(), digest_size=8).digest(), "big"))
 
 
 def refuse_smaller(method: Method, use: Use) -> None:

@@ -36,6 +36,7 @@ from front_onnx.dims.structure import Structure
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.arrays import is_uniform
 from front_onnx.read.graph import Edge
+from front_onnx.streams.lengths import Length
 from front_onnx.streams.norms import Norm
 from front_onnx.streams.passing import Passing, find_passing
 
@@ -67,6 +68,7 @@ class Extras:
     Args:
         structure: the source.
         norms: the norms of the graph.
+        lengths: where it divides by lengths; extras are zero there.
         var: the size variable, of N channels.
         count: E, the number of extras.
         spare: how many units of a size variable are added, and free for what is needed.
@@ -76,12 +78,19 @@ class Extras:
     """
 
     def __init__(
-        self, structure: Structure, norms: Iterable[Norm], var: SizeVar, count: int, spare: Callable[[SizeVar], int]
+        self,
+        structure: Structure,
+        norms: Iterable[Norm],
+        lengths: Iterable[Length],
+        var: SizeVar,
+        count: int,
+        spare: Callable[[SizeVar], int],
     ) -> None:
         self.spare = spare
         self.structure, self.analysis, self.graph = structure, structure.analysis, structure.graph
         self.var, self.count, self.size = var, count, var.size
         self.norms = [norm for norm in norms if norm.axis == (var,)]
+        self.lengths = [length for length in lengths if length.axis == (var,)]
         self.centred = any(norm.centred for norm in self.norms)
         self.parent: dict[str, str] = {}
         self.scalings: list[_Scaling] = []
@@ -155,6 +164,22 @@ class Extras:
         found = self._of(name) if name in self.parent else None
         return self._usual() if found is None else found
 
+    def held(self, name: str) -> np.ndarray | None:
+        """[E, any]: what the extras of a tensor may hold, a column for each number; None if they are copies.
+
+        Columns of a reader that are orthogonal to all of these read nothing of them.
+        """
+        if name not in self.parent or self._root(name) in self._bent or self._root(name) in self._entangled:
+            return None
+        wanted = self._of(name)
+        mean = np.ones((self.count, int(self.centred)))
+        return mean if wanted is None else np.concatenate([mean, wanted], axis=1)
+
+    @cached_property
+    def _entangled(self) -> set[str]:
+        """The streams behind norms that are not exact."""
+        return {self._root(norm.output) for norm in self.norms if self.is_plain(norm)}
+
     def _gain(self, norm: Norm) -> np.ndarray:
         """The extras of a gain, without eta."""
         if norm.output in self.passing:
@@ -175,6 +200,10 @@ class Extras:
 
     def _collect(self) -> None:
         inside = {node for norm in self.norms for node in norm.nodes}
+        inside |= {node for length in self.lengths for node in length.nodes}
+        for length in self.lengths:
+            self.parent.setdefault(length.input, length.input)
+            self.parent.setdefault(length.output, length.output)
         for norm in self.norms:
             if not norm.plain or norm.gain is None:
                 raise Impossible(f"a norm has no gain of its own ({self._said(norm)})")
@@ -222,8 +251,8 @@ class Extras:
             self.parent.setdefault(data[0], data[0])
             self.scalings.append(scaling)
             self.scales[mine[0]] = scaling
-        elif record.has(Trait.LINEAR):
-            self._join((*data, *made))
+        elif record.has(Trait.LINEAR) or (record.has(Trait.ZERO) and not self.centred):
+            self._join((*data, *made))  # zeros stay zeros
         else:
             self._bend((*data, *made), f"{node.name or node.op_type} ({node.op_type}) bends each channel by itself")
 
@@ -298,7 +327,9 @@ class Extras:
     # -- what the streams have to hold ------------------------------------------------------------------------------
 
     def _check(self) -> None:
-        self.demands: dict[str, list[Norm | _Scaling]] = defaultdict(list)
+        self.demands: dict[str, list[Norm | _Scaling | Length]] = defaultdict(list)
+        for length in self.lengths:
+            self.demands[self._root(length.input)].append(length)
         for norm in self.norms:
             self.demands[self._root(_before(norm)[0])].append(norm)
         for scaling in self.scalings:
@@ -367,9 +398,10 @@ class Extras:
     def problems(self) -> list[str]:
         """Why norms are not exact."""
         over = {self._root(_before(norm)[0]) for norm in self.norms}
+        over |= {self._root(length.input) for length in self.lengths}
         return [why for root, why in self._bent.items() if root in over]
 
-    def _asked(self, demand: Norm | _Scaling) -> np.ndarray | None:
+    def _asked(self, demand: Norm | _Scaling | Length) -> np.ndarray | None:
         if isinstance(demand, _Scaling):
             after = self._of(demand.after)
             if after is None:
@@ -380,6 +412,11 @@ class Extras:
                 raise Impossible("a scale of channels is zero")
             scaled: np.ndarray = after * held / typical
             return scaled
+        if isinstance(demand, Length):
+            wanted = self._of(demand.output)
+            if wanted is not None and np.any(wanted):
+                raise Impossible(f"a division by a length would have to make the mean ({demand.output})")
+            return np.zeros((self.count, self.size))
         wanted = None if demand.output in self.passing else self._of(demand.output)
         if not demand.centred:
             if wanted is not None and np.any(wanted):
@@ -414,7 +451,7 @@ class Extras:
         return any(
             self._is_asked(self._root(demand.after), behind | {root})
             if isinstance(demand, _Scaling)
-            else demand.centred
+            else isinstance(demand, Norm) and demand.centred
             for demand in self.demands.get(root, ())
         )
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from front_onnx.methods.front import axis_gains, depth_gains
 from front_onnx.methods.method import Method, Use
 from front_onnx.methods.scale import gain
 from front_onnx.read.graph import Edge
@@ -26,15 +27,19 @@ class Interpolate(Method):
 
     def axis(self, use: Use) -> AxisMap:
         """Entries between entries."""
-        return self._between(use.var.size, use.target, matrix=use.matrix, summed=use.summed)
+        return self._between(use.var.size, use.target, axis_gains(self.setting, use))
 
     def depth(self, edges: tuple[Edge, ...], names: tuple[str, ...], target: int, *, matrix: bool) -> AxisMap:
         """Blocks between blocks."""
-        return self._between(len(names), target, matrix=matrix, summed=False)
+        source = len(names)
+        if target > source:  # blocks between blocks are as large as they: what front does to padded spectra is too much
+            same = gain(self.setting.scale, source, target, matrix=matrix, contracted=False)
+            return self._between(source, target, (same, None))
+        return self._between(source, target, depth_gains(self.setting, edges[0], source, target, matrix))
 
-    def _between(self, source: int, target: int, *, matrix: bool, summed: bool) -> AxisMap:
-        factor = gain(self.setting.scale, source, target, matrix=matrix, contracted=summed)
-        factor *= math.sqrt(source / target)
+    def _between(self, source: int, target: int, gains: tuple[float, float | None]) -> AxisMap:
+        rest, level = gains  # vectors and tables keep the value of their mean; lines have no part beside it
+        factor = (rest if level is None else level) * math.sqrt(source / target)
         key = (source, target, factor)
         if key not in self._known:
             self._known[key] = Matrix(factor * lines(source, target))

@@ -15,17 +15,18 @@ from functools import cached_property
 import numpy as np
 
 from front_onnx.axes.holds import Why
-from front_onnx.axes.numbers import Binding, Site
+from front_onnx.axes.numbers import Binding
 from front_onnx.axes.size import AxisRole, SizeVar
-from front_onnx.methods.copies import refuse_smaller, shares
+from front_onnx.methods.copies import cancelling, refuse_smaller, shares
 from front_onnx.methods.extras import UNITS, Extras, Impossible
 from front_onnx.methods.growing import Growing
 from front_onnx.methods.method import Draft, Method, Use
+from front_onnx.methods.returned import Lengthened, given_back, lengthened
 from front_onnx.methods.zero import added_blocks
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge
-from front_onnx.streams.branches import last_writers
-from front_onnx.streams.heads import TiedHead, find_tied_heads
+from front_onnx.streams.heads import TiedHead, find_tied_heads, read_by_weight
+from front_onnx.streams.lengths import Length, find_lengths
 from front_onnx.streams.norms import Norm, find_norms
 from front_onnx.transform.contents import Computed, Numbers, Patch, Resampled
 from front_onnx.transform.maps import AxisMap, Compose, Matrix, Select, Stacked
@@ -65,8 +66,9 @@ class Lossless(Method):
             use = replace(use, edges=(head.table,), summed=False)
         extras = self._extras_of(var)
         found = self._with_extras(use, extras) if isinstance(extras, Extras) else self._copied(use)
-        gain = self._given_back.get(use.edges[0], 1.0) if use.edges and not use.summed else 1.0
-        return found if gain == 1 else Compose((found, Select(target, np.arange(target), np.full(target, gain))))
+        given = self._lengthened.edges if use.summed else self._given_back
+        gain = given.get(use.edges[0], 1.0) if use.edges else 1.0
+        return found if gain == 1 else Compose((found, _times(target, gain)))
 
     def _copied(self, use: Use) -> Select:
         """Entry i is a copy of entry i mod N; what reads copies is divided among them."""
@@ -150,21 +152,33 @@ class Lossless(Method):
         """The norms of the graph."""
         return find_norms(self.setting.structure.analysis)
 
+    @cached_property
+    def lengths(self) -> list[Length]:
+        """Where a tensor is divided by its length; sizes that are padded with zeros see to themselves."""
+        found = find_lengths(self.setting.structure.analysis)
+        return [length for length in found if not any(AxisRole.INNER in var.roles for var in length.axis)]
+
     def _normed(self, var: SizeVar) -> bool:
         algebra = self.setting.structure.analysis.algebra
-        return any(var in set(algebra.free_variables(norm.axis)) for norm in self.norms)
+        axes = [*(norm.axis for norm in self.norms), *(length.axis for length in self.lengths)]
+        return any(var in set(algebra.free_variables(axis)) for axis in axes)
 
     def _extras_of(self, var: SizeVar) -> Extras | str | None:
         """The extras of a size variable that norms take means over; why there are none; None if none are needed."""
         target = self.setting.size(var)
-        if target % var.size == 0 or not self._normed(var):
+        if not self._uneven(var) or not self._normed(var):
             return None
         if var not in self._extras:
             try:
-                self._extras[var] = Extras(self.setting.structure, self.norms, var, target % var.size, self._spare)
+                rest = target % var.size
+                self._extras[var] = Extras(self.setting.structure, self.norms, self.lengths, var, rest, self._spare)
             except Impossible as problem:
                 self._extras[var] = str(problem)
         return self._extras[var]
+
+    def _uneven(self, var: SizeVar) -> bool:
+        """True if a size becomes one that is no whole multiple of it; what is empty has nothing to copy."""
+        return var.size > 0 and self.setting.size(var) % var.size > 0
 
     def _spare(self, var: SizeVar) -> int:
         """How many units of a size variable are added."""
@@ -201,51 +215,25 @@ class Lossless(Method):
 
     @cached_property
     def _given_back(self) -> dict[Edge, float]:
-        """Gains of weights that give back what a number which follows a width does to their result.
+        """Gains of weights that give back what a number which follows a width does to their result."""
+        return given_back(self.setting, self.norms)
 
-        An embedding may be multiplied by the root of the width; products of two activations see to themselves.
-        """
-        structure = self.setting.structure
-        analysis, graph = structure.analysis, structure.graph
-        norms = {norm.output: norm for norm in self.norms}
-        everywhere = set(range(len(graph.nodes)))
-        inside = {node for norm in self.norms for node in norm.nodes}
-        found: dict[Edge, float] = {}
-        for site in analysis.sites:
-            ratio = self._moved(site)
-            node = graph.nodes[site.node]
-            record = record_of(node)
-            if ratio == 1 or site.node in inside or not record.has(Trait.SCALES) or len(node.input) != 2:
-                continue
-            tensor = node.input[1 - site.slot]
-            if tensor in graph.constants or (record.has(Trait.DIVIDES) and site.slot == 0):
-                continue
-            writers = last_writers(analysis, structure.constants, norms, tensor, everywhere)
-            for edge in writers or ():
-                found[edge] = found.get(edge, 1.0) * (ratio if record.has(Trait.DIVIDES) else 1 / ratio)
-        return found
-
-    def _moved(self, site: Site) -> float:
-        """By what a number of the file is multiplied because a width changes, and not what a product sums over."""
-        analysis = self.setting.structure.analysis
-        moved = {
-            float(binding.at(lambda axis: analysis.algebra.evaluate(axis, self.setting.size)))
-            for binding in site.bindings
-            if not any(AxisRole.INNER in var.roles for var in analysis.algebra.free_variables(binding.axis))
-        }
-        value = float(site.value)
-        if len(moved) != 1 or not isinstance(site.value, float) or value == 0:
-            return 1.0
-        return moved.pop() / value
+    @cached_property
+    def _lengthened(self) -> Lengthened:
+        """What gives back that copies make a vector longer before it is divided by its length."""
+        return lengthened(self.setting, self.lengths)
 
     def _with_extras(self, use: Use, extras: Extras) -> AxisMap:
         source, target = use.var.size, use.target
         copies = target // source * source
         indices = np.arange(copies) % source
         if use.summed:
+            gains = shares(self.setting, use, indices)
+            columns = self._unread(use, extras)
+            if columns is not None:
+                return Stacked((Select(source, indices, gains), Matrix(columns)))
             unread = np.zeros(target - copies)
-            gains = np.concatenate([shares(self.setting, use, indices), unread])
-            return Select(source, np.concatenate([indices, unread.astype(int)]), gains)
+            return Select(source, np.concatenate([indices, unread.astype(int)]), np.concatenate([gains, unread]))
         edge = use.edges[0]
         if record_of(self.setting.structure.graph.nodes[edge.node]).has(Trait.MEASURES):
             return self._copied(use)  # only its size is read
@@ -262,11 +250,21 @@ class Lossless(Method):
             return self._copied(use)
         return Stacked((Select(source, indices, np.full(copies, eta)), Matrix(eta * rows)))
 
+    def _unread(self, use: Use, extras: Extras) -> np.ndarray | None:
+        """[E, N]: columns of a reader for extras, drawn so that what extras hold cancels; None for zeros."""
+        if self.setting.symmetry == 0 or not use.edges or use.edges[0] in extras.passed:
+            return None
+        tensor = read_by_weight(self.setting.structure.analysis, use.edges[0])
+        held = None if tensor is None else extras.held(tensor)
+        return None if held is None else cancelling(self.setting, use, held)
+
     def port(self, use: Use) -> AxisMap:
         """The map in an input or an output of the graph."""
         extras = self._extras_of(use.var)
         if use.summed or not isinstance(extras, Extras) or AxisRole.INNER in use.var.roles:
-            return self.axis(use)
+            gain = self._lengthened.tensors.get((use.names[0], use.var), 1.0) if use.summed else 1.0
+            found = self.axis(use)
+            return found if gain == 1 else Compose((found, _times(use.target, gain)))
         rest = use.target % use.var.size
         copies = Select(use.var.size, np.arange(use.target - rest) % use.var.size, np.ones(use.target - rest))
         return Stacked((copies, Matrix(extras.input_rows(use.names[0]))))
@@ -288,12 +286,18 @@ class Lossless(Method):
         found = self.setting.structure.graph.nodes[node]
         return f"{found.name or found.op_type} ({found.op_type}) depends on how many channels there are"
 
+    @cached_property
+    def _explained(self) -> set[int]:
+        """The nodes of norms and of divisions by a length."""
+        found = {node for norm in self.norms for node in norm.nodes}
+        return found | {node for length in self.lengths for node in length.nodes}
+
     def _folds(self, index: int) -> bool:
         """True for a node that makes one number of a width that changes, or shares of it, and is no known norm."""
         structure = self.setting.structure
         node, record = structure.graph.nodes[index], record_of(structure.graph.nodes[index])
         folds = record.has(_FOLDING) or (record.has(Trait.NORMALISES) and not record.has(Trait.PARAMETERS))
-        if not folds or any(index in norm.nodes for norm in self.norms) or not node.input:
+        if not folds or index in self._explained or not node.input:
             return False
         fact = structure.analysis.facts.get(node.input[0])
         axes = fact.axes or () if fact is not None and not fact.constant else ()
@@ -305,6 +309,10 @@ class Lossless(Method):
     def settle(self, plan: Draft) -> None:
         """Empty the new blocks, move gains behind them, and let epsilons follow."""
         if plan.is_for(self, "depth"):
+            for var in self.setting.structure.depths:
+                if self.setting.size(var) > var.size:
+                    said = "one body is run for all blocks, and nothing in it makes a new one empty"
+                    plan.warnings.append(f"{self.setting.structure.by_variable[var].name}: not exact, as {said}")
             for growing in Growing.all(plan):
                 self._grow(plan, growing)
         if plan.is_for(self, "width"):
@@ -312,9 +320,10 @@ class Lossless(Method):
             for content in {c.name: c for c in plan.contents.values() if isinstance(c, Computed)}.values():
                 plan.warnings.append(f"not exact, as {content.name} is computed from a size that changes")
             self._tell_groups(plan)
+            plan.warnings += self._lengthened.problems
             for norm in self.norms:
                 parts = [var for var in self.setting.structure.analysis.algebra.free_variables(norm.axis)]
-                uneven = any(self.setting.size(var) % var.size for var in parts)
+                uneven = any(map(self._uneven, parts))
                 if uneven and (len(norm.axis) > 1 or norm.axis[0].parts is not None):
                     node = self.setting.structure.graph.nodes[max(norm.nodes)]
                     plan.warnings.append(
@@ -334,7 +343,7 @@ class Lossless(Method):
         structure = self.setting.structure
         algebra = structure.analysis.algebra
         for dim in structure.dims:
-            if not self.setting.size(dim.var) % dim.var.size:
+            if not self._uneven(dim.var):
                 continue
             axes = (algebra.expand(axis) for edge in dim.edges for axis in structure.analysis.uses[edge].axes or ())
             if any(dim.var in axis and any(var.is_held(Why.NORM_GROUPS) for var in axis) for axis in axes):
@@ -348,7 +357,11 @@ class Lossless(Method):
             for unit in growing.new:
                 growing.pass_on(unit, growing.layer)
             return
-        if growing.way is None or growing.writers is None:
+        if growing.way is None:
+            said = "nothing passes by a block, and what is in it changes what it is given a second time"
+            plan.warnings.append(f"{name}: not exact, as {said}")
+            return
+        if growing.writers is None:
             plan.warnings.append(f"{name}: not exact, as nothing learned alone decides what a new block adds")
             return
         for unit in growing.new:
@@ -402,3 +415,8 @@ class Lossless(Method):
             if edge.node in own:
                 for unit in range(len(chain.units), plan.units[number]):
                     plan.clones.setdefault((number, unit), {})[edge] = content
+
+
+def _times(size: int, gain: float) -> Select:
+    """A map that multiplies every entry."""
+    return Select(size, np.arange(size), np.full(size, gain))

@@ -30,6 +30,7 @@ from front_onnx.read.tensor_data import is_float, numpy_type
 __all__ = ["Analysis", "analyse"]
 
 _LITERALS = 64  # the longest constant vector that can be a shape or a list of places
+_PASSES = ("Transpose", "Identity", "Cast", "Squeeze", "Slice")  # from a weight to its reader
 
 
 class Analysis:
@@ -146,8 +147,11 @@ class Analysis:
                 continue
             maker = self.graph.producer.get(name)
             node = self.graph.nodes[maker] if maker is not None else None
-            if node is None or maker is None or node.op_type not in ("Transpose", "Identity", "Cast", "Squeeze"):
+            if node is None or maker is None or node.op_type not in _PASSES:
                 return None
+            whole = self._fact(Edge(maker, 0)) if node.op_type == "Slice" else None
+            if whole is not None and whole.axes != self.facts[name].axes:
+                return None  # else it only turns axes around, as kernels of transposed convolutions are
             if node.op_type == "Transpose":
                 rank = len(self.facts[name].axes or ())
                 axis = self.graph.attribute(maker, "perm", list(range(rank))[::-1])[axis]

@@ -261,7 +261,7 @@ def tile(ctx: RuleContext) -> None:
     ctx.out(out)
 
 
-@operator("Pad", numbers=(1, 3), settings=(2,))
+@operator("Pad", traits=Trait.LINEAR, numbers=(1, 3), settings=(2,))
 def pad(ctx: RuleContext) -> None:
     """Fixed axes get a computed size; padding a resizable axis is a sum with the pads."""
     axes = ctx.axes(0)

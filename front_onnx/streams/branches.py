@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
+import onnx
 
 from front_onnx.constants.classify import Constants
 from front_onnx.operators.analysis import Analysis
@@ -212,6 +213,9 @@ class _Writers:
         fixed = [edge for edge in fixed if not self._is_zero(edge)]
         learned = [edge for edge in fixed if self._is_learned(edge)]
         if record.has(Trait.CONTRACTS) and not record.has(Trait.RECURRENT):
+            chosen = self._chosen(node) if not fixed else None
+            if chosen is not None:
+                return frozenset((chosen,))
             weight = [edge for edge in learned if self._is_wide(edge)]
             return frozenset(learned) if weight and len(learned) == len(fixed) else None
         if record.has(Trait.NORMALISES) and record.parameters:
@@ -234,7 +238,17 @@ class _Writers:
             return None
         if record.has(Trait.JOINS):
             return self._all(data)
-        return self.of(node.input[0]) if record.has(_ZERO_TO_ZERO) else None
+        return self.of(node.input[0]) if record.has(_ZERO_TO_ZERO) and self._pads(maker) == 0 else None
+
+    def _pads(self, index: int) -> float:
+        """What a node puts beside its input, if it pads; nan if that is computed."""
+        node = self.graph.nodes[index]
+        if node.op_type != "Pad":
+            return 0.0
+        if len(node.input) < 3 or not node.input[2]:
+            return float(self.graph.attribute(index, "value", 0.0))
+        known = node.input[2] in self.graph.constants
+        return float(self.graph.array(node.input[2]).reshape(-1)[0]) if known else float("nan")
 
     def _all(self, names: tuple[str, ...] | list[str], found: frozenset[Edge] = frozenset()) -> frozenset[Edge] | None:
         for name in names:
@@ -252,6 +266,19 @@ class _Writers:
                 break
             edge, name = Edge(maker, 0), str(self.graph.nodes[maker].input[0])
         return edge
+
+    def _chosen(self, node: onnx.NodeProto) -> Edge | None:
+        """The stack of weights of which data choose those that a node contracts with: those of experts."""
+        for name in node.input:
+            maker = self.graph.producer.get(name)
+            while maker is not None and record_of(self.graph.nodes[maker]).has(_VIEWS):
+                maker = self.graph.producer.get(self.graph.nodes[maker].input[0])
+            if maker is None or not record_of(self.graph.nodes[maker]).has(Trait.GATHERS):
+                continue
+            stack = self._behind(Edge(maker, 0))
+            if self._is_learned(stack) and self._is_wide(stack):
+                return stack
+        return None
 
     def _is_fixed(self, name: str) -> bool:
         return bool(name) and not self.analysis.is_data(name)

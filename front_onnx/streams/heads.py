@@ -9,7 +9,7 @@ from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge
 from front_onnx.streams.norms import Norm
 
-__all__ = ["TiedHead", "find_tied_heads"]
+__all__ = ["TiedHead", "find_tied_heads", "read_by_weight"]
 
 _VIEWS = Trait.VIEW | Trait.PICKS | Trait.REPEATS
 
@@ -58,6 +58,13 @@ def _norm_before(analysis: Analysis, norms: dict[str, Norm], edge: Edge) -> Norm
             return None
         name = str(graph.nodes[maker].input[0])
     return None
+
+
+def read_by_weight(analysis: Analysis, edge: Edge) -> str | None:
+    """The tensor that is contracted with the weight that an edge reads."""
+    node = _reader(analysis, edge)
+    data = [] if node is None else [n for n in analysis.graph.nodes[node].input if n and analysis.is_data(n)]
+    return str(data[0]) if len(data) == 1 else None
 
 
 def _reader(analysis: Analysis, edge: Edge) -> int | None:

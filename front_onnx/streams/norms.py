@@ -11,23 +11,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import onnx
-import onnxruntime
-from onnx import helper, numpy_helper
 
 from front_onnx.axes.size import Axis, size_of
 from front_onnx.operators.analysis import Analysis
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge
 from front_onnx.read.tensor_data import numpy_type
+from front_onnx.streams.local import between, computed, local_nodes, noise_like
 
 __all__ = ["Norm", "find_norms"]
 
 _MEANS = ("ReduceMean", "GlobalAveragePool")  # tf2onnx pools over a last axis that it takes for a spatial one
-_POINTWISE = Trait.ARITHMETIC | Trait.ROOT | Trait.REDUCES | Trait.BOUNDS | Trait.MAGNITUDE | Trait.VIEW | Trait.REPEATS
-_OTHERS = frozenset(("Pow", "Reciprocal", "Neg", "Cast", "Sub", "Identity", *_MEANS))
-_MANY = 24  # nodes of a norm that is written out
-_ROWS = 6  # of noise
 _EPSILON = 0.1  # the largest
 
 
@@ -155,15 +149,11 @@ class _Norms:
         fact = self.analysis.facts.get(start)
         if not axes or fact is None or size_of(axes[-1]) < 2:
             return None
-        nodes = self._local(start)
+        nodes = local_nodes(self.graph, start, _MEANS)
         if len(nodes) < 3:
             return None
-        held = {name: None for index in nodes for name in self.graph.nodes[index].input if name in self.graph.constants}
-        shape = [size_of(axis) for axis in axes]
-        outer = zip(axes[:-1], shape[:-1], strict=True)
-        shape[:-1] = [min(size, _ROWS) if axis and axis[0].symbols else size for axis, size in outer]
-        noise = np.random.default_rng(0).normal(0.3, 1.0, shape)
-        made = self._computed(start, nodes, list(held), noise)
+        noise = noise_like(axes)
+        made = computed(self.graph, start, nodes, noise)
         if made is None:
             return None
         for index in reversed(nodes):
@@ -173,70 +163,6 @@ class _Norms:
                 if norm is not None:
                     return norm
         return None
-
-    def _local(self, start: str) -> list[int]:
-        """The nodes that only a tensor and constants lead to."""
-        inside = {start}
-        nodes: list[int] = []
-        waiting = sorted({edge.node for edge in self.graph.consumers.get(start, ())})
-        for _ in range(4 * _MANY):
-            if not waiting or len(nodes) >= _MANY:
-                break
-            index = waiting.pop(0)
-            node = self.graph.nodes[index]
-            simple = record_of(node).has(_POINTWISE) or node.op_type in _OTHERS
-            before = [self._before(Edge(index, slot)) for slot, n in enumerate(node.input) if n and n not in inside]
-            if index in nodes or not simple or None in before or record_of(node).has(Trait.BENDS):
-                continue
-            nodes += [each for casts in before for each in casts or () if each not in nodes]
-            nodes.append(index)
-            inside.update(node.output)
-            more = {edge.node for name in node.output for edge in self.graph.consumers.get(name, ())}
-            waiting = sorted({*waiting, *more})
-        return sorted(nodes)
-
-    def _before(self, edge: Edge) -> list[int] | None:
-        """The nodes between a constant and a node input, as casts of a gain; None if no constant is read there."""
-        found = list[int]()
-        stored = self.graph.stored(edge)
-        if self.graph.nodes[stored.node].input[stored.slot] not in self.graph.constants:
-            return None
-        while edge != stored:
-            found.append(self.graph.producer[self.graph.nodes[edge.node].input[edge.slot]])
-            edge = Edge(found[-1], 0)
-        return found
-
-    def _computed(
-        self, start: str, nodes: list[int], held: list[str], noise: np.ndarray
-    ) -> dict[str, np.ndarray] | None:
-        """What nodes make of noise; None if that cannot be run by itself."""
-        tensors = [numpy_helper.from_array(np.asarray(self.graph.array(name)), name) for name in held]
-        uncast = {
-            n for index in nodes if self.graph.nodes[index].op_type != "Cast" for n in self.graph.nodes[index].input
-        }
-        kinds = [t.data_type for t in tensors if t.data_type in (1, 10, 11, 16) and t.name in uncast]
-        kind = kinds[0] if kinds else onnx.TensorProto.FLOAT
-        outputs = [str(name) for index in nodes for name in self.graph.nodes[index].output if name]
-        graph = helper.make_graph(
-            [self.graph.nodes[index] for index in nodes],
-            "norm",
-            [helper.make_tensor_value_info(start, kind, list(noise.shape))],
-            [onnx.ValueInfoProto(name=name) for name in outputs],
-            tensors,
-        )
-        proto = self.graph.model.proto
-        model = helper.make_model(graph, opset_imports=proto.opset_import, ir_version=proto.ir_version)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        try:
-            session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
-            fed = noise.astype(helper.tensor_dtype_to_np_dtype(kind))
-            return dict(zip(outputs, session.run(None, {start: fed}), strict=True))
-        except Exception:  # nodes that onnxruntime does not run by themselves are no norm that is known
-            return None
 
     def _known(
         self, start: str, output: str, nodes: list[int], noise: np.ndarray, made: dict[str, np.ndarray]
@@ -259,7 +185,7 @@ class _Norms:
                 for gain, scale in (*vectors.items(), (None, np.ones(1))):
                     for bias, shift in (*vectors.items(), (None, np.zeros(1))):
                         if np.allclose(normed * scale + shift, result, rtol=1e-3, atol=1e-3):
-                            own = self._between(start, output, nodes)
+                            own = between(self.graph, start, output, nodes)
                             axis = self._axes(start)[-1]
                             return Norm((start,), output, own, axis, centred, gain, bias, (), place, None, True)
         return None
@@ -267,14 +193,3 @@ class _Norms:
     def _is_float(self, name: str) -> bool:
         tensor = self.graph.constants.get(name)
         return tensor is not None and numpy_type(tensor).kind not in "iub"
-
-    def _between(self, start: str, output: str, nodes: list[int]) -> frozenset[int]:
-        """The nodes that an output needs, of some."""
-        found: set[int] = set()
-        waiting = [output]
-        while waiting:
-            maker = self.graph.producer.get(waiting.pop())
-            if maker is not None and maker in nodes and maker not in found:
-                found.add(maker)
-                waiting += [name for name in self.graph.nodes[maker].input if name != start]
-        return frozenset(found)

@@ -48,8 +48,9 @@ class Passing:
 
 def find_passing(analysis: Analysis, tensor: str) -> Iterator[Passing]:
     """The feed-forward layers that read a tensor."""
-    for edge in analysis.graph.consumers.get(tensor, ()):
-        found = _Search(analysis).behind(edge.node)
+    search = _Search(analysis)
+    for node in search.readers(tensor):
+        found = search.behind(node)
         if found is not None:
             yield found
 
@@ -58,13 +59,24 @@ class _Search:
     def __init__(self, analysis: Analysis) -> None:
         self.analysis, self.graph, self.algebra = analysis, analysis.graph, analysis.algebra
 
+    def readers(self, tensor: str) -> Iterator[int]:
+        """The nodes that read a tensor, through views that leave its last axis as it is."""
+        for edge in self.graph.consumers.get(tensor, ()):
+            if self._passes(edge.node):
+                yield from self.readers(str(self.graph.nodes[edge.node].output[0]))
+            else:
+                yield edge.node
+
+    def _last(self, tensor: str) -> tuple[SizeVar, ...] | None:
+        fact = self.analysis.facts.get(tensor)
+        return self.algebra.expand(fact.axes[-1]) if fact is not None and fact.axes else None
+
     def behind(self, node: int) -> Passing | None:
         into = self._weight(node)
         if into is None:
             return None
         tensor, bias = self._biased(self.graph.nodes[node].output[0], node, into)
-        fact = self.analysis.facts.get(tensor)
-        last = self.algebra.expand(fact.axes[-1]) if fact is not None and fact.axes else ()
+        last = self._last(tensor) or ()
         if len(last) != 1 or last[0].parts is not None:
             return None
         found = self._activation(tensor)
@@ -95,6 +107,9 @@ class _Search:
         if len(given) > 2 and given[2] in self.graph.constants:
             return tensor, Edge(node, 2)
         readers = list(self.graph.consumers.get(tensor, ()))
+        while len(readers) == 1 and self._passes(readers[0].node):
+            tensor = str(self.graph.nodes[readers[0].node].output[0])
+            readers = list(self.graph.consumers.get(tensor, ()))
         if len(readers) == 1:
             edge = readers[0]
             reader = self.graph.nodes[edge.node]
@@ -104,6 +119,11 @@ class _Search:
             if held is not None and held.dims:
                 return str(reader.output[0]), Edge(edge.node, other)
         return tensor, None
+
+    def _passes(self, node: int) -> bool:
+        """True for a view that leaves the last axis as it is."""
+        found = self.graph.nodes[node]
+        return record_of(found).has(Trait.VIEW) and self._last(found.output[0]) == self._last(found.input[0])
 
     def _activation(self, tensor: str) -> tuple[list[int], str, int] | None:
         """The nodes from a tensor to the one contraction that reads what they make: (nodes, their result, reader)."""
@@ -129,7 +149,7 @@ class _Search:
                 "Identity",
             )
             known = all(name in inside or self._is_scalar(name) for name in node.input if name)
-            if not simple or not known or len(nodes) >= _STEPS:
+            if not ((simple and known) or self._passes(index)) or len(nodes) >= _STEPS:
                 return None
             nodes.append(index)
             inside.add(str(node.output[0]))
@@ -144,12 +164,17 @@ class _Search:
 
     def _slope(self, nodes: list[int], start: str, end: str) -> float | None:
         """act(a) - act(-a) over a, if that is one number."""
-        held = {name for index in nodes for name in self.graph.nodes[index].input if name in self.graph.constants}
+        found = [self.graph.nodes[index] for index in nodes]
+        found = [
+            helper.make_node("Identity", node.input[:1], node.output[:1]) if self._passes(index) else node
+            for index, node in zip(nodes, found, strict=True)
+        ]
+        held = {name for node in found for name in node.input if name in self.graph.constants}
         tensors = [numpy_helper.from_array(np.asarray(self.graph.array(name)), name) for name in sorted(held)]
         fact = self.graph.model.proto
         kind = next((t.data_type for t in tensors if t.data_type in (1, 10, 11)), onnx.TensorProto.FLOAT)
         graph = helper.make_graph(
-            [self.graph.nodes[index] for index in nodes],
+            found,
             "activation",
             [helper.make_tensor_value_info(start, kind, [None])],
             [helper.make_tensor_value_info(end, kind, [None])],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import onnx
 from onnx import ValueInfoProto
@@ -12,7 +12,22 @@ from front_onnx.blocks.ports import Port
 from front_onnx.read.graph import Graph
 from front_onnx.read.names import Count, texts
 
-__all__ = ["Interface", "PortGroup"]
+__all__ = ["BlockPort", "Interface", "PortGroup"]
+
+
+@dataclass(frozen=True)
+class BlockPort:
+    """An input or output that a block of a chain which grew has for itself.
+
+    Attributes:
+        chain: the number of the chain.
+        unit: which of the target's units it belongs to.
+        names: what the source's units have there, by unit.
+    """
+
+    chain: int
+    unit: int
+    names: tuple[str, ...]
 
 
 class PortGroup:
@@ -27,6 +42,12 @@ class PortGroup:
         self.names = list(names)
         self.tensors = {name: name for name in names}
         self.like: dict[str, str] = {}
+        self._blocks: dict[str, BlockPort] = {}
+
+    @property
+    def blocks(self) -> dict[str, BlockPort]:
+        """The names that belong to blocks of chains which grew."""
+        return {name: self._blocks[tensor] for name, tensor in self.tensors.items() if tensor in self._blocks}
 
     @property
     def changed(self) -> bool:
@@ -40,8 +61,8 @@ class PortGroup:
         self.tensors = {name: tensor for name, tensor in self.tensors.items() if name not in gone}
         self._move(ports, known, -units)
 
-    def extend(self, ports: Sequence[Port], tensors: Sequence[Sequence[str]]) -> None:
-        """Give each port further names, for one tensor each; what counts on behind them moves ahead.
+    def extend(self, chain: int, ports: Sequence[Port], tensors: Sequence[Sequence[str]]) -> None:
+        """Give each port of a chain further names, for one tensor each; what counts on behind them moves ahead.
 
         Names are inserted behind those of the unit before: as many in a row as stand there in a row.
         """
@@ -53,6 +74,8 @@ class PortGroup:
             count = port.count.beginning(names[0])
             new[names[-1]] = [(count.at(len(names) + unit), tensor) for unit, tensor in enumerate(more)]
             self.like |= {name: port.names[-1] for name, _ in new[names[-1]]}
+            for unit, tensor in enumerate((*port.tensors[: len(names)], *more)):
+                self._blocks[tensor] = BlockPort(chain, unit, port.names)
         ordered: dict[str, str] = {}
         row: list[str] = []
         for name in [*self.tensors, None]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
@@ -33,6 +33,7 @@ from front_onnx.transform.contents import (
     Resampled,
 )
 from front_onnx.write.draft import Draft
+from front_onnx.write.interface import BlockPort
 from front_onnx.write.renumber import moved_names
 from front_onnx.write.units import resize_chain
 
@@ -51,11 +52,15 @@ class Rewritten:
         proto: final names, shapes and small constants.
         pending: what each initializer that has no data yet is to hold, by name.
         like: tensors that were added, and the source's tensors they are like.
+        blocks: inputs and outputs that blocks of chains which grew have for themselves.
+        moved: other inputs and outputs whose names counted on, and what the source calls them.
     """
 
     proto: onnx.ModelProto
     pending: dict[str, Pending]
     like: dict[str, str]
+    blocks: dict[str, BlockPort] = field(default_factory=dict)
+    moved: dict[str, str] = field(default_factory=dict)
 
 
 def rewrite(plan: Plan) -> Rewritten:
@@ -75,7 +80,10 @@ def rewrite(plan: Plan) -> Rewritten:
     draft.finish()
     constants.sweep()
     _set_shapes(draft, plan)
-    return Rewritten(draft.proto, constants.pending, draft.copies)
+    inputs, outputs = draft.interface.inputs, draft.interface.outputs
+    blocks, moved = inputs.blocks | outputs.blocks, inputs.like | outputs.like
+    moved = {name: old for name, old in moved.items() if name not in blocks}
+    return Rewritten(draft.proto, constants.pending, draft.copies, blocks, moved)
 
 
 class _Constants:

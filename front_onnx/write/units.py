@@ -158,12 +158,13 @@ class _Editor:
     def _extend(self, made: list[dict[str, str]]) -> None:
         """Declare the inputs and outputs of added units, given what the last unit's tensors are in each of them."""
         ports, interface = self.ports, self.draft.interface
-        interface.inputs.extend(ports.inputs, [[unit[port.names[-1]] for unit in made] for port in ports.inputs])
+        inputs = [[unit[port.names[-1]] for unit in made] for port in ports.inputs]
+        interface.inputs.extend(self.number, ports.inputs, inputs)
         outputs = []
         for port in ports.outputs:
             tensors = [unit.get(port.tensors[-1], port.tensors[-1]) for unit in made]
             outputs.append([port.tensors[-1], *tensors[:-1]] if port.short else tensors)
-        interface.outputs.extend(ports.outputs, outputs)
+        interface.outputs.extend(self.number, ports.outputs, outputs)
 
     def _template(self) -> set[int]:
         """The nodes of the last unit, and side nodes it reads that depend on it (shape arithmetic others share)."""
