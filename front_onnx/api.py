@@ -100,6 +100,10 @@ def resize(
     dims: Mapping[str, int] | None = None,
     freeze: Names | None = None,
     round_to: int | None = None,
+    depth_mult: float | str | None = None,
+    exact: bool = False,
+    params: int | str | None = None,
+    size: int | str | None = None,
     residual: Names | None = None,
     block: Names | None = None,
     treat: Mapping[str, str] | None = None,
@@ -124,12 +128,16 @@ def resize(
         model: a path, an onnx.ModelProto or an onnx_graphsurgeon.Graph.
         depth: layers: a number, one per chain ("3,4,6,3"), or by name ("encoder=4,decoder=2").
         width: the residual width, or one per stage.
-        width_mult: a factor for all inner dims.
+        width_mult: a factor for all inner dims, rounded to whole sizes and heads; what cannot follow is kept, and told.
         heads: number of attention heads.
         head_dim: size of each head.
         dims: sizes of named dims, fixed ones included.
         freeze: named dims that keep their size whatever the width does.
-        round_to: round widths that follow to multiples of this, heads to whole heads; nothing is rounded otherwise.
+        round_to: round widths that follow to multiples of this, heads to whole heads.
+        depth_mult: a factor for the depth of every chain, rounded to one that it can have.
+        exact: refuse what would have to be rounded or kept under a factor.
+        params: a number of parameters (60000000 or "60M") instead of sizes: the nearest that keep the proportions.
+        size: bytes of the result ("20MB"), likewise.
         residual: the tensor, or "TENSOR:AXIS", whose axis is the residual width, instead of what is found.
         block: the repeated unit of each chain by hand, "NODE..NODE", instead of what is found.
         treat: what constants are, by patterns of their names ("weight", "bias", "embedding", "mask" or "fixed"),
@@ -164,6 +172,7 @@ def resize(
     """
     started = time.perf_counter()
     asked = Request(depth, width, width_mult, heads, head_dim, dims or {}, ratio, scale, several(freeze), round_to)
+    asked = replace(asked, depth_mult=depth_mult, exact=exact, params=params, size=size)
     how = {"band": band, "symmetry": symmetry, "seed": seed, "align": align, "order": order}
     best = method == BEST
     how |= {} if best or (data is not None and method == Calibrated.name) else {"method": method}
@@ -319,7 +328,7 @@ def default_output(plan: Plan, method: str | None = None) -> Path:
         widths = {plan.size(axis): None for axis in axes if axis is not None}
         parts.append("w" + "-".join(map(str, widths)))
     if request.width_mult is not None:
-        parts.append(f"x{request.width_mult}")
+        parts.append(f"x{float(request.factor or 1):.4g}")
     for letter, value in (("h", request.heads), ("hd", request.head_dim)):
         if value is not None:
             parts.append(f"{letter}{value}".replace(",", "-").replace("=", ""))

@@ -16,6 +16,7 @@ import onnx
 from front_onnx.dims.structure import Structure
 from front_onnx.errors import RequestError
 from front_onnx.gene.file import is_gene
+from front_onnx.plan.budget import within_budget
 from front_onnx.plan.numbers import Parted
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.planning import make_plan
@@ -79,6 +80,8 @@ class Session:
             RequestError: a size is impossible.
             UnsupportedError: the model holds what cannot be carried to these sizes.
         """
+        if request.budget:
+            request = within_budget(self.structure, request, lambda tried: rewrite(self.plan(tried)).proto.graph)
         graph = self.graph
         for attempt in range(_SEPARATIONS + 1):
             known = graph is self.graph and not request.kinds

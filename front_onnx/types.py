@@ -58,6 +58,10 @@ class ResizeOptions(TypedDict, total=False):
     dims: Mapping[str, int] | None
     freeze: Names | None
     round_to: int | None
+    depth_mult: float | str | None
+    exact: bool
+    params: int | str | None
+    size: int | str | None
     method: str
     ratio: float
     band: str

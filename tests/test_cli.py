@@ -70,7 +70,15 @@ def test_default_output_lies_beside_the_input(folder: Path) -> None:
     assert out[0].shape == (40, 10) and np.isfinite(out[0]).all()
 
 
-OPTIONS = ["", "--depth 5", "--set ffn=100", "--width-mult 1/2", "--heads 2", "--head-dim 6", "--ratio 0.5"]
+OPTIONS = [
+    "--width-mult 1",
+    "--depth 5",
+    "--set ffn=100",
+    "--width-mult 1/2",
+    "--heads 2",
+    "--head-dim 6",
+    "--ratio 0.5",
+]
 
 
 @pytest.mark.parametrize("options", few([*OPTIONS, "--scale ortho"], 3, mark="slow"))
@@ -361,7 +369,12 @@ WRONG = [
     ("--width ,", ["--width"]),
     ("--width 24,24", ["--width", "24,24"]),
     ("--width 24 --width-mult 0.5", ["--width", "--width-mult"]),
-    ("--width-mult 0.3", ["1/4"]),
+    ("--width-mult 0.3 --exact", ["1/4"]),
+    ("", ["no size is asked for", "blocks has 6", "48"]),
+    ("--depth-mult 0", ["--depth-mult", "positive"]),
+    ("--depth-mult 0.4 --exact", ["blocks", "2.4"]),
+    ("--params many", ["--params", "60M"]),
+    ("--size 3m --params 3m", ["--size", "--params"]),
     ("--width-mult 0", ["--width-mult", "positive"]),
     ("--width-mult -1", ["--width-mult", "positive"]),
     ("--width-mult nan", ["--width-mult", "nan"]),

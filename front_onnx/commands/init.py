@@ -22,7 +22,22 @@ from front_onnx.summary import describe_validation
 
 __all__ = ["init_command"]
 
-_ONLY_SIZES = ("depth", "width", "width_mult", "heads", "head_dim", "freeze", "round_to", "block", "residual", "treat")
+_ONLY_SIZES = (
+    "depth",
+    "width",
+    "width_mult",
+    "heads",
+    "head_dim",
+    "freeze",
+    "round_to",
+    "depth_mult",
+    "exact",
+    "params",
+    "size",
+    "block",
+    "residual",
+    "treat",
+)
 
 
 @click.command("init")

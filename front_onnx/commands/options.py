@@ -12,7 +12,19 @@ from front_onnx.calibrate.settings import CalibrationSettings, in_bytes
 from front_onnx.errors import RequestError
 from front_onnx.plan.request import BANDS
 
-__all__ = ["BY_HAND", "CALIBRATION", "CHECKS", "METHOD", "RATIO", "SIZES", "TREAT", "calibration", "dims", "options"]
+__all__ = [
+    "ASKED",
+    "BY_HAND",
+    "CALIBRATION",
+    "CHECKS",
+    "METHOD",
+    "RATIO",
+    "SIZES",
+    "TREAT",
+    "calibration",
+    "dims",
+    "options",
+]
 
 BLOCK = "First and last node (or tensor) of one repeated unit, instead of what is found. Repeatable, one per chain."
 RESIDUAL = "Tensor whose axis is the residual width, instead of what is found (number AXIS of several). Repeatable."
@@ -33,14 +45,17 @@ def options(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[_Command], _
 
 SIZES = (
     click.option(
-        "--depth", metavar="N[,N...]", help="Layers: one number, one per chain (3,4,6,3), or encoder=4,decoder=2."
+        "--depth",
+        metavar="N[,N...]",
+        help="Layers: one number for chains of one depth, one per chain (3,4,6,3), or encoder=4,decoder=2.",
     ),
+    click.option("--depth-mult", metavar="F", help="A factor for the depth of every chain (0.5), rounded."),
     click.option(
         "--width",
         metavar="W[,W...]",
         help="Residual width; other inner dims follow. One per stage where their widths differ.",
     ),
-    click.option("--width-mult", metavar="F", help="A factor for all inner dims at once (0.5)."),
+    click.option("--width-mult", metavar="F", help="A factor for all inner dims (0.5), rounded to whole sizes."),
     click.option("--heads", metavar="N", help="Attention heads; the inner width still follows the residual width."),
     click.option("--head-dim", metavar="N", help="Size of each head (kept otherwise)."),
     click.option(
@@ -57,9 +72,14 @@ SIZES = (
         "--round-to",
         type=click.IntRange(min=1),
         metavar="N",
-        help="Round widths that follow to multiples of N, heads to whole heads. Nothing is rounded otherwise.",
+        help="Round widths that follow to multiples of N, heads to whole heads.",
     ),
+    click.option("--exact", is_flag=True, help="Refuse what a factor would round, or keep because it cannot follow."),
+    click.option("--params", metavar="N", help="A number of parameters (60M): the nearest sizes of these proportions."),
+    click.option("--size", metavar="BYTES", help="The size of the file (20MB), likewise."),
 )
+
+ASKED = ("depth", "depth_mult", "width", "width_mult", "heads", "head_dim", "params", "size")
 
 BY_HAND = (
     click.option("--residual", metavar="TENSOR[:AXIS]", multiple=True, help=RESIDUAL),

@@ -8,9 +8,11 @@ from typing import Any
 import click
 from rich.markup import escape
 
-from front_onnx.api import Result, resize
+from front_onnx.api import Result, inspect, resize
+from front_onnx.axes.size import size_of
 from front_onnx.calibrate.report import describe_calibration
 from front_onnx.commands.options import (
+    ASKED,
     BY_HAND,
     CALIBRATION,
     CHECKS,
@@ -25,6 +27,7 @@ from front_onnx.commands.options import (
 )
 from front_onnx.commands.progress import shown
 from front_onnx.commands.tables import console, plan_table, print_calibration, print_inlined, print_validation
+from front_onnx.errors import RequestError
 from front_onnx.methods.scale import SCALES
 from front_onnx.plan.plan import Plan
 from front_onnx.summary import describe_method, describe_plan, describe_validation
@@ -52,6 +55,9 @@ def resize_command(model: str, sets: tuple[str, ...], as_json: bool, no_validate
     front-onnx resize model.onnx --depth 6 --width 384 --method best
     front-onnx resize resnet101.onnx --depth 3,4,6,3
     front-onnx resize resnet50.onnx --width-mult 0.5
+    front-onnx resize whisper.onnx --depth-mult 0.5 --width-mult 0.75
+    front-onnx resize model.onnx --params 60M --dry-run
+    front-onnx resize model.onnx --size 20MB
     front-onnx resize model.onnx --depth encoder=4,decoder=2 -o small.onnx
     front-onnx resize model.onnx --width 512 --set vocabulary=8000 --dry-run
     front-onnx resize model.onnx --depth 8 --method depth=copy,width=front
@@ -62,10 +68,23 @@ def resize_command(model: str, sets: tuple[str, ...], as_json: bool, no_validate
     """
     with shown(quiet=as_json) as progress:
         settings = calibration(given)
+        if not (sets or given["ratio"] != 1 or any(given[option] is not None for option in ASKED)):
+            raise _nothing_asked(model, given)
         result = resize(
             model, dims=dims(sets), calibration=settings, validate=not no_validate, progress=progress, **given
         )
     tell(result, as_json)
+
+
+def _nothing_asked(model: str, given: dict[str, Any]) -> RequestError:
+    """The error for a request without a size: what can be asked of this model."""
+    structure = inspect(model, residual=given["residual"], block=given["block"])
+    widths = {size_of(axis): None for axis in (*structure.residuals, structure.loose) if axis is not None}
+    ways = [f"--depth ({', '.join(f'{chain.name} has {chain.depth}' for chain in structure.chains)})"]
+    ways = ways if structure.chains else []
+    ways += [f"--width (now {', '.join(map(str, widths))})"] if widths else []
+    ways += ["--width-mult 0.5", "--params N", "--size BYTES", "or --set DIM=SIZE"]
+    return RequestError("no size is asked for", hint=f"{', '.join(ways)}; front-onnx inspect {model} shows all dims")
 
 
 def tell(result: Result, as_json: bool) -> None:

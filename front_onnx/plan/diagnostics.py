@@ -15,6 +15,7 @@ from front_onnx.constants.suspects import Suspect, suspects
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.plan.places import best_entries, cut_places, kept_widths
 from front_onnx.plan.plan import Plan
+from front_onnx.plan.sizing import is_left_behind
 from front_onnx.read.graph import Edge, Graph, label
 from front_onnx.read.names import sequence
 from front_onnx.transform.contents import Resampled
@@ -31,6 +32,7 @@ _BLOCK = 6  # weights from which a numbered module is taken for a block, and not
 def diagnose(plan: Plan) -> Iterator[str]:
     """One line for each doubt about a plan."""
     changed = {dim.var for dim in plan.structure.dims if plan.sizes[dim.var] != dim.var.size}
+    yield from _kept(plan)
     yield from _siblings(plan)
     yield from _roots(plan, changed)
     yield from _guesses(plan)
@@ -44,6 +46,20 @@ def diagnose(plan: Plan) -> Iterator[str]:
     yield from best_entries(plan)
     yield from cut_places(plan)
     yield from kept_widths(plan)
+
+
+def _kept(plan: Plan) -> Iterator[str]:
+    """Sizes that would follow a factor and cannot, by the reason."""
+    if not plan.request.keeps_held or plan.request.factor == 1:
+        return
+    reasons: dict[str, list[str]] = {}
+    for dim in plan.structure.dims:
+        hold = dim.frozen or (dim.hold if is_left_behind(plan.structure, dim) else None)
+        if hold is not None and plan.sizes[dim.var] == dim.var.size and dim.name not in plan.request.dims:
+            reasons.setdefault(plan.structure.reason(hold) or "", []).append(dim.name)
+    for reason, names in reasons.items():
+        shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        yield f"{shown} would follow the width, and {'stays' if len(names) == 1 else 'stay'}: {reason}"
 
 
 def _siblings(plan: Plan) -> Iterator[str]:

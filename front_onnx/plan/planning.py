@@ -28,7 +28,7 @@ def make_plan(structure: Structure, request: Request) -> Plan:
     try:
         return _make_plan(structure, request)
     except FrontError:
-        if request.round_to is None:
+        if request.step is None:
             raise
         with contextlib.suppress(FrontError):
             return _make_plan(structure, request, whole_heads=True)

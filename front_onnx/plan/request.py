@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -16,6 +17,10 @@ from front_onnx.types import Sizes
 __all__ = ["BANDS", "Request", "per_chain", "per_list"]
 
 BANDS = ("low", "mid", "high")
+_COUNTS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9}
+_BYTES = {f"{k}{b}": n for k, n in _COUNTS.items() if k != "b" for b in ("", "b")} | {
+    f"{k}ib": 2 ** (10 * n) for n, k in enumerate(("k", "m", "g"), 1)
+}
 _KINDS = frozenset(kind.value for kind in (Kind.WEIGHT, Kind.BIAS_OR_GAIN, Kind.EMBEDDING, Kind.MASK, Kind.FIXED))
 
 
@@ -41,7 +46,12 @@ class Request:
         align: units and heads of each block are put where those of the block before are most like them, before mixing.
         evidence: what activations showed, for the method that looks at them.
         order: units and heads are put beside those most like them, before their number changes.
-        round_to: widths that follow are rounded to a multiple of this, heads to whole heads; None: never rounded.
+        round_to: widths that follow are rounded to a multiple of this, heads to whole heads. Without it, to whole sizes
+            under `width_mult`, and not at all otherwise.
+        depth_mult: a factor for the depth of every chain, rounded to one that it can have.
+        exact: what would have to be rounded, or kept, under `width_mult` and `depth_mult` is refused.
+        params: parameters of the result (60000000, "60M"), instead of sizes.
+        size: bytes of the result ("20MB"), instead of sizes.
     """
 
     depth: Sizes | None = None
@@ -62,6 +72,10 @@ class Request:
     align: bool = False
     order: bool = False
     evidence: Evidence | None = field(default=None, compare=False, repr=False)
+    depth_mult: float | str | None = None
+    exact: bool = False
+    params: int | str | None = None
+    size: int | str | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.ratio <= 1:
@@ -77,6 +91,15 @@ class Request:
             raise RequestError("--round-to has to be positive", got=self.round_to)
         if self.width is not None and self.width_mult is not None:
             raise RequestError("--width and --width-mult exclude each other")
+        if self.depth is not None and self.depth_mult is not None:
+            raise RequestError("--depth and --depth-mult exclude each other")
+        if self.params is not None and self.size is not None:
+            raise RequestError("--params and --size exclude each other")
+        if self.exact and self.round_to is not None:
+            raise RequestError("--exact and --round-to exclude each other")
+        for option in ("--params", "--size"):
+            if getattr(self, option[2:]) is not None:
+                _amount(option, getattr(self, option[2:]))
         for name, size in self.dims.items():
             if isinstance(size, bool) or not hasattr(size, "__index__") or size < 0:
                 raise RequestError(f"dim {name} takes a whole number", got=size)
@@ -102,15 +125,62 @@ class Request:
     @property
     def factor(self) -> Fraction | None:
         """`width_mult` as an exact number."""
-        if self.width_mult is None:
-            return None
-        try:
-            factor = Fraction(str(self.width_mult))
-        except (ValueError, ZeroDivisionError):
-            factor = Fraction(0)
-        if factor <= 0:
-            raise RequestError("--width-mult has to be a positive number", got=self.width_mult)
-        return factor
+        return _factor("--width-mult", self.width_mult)
+
+    @property
+    def depth_factor(self) -> Fraction | None:
+        """`depth_mult` as an exact number."""
+        return _factor("--depth-mult", self.depth_mult)
+
+    @property
+    def step(self) -> int | None:
+        """What widths are rounded to multiples of; None where nothing is rounded."""
+        return 1 if self.round_to is None and self.width_mult is not None and not self.exact else self.round_to
+
+    @property
+    def keeps_held(self) -> bool:
+        """True if sizes that cannot follow a factor are kept, and told, and not refused."""
+        return self.width_mult is not None and not self.exact
+
+    @property
+    def budget(self) -> int:
+        """`params` or `size` as a number; 0 if neither is asked for."""
+        if self.params is not None:
+            return _amount("--params", self.params)
+        return 0 if self.size is None else _amount("--size", self.size)
+
+    @property
+    def asks_sizes(self) -> bool:
+        """True if anything is asked that could change a size."""
+        given = (self.depth, self.width, self.width_mult, self.heads, self.head_dim, self.depth_mult, self.params)
+        return any(size is not None for size in (*given, self.size)) or bool(self.dims)
+
+
+def _factor(option: str, given: float | str | None) -> Fraction | None:
+    if given is None:
+        return None
+    try:
+        factor = Fraction(str(given))
+    except (ValueError, ZeroDivisionError):
+        factor = Fraction(0)
+    if factor <= 0:
+        raise RequestError(f"{option} has to be a positive number", got=given)
+    return factor
+
+
+def _amount(option: str, given: object) -> int:
+    """A number with a unit: 60M, 1.5B, 300k; 20MB, 1.5GiB."""
+    units = _BYTES if option == "--size" else _COUNTS
+    text = str(given).replace("_", "").replace(",", "").strip()
+    match = re.fullmatch(r"([0-9.]+(?:e[0-9]+)?)\s*([a-z]*)", text.lower())
+    try:
+        number = float(match[1]) * units[match[2]] if match else 0.0
+    except (KeyError, ValueError):
+        number = 0.0
+    if not 1 <= number < 1e15:
+        shown = "20MB or 1.5GB" if option == "--size" else "60M or 1.5B"
+        raise RequestError(f"{option} takes a number with a unit", got=given, wanted=f"for example {shown}")
+    return round(number)
 
 
 def per_list(given: object) -> list[str]:

@@ -1,12 +1,14 @@
 """Target sizes: from what is asked to a size for every dim and a number of units for every chain.
 
-All arithmetic on sizes, and all refusals about them, happen here, before any weight is read. Nothing is rounded unless
-`--round-to` asks for it: an impossible size is an error that lists the nearest possible ones.
+All arithmetic on sizes, and all refusals about them, happen here, before any weight is read. A factor is rounded to
+whole sizes and whole heads; of sizes that are named nothing is rounded unless `--round-to` asks for it: an impossible
+one is an error that lists the nearest possible ones.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from fractions import Fraction
 
 from front_onnx.axes.holds import INDEXING
@@ -22,7 +24,7 @@ from front_onnx.plan.rounding import Rounding
 from front_onnx.read.graph import label
 from front_onnx.types import Sizes
 
-__all__ = ["target_sizes", "target_units"]
+__all__ = ["is_left_behind", "target_sizes", "target_units"]
 
 _TRIES = 2048  # how far from an impossible size a possible one is looked for
 _SCALING = ("residual", "heads", "kv_heads", "inner")
@@ -37,12 +39,11 @@ def target_units(structure: Structure, request: Request) -> list[int]:
     """
     chains = structure.chains
     units = [len(chain.units) for chain in chains]
-    if request.depth is None:
+    if request.depth is None and request.depth_factor in (None, 1):
         return units
     if not chains:
         raise RequestError("this model has no repeated block, so its depth cannot change")
-    names = [f"{chain.name}" for chain in chains]
-    for number, wanted in enumerate(per_chain("--depth", request.depth, names)):
+    for number, wanted in enumerate(_depths(chains, request)):
         if wanted is None:
             continue
         chain = chains[number]
@@ -63,6 +64,32 @@ def target_units(structure: Structure, request: Request) -> list[int]:
         if chain.loop is not None and layers != chain.depth:
             _check_loop(structure, chain, layers)
     return units
+
+
+def _depths(chains: Sequence[Chain], request: Request) -> list[int | None]:
+    """The depth that is asked of each chain; one number is for all chains that have one depth."""
+    if request.depth_factor is not None:
+        return [_nearest_depth(chain, chain.depth * request.depth_factor, request.exact) for chain in chains]
+    asked = request.depth
+    assert asked is not None
+    if isinstance(asked, str | int) and str(asked).strip().isdigit() and len({chain.depth for chain in chains}) == 1:
+        asked = [int(asked)] * len(chains)
+    return per_chain("--depth", asked, [chain.name for chain in chains])
+
+
+def _nearest_depth(chain: Chain, wanted: Fraction, exact: bool) -> int:
+    """The possible depth of a chain that is nearest; halves go up."""
+    entry = int(bool(chain.entry))
+    units = max(math.floor((wanted - entry) / chain.layers + Fraction(1, 2)), 0 if entry else 1)
+    found = units * chain.layers + entry
+    if exact and found != wanted:
+        raise RequestError(
+            f"chain {chain.name} cannot have this depth",
+            got=f"{float(wanted):.4g}",
+            wanted=found,
+            hint="leave --exact out",
+        )
+    return found
 
 
 def _check_loop(structure: Structure, chain: Chain, wanted: int) -> None:
@@ -119,7 +146,7 @@ def target_sizes(
 def _target_sizes(
     structure: Structure, request: Request, whole_heads: bool = False
 ) -> tuple[dict[SizeVar, int], dict[SizeVar, Fraction]]:
-    rounding = Rounding(structure, request.round_to, whole_heads)
+    rounding = Rounding(structure, request.step, whole_heads)
     ratios = rounding.ratios(_ratios(structure, request))
     named = _named(structure, request)
     sizes: dict[SizeVar, int] = {}
@@ -131,13 +158,16 @@ def _target_sizes(
             ratio = heads[chain][dim.kind == "head_dim"]
         elif dim.kind not in _SCALING:
             ratio = Fraction(1)
+        if request.keeps_held and dim.frozen is not None:
+            ratio = Fraction(1)
         size = named[dim.name] if dim.name in named else rounding.size(dim, dim.size * ratio)
         wanted = Fraction(size) / dim.times
         if wanted.denominator != 1 or wanted < min(dim.size, 1):
             raise _impossible(structure, dim, wanted * dim.times)
         sizes[dim.var] = int(wanted)
         ratio = ratios[chain]
-        if dim.kind == "fixed" and ratio != 1 and dim.name not in named and _left_behind(structure, dim):
+        behind = dim.kind == "fixed" and ratio != 1 and dim.name not in named and is_left_behind(structure, dim)
+        if behind and not request.keeps_held:
             raise RequestError(
                 f"dim {dim.name} would have to follow the width and cannot: {structure.reason(dim.hold)}",
                 dim=dim.name,
@@ -155,7 +185,7 @@ def _target_sizes(
     return sizes, rounding.rounded
 
 
-def _left_behind(structure: Structure, dim: Dim) -> bool:
+def is_left_behind(structure: Structure, dim: Dim) -> bool:
     """True if a dim is heads by its use, in weights that are summed over, and only an index into it keeps it."""
     heads = dim.var.is_held(*INDEXING) and AxisRole.BATCH in dim.var.roles
     return heads and any(e in structure.analysis.contractions for e in dim.edges)
