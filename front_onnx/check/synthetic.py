@@ -12,13 +12,13 @@ from onnx import helper
 from front_onnx.axes.size import size_of
 from front_onnx.errors import FrontError, RequestError
 from front_onnx.operators.analysis import Analysis, analyse
+from front_onnx.operators.free_sizes import USUAL_SIDES
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Graph
 
 __all__ = ["entries", "index_limits", "synthetic_inputs"]
 
 _BATCH, _LENGTH = 2, 7
-_SIDES = (32, 64, 128, 224, 256, 384, 512)
 
 
 def synthetic_inputs(
@@ -118,12 +118,12 @@ def _symbol_sizes(
 
 def _side(graph: Graph, analysis: Analysis, sides: Iterable[str]) -> int:
     """The first of the usual sides of pictures with which the graph can be followed as well as with any."""
-    for side in _SIDES[:-1]:
+    for side in USUAL_SIDES[:-1]:
         tried = Analysis(graph, replace(analysis.free, baked={**analysis.free.baked, **dict.fromkeys(sides, side)}))
         tried.run()
         if len(tried.troubles) <= len(analysis.troubles):
             return side
-    return _SIDES[-1]
+    return USUAL_SIDES[-1]
 
 
 def _symbols(graph: Graph, analysis: Analysis) -> Iterator[tuple[str, int, str]]:

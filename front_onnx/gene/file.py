@@ -27,7 +27,7 @@ from front_onnx.read.external_data import is_external
 from front_onnx.read.tensor_data import array_bytes, from_buffer, has_data, numpy_type, raw_length
 from front_onnx.store.atomic import Staged
 
-__all__ = ["is_gene", "read_gene", "write_gene"]
+__all__ = ["holds_gene", "is_gene", "read_gene", "write_gene"]
 
 _KEY = "front_onnx"
 _FORMAT = "learngene 1"
@@ -38,6 +38,15 @@ _PLAIN = {np.dtype(t) for t in ("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "
 def is_gene(path: object) -> TypeGuard[str | os.PathLike[str]]:
     """True if a path looks like that of a learngene."""
     return isinstance(path, str | os.PathLike) and os.fspath(path).endswith(".safetensors")
+
+
+def holds_gene(path: str | os.PathLike[str]) -> bool:
+    """True unless a file is one of safetensors without a learngene's header: weights, and no graph."""
+    try:
+        with safe_open(path, "np") as opened:
+            return _KEY in (opened.metadata() or {})
+    except (OSError, SafetensorError):
+        return True  # what is wrong with it is told where it is read
 
 
 def write_gene(gene: Gene, output: Staged) -> None:

@@ -478,8 +478,11 @@ def analyse(graph: Graph, free: FreeSizes | None = None) -> Analysis:
         analysis = halved if len(halved.troubles) <= len(analysis.troubles) else analysis
     while analysis.troubles:
         ratio = next(iter(analysis.ratios), None)
-        tried = (_joined(graph, other) for other in analysis.free.others(analysis.symbols, ratio, analysis.repeated))
-        best = min(tried, key=lambda other: len(other.troubles), default=analysis)
+        best = analysis
+        for other in analysis.free.others(analysis.symbols, ratio, analysis.repeated):
+            best = min(best, _joined(graph, other), key=lambda found: len(found.troubles))
+            if not best.troubles:
+                break
         if len(best.troubles) >= len(analysis.troubles):
             break
         analysis = best

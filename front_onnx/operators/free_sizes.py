@@ -16,9 +16,10 @@ from fractions import Fraction
 from front_onnx.read.graph import Graph
 from front_onnx.read.tensor_data import numpy_type
 
-__all__ = ["FreeSizes", "input_key", "stand_ins"]
+__all__ = ["USUAL_SIDES", "FreeSizes", "input_key", "stand_ins"]
 
 _SIDE = 64  # the windows of most networks halve a side at most six times
+USUAL_SIDES = (32, 64, 128, 224, 256, 384, 512)  # of pictures
 _NUMBERS = 64  # the longest list of numbers that may be sizes
 
 
@@ -72,7 +73,9 @@ class FreeSizes:
         return replace(self, meets=meets) if len(meets) > len(self.meets) else None
 
     def others(self, sizes: Mapping[str, int], ratio: Fraction | None, names: Iterable[str]) -> Iterator[FreeSizes]:
-        """What may be tried where nothing is left to be joined: one size baked in, or one name told apart.
+        """What may be tried where nothing is left to be joined: one size baked in, one name told apart, a usual side.
+
+        A graph may work with a range of sides, of which all come out as one: heights of lines of text.
 
         Args:
             sizes: what stood for each key.
@@ -86,6 +89,9 @@ class FreeSizes:
         for name in names:
             if name not in self.apart:
                 yield replace(self, apart=self.apart | {name})
+        for root in dict.fromkeys(map(self.root, sorted(self.sides))):
+            if root not in self.baked:
+                yield from (replace(self, baked={**self.baked, root: side}) for side in USUAL_SIDES)
 
 
 def input_key(tensor: str, place: int) -> str:

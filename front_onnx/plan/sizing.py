@@ -15,6 +15,7 @@ from front_onnx.axes.holds import INDEXING
 from front_onnx.axes.size import Axis, AxisRole, SizeVar, size_of
 from front_onnx.axes.wording import named_node, unfollowed
 from front_onnx.blocks.chains import Chain
+from front_onnx.blocks.unlike import unlike
 from front_onnx.dims.residual import keeping
 from front_onnx.dims.structure import Dim, Structure
 from front_onnx.errors import FrontError, RequestError, UnsupportedError
@@ -42,7 +43,11 @@ def target_units(structure: Structure, request: Request) -> list[int]:
     if request.depth is None and request.depth_factor in (None, 1):
         return units
     if not chains:
-        raise RequestError("this model has no repeated block, so its depth cannot change")
+        why = unlike(structure.flow)
+        raise RequestError(
+            f"this model has no repeated block, so its depth cannot change{f': {why}' if why else ''}",
+            hint="--block NODE..NODE names one by hand" if why else None,
+        )
     for number, wanted in enumerate(_depths(chains, request)):
         if wanted is None:
             continue

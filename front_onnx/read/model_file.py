@@ -17,6 +17,7 @@ from onnx import TensorProto
 
 from front_onnx.errors import DamagedError, FileError, RequestError
 from front_onnx.read.external_data import DataFiles, is_external, map_file
+from front_onnx.read.foreign import foreign
 from front_onnx.read.functions import inline_functions
 from front_onnx.read.subgraphs import has_unique_names, made_twice, make_names_unique
 from front_onnx.read.tensor_data import from_buffer, has_data, inside_array, raw_length
@@ -58,6 +59,9 @@ def _read_file(path: Path) -> ModelFile:
         raise FileError(f"{path} cannot be read: {getattr(error, 'strerror', error)}") from None
     if len(data) == 0:
         raise FileError(f"{path} is empty")
+    if (other := foreign(path, bytes(data[:512]))) is not None:
+        what, way = other
+        raise FileError(f"{path} is no ONNX model: it is {what}", hint=way)
     try:
         skeleton, holes = cut(data, _LEFT_IN_FILE)
         proto = onnx.ModelProto.FromString(skeleton)
