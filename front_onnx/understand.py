@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from front_onnx.blocks.alike import tie_values
-from front_onnx.blocks.chains import Chain, find_chains
+from front_onnx.blocks.chains import Chain, find_chains, told_apart
 from front_onnx.blocks.chosen import chosen_chains
 from front_onnx.blocks.looped import find_looped
 from front_onnx.blocks.ports import free_inputs, with_heads
@@ -51,7 +51,8 @@ def understand(
     # blocks: chains of repeated units, alike in every size
     flow = Flow(analysis, constants)
     chains = chosen_chains(flow, blocks) if blocks else find_chains(flow)
-    chains = [with_heads(flow, chain) for chain in _in_order(flow, [*chains, *find_looped(flow)])]
+    chains = told_apart(flow, _in_order(flow, [*chains, *find_looped(flow)]))
+    chains = [with_heads(flow, chain) for chain in chains]
     tie_values(analysis, chains)
     share_meanings(analysis, (place for chain in chains for place in chain.places.values()))
     analysis.algebra.settle()

@@ -9,7 +9,7 @@ from test_blocks import transformer
 from test_constants_fooled import Net, ffn
 from test_options import planned
 
-from front_onnx import resize
+from front_onnx import inspect, resize
 from front_onnx.errors import RequestError
 from front_onnx.summary import parameter_count
 
@@ -119,3 +119,11 @@ def test_bytes_are_those_of_the_file() -> None:
     result = resize(source, size="250kB", validate=False)
     assert 0.7 < result.size / 250_000 < 1.4
     assert sum(array.nbytes for array in weights(result.model).values()) < result.size
+
+
+def test_chains_of_one_stem_are_told_apart_by_the_number_of_their_first_block() -> None:
+    model = two_towers(3, 3)
+    for number, node in enumerate(model.graph.node):
+        node.name = f"/stack/layers.{number}/{node.op_type}"
+    names = [chain.name for chain in inspect(model).chains]
+    assert len(names) == len(set(names)) == 2

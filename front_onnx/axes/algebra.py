@@ -18,14 +18,14 @@ from itertools import accumulate
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.size import Axis, AxisRole, Conflict, SizeVar, size_of
 
-__all__ = ["Algebra"]
+__all__ = ["Algebra", "shown"]
 
 
 _SUMMED = frozenset({AxisRole.CONTRACTED})  # roles of a whole axis, however it is made
 _HANDED_DOWN = _SUMMED | {AxisRole.GROUPS}  # roles of what a size variable is cut into later
 
 
-def _shown(axis: Iterable[SizeVar]) -> str:
+def shown(axis: Iterable[SizeVar]) -> str:
     """A size in words: that of symbolic dims is a prime which means nothing to anybody."""
     sized, words = 1, []
     for var in axis:
@@ -360,7 +360,7 @@ class Algebra:
         a, b = list(self.expand(left)), list(self.expand(right))
         if size_of(a) != size_of(b):
             ratio = Fraction(size_of(b), size_of(a)) if size_of(a) else None
-            raise Conflict(f"{_shown(a)} is not {_shown(b)}", ratio, axes=(*a, *b))
+            raise Conflict(f"{shown(a)} is not {shown(b)}", ratio, axes=(*a, *b))
         try:
             self._unify(a[::-1], b[::-1])
         except Conflict:

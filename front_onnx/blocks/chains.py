@@ -7,8 +7,10 @@ shifted attention alternate). The first block of a stage may differ (stride, mor
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
 from front_onnx.axes.size import Conflict, size_of
@@ -22,7 +24,7 @@ from front_onnx.operators.analysis import Analysis
 from front_onnx.read.graph import Edge
 from front_onnx.read.names import common_stem
 
-__all__ = ["Chain", "chain_at", "find_chains"]
+__all__ = ["Chain", "chain_at", "find_chains", "told_apart"]
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,30 @@ def _chain(flow: Flow, path: Path, run: Run, number: int) -> Chain | None:
 def _is_number(flow: Flow, edge: Edge) -> bool:
     """True for followed numbers: a size may be written in one block and computed in the next."""
     return flow.analysis.uses[edge].value is not None
+
+
+def told_apart(flow: Flow, chains: Sequence[Chain]) -> list[Chain]:
+    """The chains with a name each: what several are called gets the number of their first block, or one that counts."""
+    count = Counter(chain.name for chain in chains)
+    taken = {name for name, times in count.items() if times == 1}
+    found = []
+    for chain in chains:
+        name = chain.name
+        if count[name] > 1:
+            number = _first_number(flow, chain)
+            name = next(n for n in (f"{name}.{i}" for i in (number, *range(1, len(chains) + 1))) if n not in taken)
+            taken.add(name)
+        found.append(chain if name == chain.name else replace(chain, name=name))
+    return found
+
+
+def _first_number(flow: Flow, chain: Chain) -> int:
+    """The number behind a chain's name in most names of weights and nodes of its first block; 0 if it is in none."""
+    nodes = [flow.graph.nodes[index] for segment in chain.entry or chain.units[0] for index in segment.nodes]
+    pattern = re.compile(re.escape(chain.name).replace(r"\.", "[./]") + r"[./](\d+)")
+    matches = (pattern.search(name) for node in nodes for name in (node.name, *node.input))
+    numbers = Counter(int(match[1]) for match in matches if match is not None)
+    return min(numbers, key=lambda number: (-numbers[number], number), default=0)
 
 
 def _make_alike(analysis: Analysis, places: dict[Edge, tuple[Edge, ...]]) -> None:

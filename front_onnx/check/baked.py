@@ -17,7 +17,8 @@ _LARGE = 1 << 30  # bytes of a file that is not run for this alone
 def baked_sizes(model: str | os.PathLike[str], analysis: Analysis) -> dict[str, int]:
     """Free sizes with which a model runs at one number only, and that number, by key.
 
-    Each is run at the number that fits and at twice it. What also runs at that, or at neither, is not among them.
+    Each is run at the number that fits, at one more and at twice it. What runs at another one, or at none, is not among
+    them.
     """
     path = Path(model)
     if not analysis.traced or path.stat().st_size > _LARGE:
@@ -27,13 +28,16 @@ def baked_sizes(model: str | os.PathLike[str], analysis: Analysis) -> dict[str, 
     except Exception:  # whatever onnxruntime raises: then nothing can be told
         return {}
 
-    def runs(**sizes: int) -> bool:
+    def runs(sizes: dict[str, int]) -> bool:
         try:
             session.run(None, synthetic_inputs(analysis.graph, {}, analysis=analysis, sizes=sizes))
         except Exception:  # as above
             return False
         return True
 
-    if not runs():
+    if not runs({}):
         return {}
-    return {key: size for key, size in analysis.traced.items() if not runs(**{analysis.free.root(key): 2 * size})}
+    others = {
+        key: [{analysis.free.root(key): n} for n in (size + 1, 2 * size)] for key, size in analysis.traced.items()
+    }
+    return {key: size for key, size in analysis.traced.items() if not any(runs(sizes) for sizes in others[key])}

@@ -17,6 +17,7 @@ def _side(ctx: RuleContext, axis: Axis, place: int, kernel: int, rank: int) -> A
     """One spatial size after a sliding window (ONNX Conv, MaxPool: output shape formula)."""
     size, out, stride, pad, span = _slide(ctx, size_of(axis), place, kernel, rank)
     if out < 1:
+        ctx.records.made_of(axis, (), by_windows=True)
         raise Conflict(f"a spatial size of {size} is too small for this window")
     if stride == 1 and pad == span:
         return axis

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from front_onnx.axes.algebra import shown
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import Expression, Extent, Literal, Number, value_of
 from front_onnx.axes.size import Axis, AxisRole, Conflict, size_of
@@ -57,11 +58,12 @@ def reshape(ctx: RuleContext) -> None:
     if -1 in sizes:
         known = -int(np.prod(sizes))
         if known == 0 or total % known:
-            raise Conflict(f"{total} elements do not fill {sizes}", axes=rest)
+            ratio = Fraction(known, math.gcd(total, known)) if known and total else None
+            raise Conflict(f"its elements do not fill {_given(list(target))}", ratio, axes=rest)
         sizes[sizes.index(-1)] = total // known
     if int(np.prod(sizes)) != total or total == 0:
         ratio = Fraction(int(np.prod(sizes)), total) if total else None
-        raise Conflict(f"{total} elements do not fill {sizes}", ratio, axes=rest)
+        raise Conflict(f"its elements do not fill {_given(list(target))}", ratio, axes=rest)
     out: list[Axis] = []
     while len(out) < len(sizes):
         at = len(out)
@@ -76,6 +78,15 @@ def reshape(ctx: RuleContext) -> None:
             ctx.tie(target[at], lead)
         out.append(lead)
     ctx.out(out, _reshaped(ctx.value(0), out))
+
+
+def _given(target: Sequence[Number]) -> str:
+    """A shape in words: numbers of the file, and names of what is known at run time."""
+    words = []
+    for number in target:
+        known = isinstance(number, Literal) or value_of(number) == -1
+        words.append(shown(number.axis) if isinstance(number, Extent) else str(value_of(number)) if known else "?")
+    return f"[{', '.join(words)}]"
 
 
 def _hold_mixed(ctx: RuleContext, rest: Axis, size: int) -> None:
