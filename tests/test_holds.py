@@ -95,12 +95,12 @@ def test_a_cause_is_told_before_what_follows_from_it_and_the_node_nearest_to_the
 
 
 def positions_from_a_start() -> onnx.ModelProto:
-    """Positions from a place on that is fed: the Slice cannot be followed, and no shape is declared behind it."""
+    """Positions cut along an axis that is fed: the Slice cannot be followed, and no shape is declared behind it."""
     layers, weights = blocks("met")
     nodes = [
         helper.make_node("Gather", ["table", "ids"], ["e"], "/e/Gather"),
         helper.make_node("Add", ["off", "four"], ["stop"], "/Add"),
-        helper.make_node("Slice", ["positions", "off", "stop", "zero"], ["p"], "/Slice"),
+        helper.make_node("Slice", ["positions", "zero", "four", "off"], ["p"], "/Slice"),
         helper.make_node("Add", ["e", "p"], ["met"], "/Add_1"),
     ]
     numbers = {"four": np.array([4]), "zero": np.array([0])}
@@ -113,7 +113,7 @@ def test_the_unfollowed_node_is_named_and_not_the_last_that_falls_with_it(size: 
     proto = positions_from_a_start()
     assert causes(proto) == ["/Slice"]
     line = refusal(proto, **size)
-    assert "Slice /Slice cannot be followed: the contents of 'off' (input 1, starts) are computed at run time" in line
+    assert "Slice /Slice cannot be followed: the contents of 'off' (input 3, axes) are computed at run time" in line
     assert "MatMul" not in line
 
 
@@ -133,12 +133,12 @@ def test_shape_arithmetic_behind_an_unfollowed_node_is_its_victim() -> None:
 
 
 def test_what_fails_for_a_reason_of_its_own_is_not_blamed_on_a_node_before_it() -> None:
-    """The shape behind the unknown operator is declared: the Slice behind it fails because its start is fed."""
+    """The shape behind the unknown operator is declared: the Slice behind it fails because its axis is fed."""
     layers, weights = blocks("p")
     nodes = [
         helper.make_node("MatMul", ["x", "embed.w"], ["h"], "/embed/MatMul"),
         helper.make_node("Odd", ["h"], ["o"], "/Odd", domain="com.example"),
-        helper.make_node("Slice", ["o", "off", "stop", "zero"], ["p"], "/Slice"),
+        helper.make_node("Slice", ["o", "zero", "stop", "off"], ["p"], "/Slice"),
     ]
     numbers = {"stop": np.array([4]), "zero": np.array([0])}
     weights = {"embed.w": (5, 8), **weights, **numbers}
@@ -157,7 +157,11 @@ def test_a_width_that_something_keeps_says_what_and_where() -> None:
                 "MatMul", [f"h{number}", f"blocks.{number}.w"], [f"m{number}"], f"/blocks.{number}/MatMul"
             ),
             helper.make_node(
-                "ScatterElements", [f"m{number}", "places", f"h{number}"], [f"h{number + 1}"], f"/blocks.{number}/Put"
+                "ScatterElements",
+                [f"m{number}", "places", f"h{number}"],
+                [f"h{number + 1}"],
+                f"/blocks.{number}/Put",
+                axis=1,
             ),
         ]
         weights[f"blocks.{number}.w"] = (8, 8)

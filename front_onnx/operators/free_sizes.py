@@ -83,9 +83,10 @@ class FreeSizes:
             names: those that stand in several places.
         """
         for root in dict.fromkeys(map(self.root, sizes)):
-            baked = sizes[root] * ratio if ratio is not None and root in sizes else Fraction(0)
-            if baked > 0 and baked.denominator == 1 and root not in self.baked:
-                yield replace(self, baked={**self.baked, root: int(baked)})
+            for times in (ratio, 1 / ratio) if ratio and root in sizes and root not in self.baked else ():
+                baked = sizes[root] * times
+                if baked.denominator == 1:
+                    yield replace(self, baked={**self.baked, root: int(baked)})
         for name in names:
             if name not in self.apart:
                 yield replace(self, apart=self.apart | {name})
