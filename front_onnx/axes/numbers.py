@@ -201,7 +201,7 @@ def power(a: float, b: float) -> float:
     """ONNX Pow; of whole numbers as 64 bits hold it."""
     if isinstance(a, int) and isinstance(b, int) and b >= 0:
         return wrapped(pow(a, b, 1 << _BITS))
-    result = a**b
+    result: float | complex = a**b
     if isinstance(result, complex):
         raise ValueError("a root of a negative number")
     return result

@@ -11,6 +11,7 @@ from rich.markup import escape
 from front_onnx.api import Result, inspect, resize
 from front_onnx.axes.size import size_of
 from front_onnx.calibrate.report import describe_calibration
+from front_onnx.check.apart import start_ahead
 from front_onnx.commands.options import (
     ASKED,
     BY_HAND,
@@ -66,6 +67,8 @@ def resize_command(model: str, sets: tuple[str, ...], as_json: bool, no_validate
     front-onnx resize model.onnx --width 96 --residual /stem/Add_output_0:1
     front-onnx resize model.onnx --depth 4 --block /blocks.0/norm1/LayerNormalization../blocks.0/Add_1
     """
+    if not (no_validate or given["dry_run"]):
+        start_ahead()
     with shown(quiet=as_json) as progress:
         settings = calibration(given)
         if not (sets or given["ratio"] != 1 or any(given[option] is not None for option in ASKED)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import onnx
 from onnx import AttributeProto, NodeProto
@@ -43,12 +43,17 @@ def _specified(op_type: str, domain: str, version: int) -> _Specified | None:
     single = OpSchema.FormalParameterOption.Single
     own = domain in ("", "ai.onnx")  # else it lends its attributes alone: onnxruntime's read more inputs
     return _Specified(
-        {name: int(attr.type.value) for name, attr in schema.attributes.items()},
+        {name: _number(attr.type) for name, attr in schema.attributes.items()},
         frozenset(name for name, attr in schema.attributes.items() if attr.required),
         (schema.min_input, schema.max_input) if own else (0, sys.maxsize),
         tuple(slot for slot, formal in enumerate(schema.inputs) if formal.option == single and own),
         (schema.min_output, schema.max_output) if own else (0, sys.maxsize),
     )
+
+
+def _number(kind: Any) -> int:
+    """The number of a type: releases of onnx have made it an enumeration of their own, or of Python."""
+    return int(getattr(kind, "value", kind))
 
 
 def check_nodes(model: onnx.ModelProto) -> None:
