@@ -1,5 +1,9 @@
 """Files made to hurt: each ends in an answer or in one line that names the cause, in seconds, whatever it holds."""
 
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +11,7 @@ import onnx
 import pytest
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper, numpy_helper
-from small import DIGITS
+from small import DIGITS, mlp
 
 import front_onnx
 from front_onnx.check.apart import ApartError, apart
@@ -107,3 +111,61 @@ def test_whole_numbers_wrap_at_64_bits(tmp_path: Path, op: str) -> None:
         for _ in nodes:
             value = value**value if op == "Pow" else value * value if op == "Mul" else value + value
     assert analysis.facts[last].value[0].value == value[0]
+
+
+# -- what is printed ------------------------------------------------------------------------------------------
+
+
+def _named(path: Path, name: str) -> Path:
+    """The digits, with a node of a name made to hurt, and an operator that nobody knows to be told of it."""
+    model = onnx.load(DIGITS)
+    relu = next(node for node in model.graph.node if node.op_type in ("Relu", "Gelu", "Erf", "Softmax"))
+    relu.op_type, relu.domain, relu.name = "Odd", "own", name
+    model.opset_import.add(domain="own", version=1)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("name", ["\x1b[2J\x07gone", "a\nb\rc", "\u202eright to left", "\x9b31m"])
+def test_terminals_are_given_nothing_to_obey(tmp_path: Path, name: str) -> None:
+    found = _run("inspect", _named(tmp_path / "m.onnx", name))
+    assert found.exit_code == 0
+    assert all(sign == "\n" or sign.isprintable() for sign in found.output), repr(found.output)
+
+
+def test_lines_are_no_longer_than_anyone_reads(tmp_path: Path) -> None:
+    found = _run("inspect", _named(tmp_path / "m.onnx", "n" * 50_000))
+    assert found.exit_code == 0 and max(map(len, found.output.splitlines())) < 2000
+    assert "(50000 characters)" in found.output
+
+
+def test_errors_are_json_where_json_was_asked_for(tmp_path: Path) -> None:
+    found = _run("resize", DIGITS, "--depth", "0", "--json")
+    told = json.loads(found.stdout)
+    assert found.exit_code == told["exit_code"] == 2
+    assert told["kind"] == "RequestError" and "depth" in told["error"]
+    assert json.loads(_run("inspect", tmp_path / "none.onnx", "--json").stdout)["kind"] == "FileError"
+
+
+def test_nothing_is_wrapped_in_a_pipe_and_any_encoding_does() -> None:
+    """A process of its own: its streams are what is tried."""
+    clean = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    call = [sys.executable, "-c", "from front_onnx.commands import main; main()", "inspect", str(DIGITS)]
+    found = subprocess.run(
+        call, capture_output=True, env={**clean, "PYTHONIOENCODING": "ascii", "LANG": "C"}, check=True
+    )
+    first = found.stdout.decode("ascii").splitlines()[0]
+    assert str(DIGITS) in first and "opset" in first
+
+
+def test_a_map_of_what_is_not_there_is_refused(tmp_path: Path) -> None:
+    target = tmp_path / "target.onnx"
+    onnx.save(mlp(), target)
+    (tmp_path / "map.json").write_text(json.dumps({"layers.0.wieght": None}))
+    found = _run("init", "--from", target, "--into", target, "--map", tmp_path / "map.json", "--dry-run")
+    assert found.exit_code == 2 and "layers.0.wieght" in found.stderr and "layers.0.weight" in found.stderr
+
+
+def test_a_depth_that_no_memory_holds_is_refused() -> None:
+    found = _run("resize", DIGITS, "--depth", "100000000")
+    assert found.exit_code == 2 and "nodes" in found.stderr

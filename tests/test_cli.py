@@ -509,7 +509,7 @@ def test_unreadable_models(folder: Path, command: str, name: str, content: bytes
 
 def test_missing_arguments_and_commands(folder: Path) -> None:
     assert "MODEL" in refused(folder, "resize")
-    assert "MODEL" in refused(folder, "inspect --json")
+    assert "MODEL" in refused(folder, "inspect")
     assert "grow" in refused(folder, "grow digits.onnx")
 
 

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from front_onnx.check import worker
+from front_onnx.store.memory import free_memory
 
 __all__ = ["Apart", "ApartError", "RemoteSession", "apart", "hurried", "start_ahead"]
 
@@ -225,8 +226,5 @@ def _allowed(size: int) -> float:
 def _memory(size: int) -> int:
     """Bytes that checks may take: nothing that a machine does not have."""
     wanted = _MEMORY + _TIMES * size
-    with contextlib.suppress(OSError, ValueError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
-        return max(1 << 30, min(wanted, free * 4 // 5))
-    return wanted
+    free = free_memory()
+    return wanted if free is None else max(1 << 30, min(wanted, free * 4 // 5))

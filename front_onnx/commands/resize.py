@@ -26,8 +26,9 @@ from front_onnx.commands.options import (
     dims,
     options,
 )
+from front_onnx.commands.output import console, plain
 from front_onnx.commands.progress import shown
-from front_onnx.commands.tables import console, plan_table, print_calibration, print_inlined, print_validation
+from front_onnx.commands.tables import plan_table, print_calibration, print_inlined, print_validation
 from front_onnx.errors import RequestError
 from front_onnx.methods.scale import SCALES
 from front_onnx.plan.plan import Plan
@@ -128,7 +129,7 @@ def _print(result: Result, about: dict[str, Any]) -> None:
     )
     print_inlined(about["functions_inlined"])
     for warning in about["warnings"]:
-        console.print(f"[yellow]warning[/] {escape(warning)}")
+        console.print(f"[yellow]warning[/] {escape(plain(warning))}")
     if result.output is None:
         console.print("dry run: nothing was written")
         return

@@ -63,6 +63,11 @@ def check_nodes(model: onnx.ModelProto) -> None:
         DamagedError: an attribute is missing or of another type, a count is below 1, or there are too few or too many
             inputs or outputs.
     """
+    for opset in model.opset_import:
+        if not 0 < opset.version < 1 << 31:
+            raise DamagedError(
+                "it is written for an operator set that cannot be", got=f"{opset.domain} {opset.version}"
+            )
     versions = {opset.domain or "ai.onnx": opset.version for opset in model.opset_import}
     for graph in all_graphs(model.graph):
         for node in graph.node:
