@@ -58,7 +58,7 @@ def commands(path: Path, out: Path) -> Iterator[list[str]]:
         yield ["init", str(path), "--depth", "4", "--no-validate", "-o", str(out)]
 
 
-def fuzz(seed: int, seconds: float, most: int = sys.maxsize) -> Outcome:
+def fuzz(seed: int, seconds: float, most: int = sys.maxsize, slow: float = SLOW) -> Outcome:
     """Try mutants, the same ones for the same seed, until the time is up or there were so many."""
     found, rng, ends = Outcome(), random.Random(seed), time.monotonic() + seconds
     with tempfile.TemporaryDirectory() as name:
@@ -71,11 +71,11 @@ def fuzz(seed: int, seconds: float, most: int = sys.maxsize) -> Outcome:
             path = folder / ("mutant.safetensors" if is_gene else "mutant.onnx")
             path.write_bytes(raw)
             for command in commands(path, folder / "out.onnx"):
-                _try(command, raw, found)
+                _try(command, raw, found, slow)
     return found
 
 
-def _try(command: list[str], raw: bytes, found: Outcome) -> None:
+def _try(command: list[str], raw: bytes, found: Outcome, slow: float) -> None:
     started = time.monotonic()
     result = CliRunner().invoke(main, command)
     took = time.monotonic() - started
@@ -85,7 +85,7 @@ def _try(command: list[str], raw: bytes, found: Outcome) -> None:
     if not isinstance(error, SystemExit | None) or "is a bug" in result.output or result.exit_code not in (0, 1, 2):
         found.counts["tracebacks"] += 1
         found.failures.append((command[0], raw, (lines or [repr(error)])[-1]))
-    elif took > SLOW:
+    elif took > slow:
         found.counts["slow"] += 1
         found.failures.append((command[0], raw, f"{took:.1f} s"))
     else:
@@ -97,9 +97,10 @@ def command_line() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--slow", type=float, default=SLOW, help="seconds from which an answer counts as slow")
     parser.add_argument("--keep", type=Path, help="a folder for what fails")
     given = parser.parse_args()
-    found = fuzz(given.seed, 60 * given.minutes)
+    found = fuzz(given.seed, 60 * given.minutes, slow=given.slow)
     for number, (command, raw, line) in enumerate(found.failures):
         print(f"{command}: {line[:300]}")
         if given.keep is not None:
