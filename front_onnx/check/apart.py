@@ -32,7 +32,7 @@ _SECONDS = 3.0  # of work for a request about a small file
 _PER_SECOND = 10 << 20  # bytes of a model that a second more is given for
 _WALL = 15  # times that, where the process gets no processor to work on
 _START = 120.0
-_MEMORY, _TIMES = 4 << 30, 16  # bytes that checks may take: so many, and so many times the model's size
+_MEMORY, _TIMES = 768 << 20, 64  # bytes that checks may take: so many, and so many times those of model and inputs
 _Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
@@ -89,9 +89,8 @@ class Apart:
                 if not self._ready:
                     self._wait(_START, _START)
                     self._ready = True
-                    self._send("limit", None, {"memory": _memory(size)})
-                    self._wait(_SECONDS, _START)
-                self._send(do, arrays, message)
+                fed = sum(array.nbytes for array in (arrays or {}).values())
+                self._send(do, arrays, {**message, "memory": _memory(size + fed)})
                 seconds = _patience[-1] * _allowed(size)
                 answer = self._wait(seconds, _WALL * seconds)
             except BaseException:
@@ -224,7 +223,7 @@ def _allowed(size: int) -> float:
 
 
 def _memory(size: int) -> int:
-    """Bytes that checks may take: nothing that a machine does not have."""
+    """Bytes that checks of a model and inputs of a size may take: nothing that a machine does not have."""
     wanted = _MEMORY + _TIMES * size
     free = free_memory()
-    return wanted if free is None else max(1 << 30, min(wanted, free * 4 // 5))
+    return wanted if free is None else max(_MEMORY, min(wanted, free * 4 // 5))

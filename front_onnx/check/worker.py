@@ -102,14 +102,15 @@ class _Work:
         self.sessions.pop(key, None)
         return {}
 
-    def limit(self, memory: int, **_: Any) -> dict[str, Any]:
-        with contextlib.suppress(ImportError, AttributeError, OSError, ValueError):
-            import resource
 
-            most = resource.getrlimit(resource.RLIMIT_DATA)[1]
-            held = memory if most == resource.RLIM_INFINITY else min(memory, most)
-            resource.setrlimit(resource.RLIMIT_DATA, (held, most))
-        return {}
+def _limit(memory: int) -> None:
+    """Hold the process to so many bytes, where the system can."""
+    with contextlib.suppress(ImportError, AttributeError, OSError, ValueError):
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_DATA)[1]
+        held = memory if most == resource.RLIM_INFINITY else min(memory, most)
+        resource.setrlimit(resource.RLIMIT_DATA, (held, most))
 
 
 def describe(value: Any) -> tuple[list[int], bool]:
@@ -136,6 +137,7 @@ def main() -> None:
     while (request := receive(requests)) is not None:
         message, arrays = request
         do = message.pop("do")
+        _limit(message.pop("memory"))
         if arrays or do in ("infer", "run"):
             message["arrays"] = arrays
         try:
@@ -143,7 +145,10 @@ def main() -> None:
             answer: dict[str, Any] = made[0] if isinstance(made, tuple) else made
             given: dict[str, np.ndarray] = made[1] if isinstance(made, tuple) else {}
         except MemoryError:
-            answer, given = {"error": "it needs more memory than there is", "kind": "MemoryError"}, {}
+            answer, given = (
+                {"error": "it needs more memory than checks of a file of this size may take", "kind": "MemoryError"},
+                {},
+            )
         except Exception as error:  # every library raises its own: the line is what the user needs
             answer, given = {"error": " ".join(str(error).split())[:4000], "kind": type(error).__name__}, {}
         send(answers, answer, given)
