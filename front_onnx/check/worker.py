@@ -150,7 +150,7 @@ def main() -> None:
                 {},
             )
         except Exception as error:  # every library raises its own: the line is what the user needs
-            answer, given = {"error": " ".join(str(error).split())[:4000], "kind": type(error).__name__}, {}
+            answer, given = {"error": " ".join(str(error).split())[:4000]}, {}
         send(answers, answer, given)
 
 
