@@ -198,7 +198,8 @@ def resize(
     if target is None and source.path is not None:
         target = default_output(whole, BEST if best else request.method)
     refuse_overwriting(source, target)
-    refuse_too_large(rewritten.proto, target)
+    size = refuse_too_large(rewritten.proto, target)
+    progress(f"make {size / 1e6:,.1f} MB of weights", 0, 1)
     outcome = None
     if data is not None and plan.resizes and not plan.methods.exact:
         outcome = calibrated(plan, data, calibration, seed, progress)

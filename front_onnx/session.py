@@ -5,16 +5,18 @@ What `resize`, learngenes, matching and training share around their own work.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 
+from front_onnx.check.validate import invalid
 from front_onnx.dims.structure import Structure
-from front_onnx.errors import RequestError
+from front_onnx.errors import DamagedError, FrontError, RequestError
 from front_onnx.gene.file import holds_gene, is_gene
 from front_onnx.plan.budget import within_budget
 from front_onnx.plan.numbers import Parted
@@ -62,7 +64,8 @@ class Session:
     @cached_property
     def graph(self) -> Graph:
         """The graph of the model, indexed."""
-        return self._given or Graph(self.source)
+        with _blaming(self.source):
+            return self._given or Graph(self.source)
 
     @cached_property
     def structure(self) -> Structure:
@@ -71,7 +74,9 @@ class Session:
         Raises:
             RequestError: what is named by hand is not there.
         """
-        return understand(self.graph, *self._by_hand)
+        graph = self.graph
+        with _blaming(self.source):
+            return understand(graph, *self._by_hand)
 
     def plan(self, request: Request) -> Plan:
         """Plan a request; numbers with two meanings are told apart first, and the graph is understood again.
@@ -82,6 +87,10 @@ class Session:
         """
         if request.budget:
             request = within_budget(self.structure, request, lambda tried: rewrite(self.plan(tried)).proto.graph)
+        with _blaming(self.source):
+            return self._plan(request)
+
+    def _plan(self, request: Request) -> Plan:
         graph = self.graph
         for attempt in range(_SEPARATIONS + 1):
             known = graph is self.graph and not request.kinds
@@ -101,8 +110,9 @@ class Session:
         Raises:
             FrontError: the rewritten graph is not what was planned.
         """
-        rewritten = rewrite(plan)
-        verify(plan, rewritten)
+        with _blaming(self.source):
+            rewritten = rewrite(plan)
+            verify(plan, rewritten)
         return rewritten
 
     def resized(self, request: Request, tell: Callable[[int], None] = lambda done: None) -> ModelFile:
@@ -116,6 +126,24 @@ class Session:
         arrays: dict[str, np.ndarray] = {}
         fill(plan.structure.graph, rewritten.pending, arrays.__setitem__, tell)
         return FilledModel(rewritten.proto, arrays)
+
+
+@contextlib.contextmanager
+def _blaming(model: ModelFile) -> Iterator[None]:
+    """Where something fails that nobody foresaw, ask the checker whether the model is to blame.
+
+    Raises:
+        DamagedError: it is.
+    """
+    try:
+        yield
+    except (FrontError, MemoryError):
+        raise
+    except Exception as error:
+        fault = invalid(model)
+        if fault is None:
+            raise
+        raise DamagedError(f"{model.path or 'the model'} is not valid: {fault}") from error
 
 
 class FilledModel(ModelFile):

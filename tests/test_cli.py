@@ -431,9 +431,9 @@ WRONG = [
     ("--seed x", ["--seed", "x"]),
     ("--depht 3", ["--depht"]),
     ("-o .", ["folder"]),
-    ("-o digits.onnx", ["output is the input"]),
+    ("--depth 3 -o digits.onnx", ["output is the input"]),
     ("-o ./../{folder}/digits.onnx", ["output is the input"]),
-    ("-o missing/out.onnx", ["missing"]),
+    ("--depth 3 -o missing/out.onnx", ["missing"]),
     ("-o plain.onnx/out.onnx", ["plain.onnx"]),
 ]
 
@@ -509,7 +509,7 @@ def test_unreadable_models(folder: Path, command: str, name: str, content: bytes
 
 def test_missing_arguments_and_commands(folder: Path) -> None:
     assert "MODEL" in refused(folder, "resize")
-    assert "MODEL" in refused(folder, "inspect --json")
+    assert "MODEL" in refused(folder, "inspect")
     assert "grow" in refused(folder, "grow digits.onnx")
 
 

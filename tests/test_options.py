@@ -61,7 +61,7 @@ def test_where_the_graph_ties_the_width_to_its_heads_both_are_rounded() -> None:
 
 
 def test_nothing_is_rounded_unasked() -> None:
-    for request in ({"width": 10}, {"width_mult": "0.7"}):
+    for request in ({"width": 10}, {"width_mult": "0.7", "exact": True}):
         with pytest.raises(FrontError, match="no size"):
             resize(transformer(3), **request)
 

@@ -23,6 +23,7 @@ __all__ = ["Algebra", "shown"]
 
 _SUMMED = frozenset({AxisRole.CONTRACTED})  # roles of a whole axis, however it is made
 _HANDED_DOWN = _SUMMED | {AxisRole.GROUPS}  # roles of what a size variable is cut into later
+_PARTS = 1024  # of a sum, unless one Concat joins more
 
 
 def shown(axis: Iterable[SizeVar]) -> str:
@@ -232,11 +233,17 @@ class Algebra:
         return any(pair in (p[i : i + len(pair)] for i in range(len(p))) for p in products)
 
     def total(self, parts: list[Axis]) -> Axis:
-        """The axis that is the sum of `parts` (a Concat)."""
+        """The axis that is the sum of `parts` (a Concat).
+
+        Raises:
+            Conflict: joined with itself again and again, it would have more parts than anything can walk over.
+        """
         flat: list[Axis] = []
         for part in map(self.expand, parts):
             nested = part[0].parts if len(part) == 1 else None
             flat.extend(nested if nested is not None else [part])
+        if len(flat) > max(_PARTS, len(parts)):
+            raise Conflict(f"an axis that is a sum of {len(flat)} others")
         if len(flat) == 1:
             return flat[0]
         var = self._variable(sum(size_of(part) for part in flat))

@@ -17,6 +17,7 @@ from front_onnx.axes.size import Axis, Conflict, size_of
 from front_onnx.read.tensor_data import is_float, machine_epsilon
 
 __all__ = [
+    "FOLLOWED",
     "Binding",
     "Expression",
     "Extent",
@@ -32,10 +33,16 @@ __all__ = [
     "evaluate",
     "integer_division",
     "literals",
+    "made_of_few",
+    "power",
     "root_power",
     "value_of",
     "varies",
+    "wrapped",
 ]
+
+
+FOLLOWED = 4096  # the most elements of a tensor whose contents are followed
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,11 +162,15 @@ def varies(value: np.ndarray | None) -> bool:
 
 def counters(number: object) -> Iterator[Varying]:
     """The counters that a number depends on."""
-    if isinstance(number, Varying):
-        if number.op == "counter":
-            yield number
-        for arg in number.args:
-            yield from counters(arg)
+    waiting, seen = [number], {id(number)}
+    while waiting:  # parts are shared: each is looked at once
+        current = waiting.pop()
+        if isinstance(current, Varying):
+            if current.op == "counter":
+                yield current
+            new = [arg for arg in current.args if id(arg) not in seen]
+            seen.update(map(id, new))
+            waiting += reversed(new)
 
 
 def _number(value: object) -> Number:
@@ -168,12 +179,32 @@ def _number(value: object) -> Number:
     return Expression("constant", lambda: value, (), value)  # type: ignore[arg-type, return-value]
 
 
+_BITS = 64
+
+
+def wrapped(value: int | float | bool) -> int | float | bool:
+    """A whole number as 64 bits hold it: what is too large wraps around, as it does at run time."""
+    if type(value) is not int or -1 << _BITS - 1 <= value < 1 << _BITS - 1:
+        return value
+    return (value + (1 << _BITS - 1)) % (1 << _BITS) - (1 << _BITS - 1)
+
+
 def computed(op: str, function: Callable[..., int | float | bool], *args: object) -> Number:
     """A function of numbers, symbolic or plain."""
     numbers = tuple(map(_number, args))
     if any(isinstance(number, Varying) for number in numbers):
         return Varying(op, numbers)
-    return Expression(op, function, numbers, function(*(n.value for n in numbers)))
+    return Expression(op, function, numbers, wrapped(function(*(n.value for n in numbers))))
+
+
+def power(a: float, b: float) -> float:
+    """ONNX Pow; of whole numbers as 64 bits hold it."""
+    if isinstance(a, int) and isinstance(b, int) and b >= 0:
+        return wrapped(pow(a, b, 1 << _BITS))
+    result: float | complex = a**b
+    if isinstance(result, complex):
+        raise ValueError("a root of a negative number")
+    return result
 
 
 def cast_number(element: object) -> Number:
@@ -183,7 +214,9 @@ def cast_number(element: object) -> Number:
 
 
 def apply(op: str, function: Callable[..., int | float | bool], *arrays: np.ndarray) -> np.ndarray | None:
-    """Apply a scalar function to broadcast arrays of numbers; None if the function fails on the values."""
+    """Apply a scalar function to broadcast arrays of numbers; None if it fails on the values, or they are many."""
+    if math.prod(np.broadcast_shapes(*(array.shape for array in arrays))) > FOLLOWED:
+        return None
     try:
         result = np.frompyfunc(lambda *args: computed(op, function, *args), len(arrays), 1)(*arrays)
     except (ArithmeticError, TypeError, ValueError):
@@ -213,6 +246,20 @@ def literals(number: Number) -> Iterator[Literal]:
             waiting += reversed(new)
 
 
+_TERMS = 500
+
+
+def made_of_few(number: Number) -> bool:
+    """True if the sums and products that a number is written as have few terms, shared ones counted each time."""
+    waiting, count = [number], 0
+    while waiting and count <= _TERMS:
+        current = waiting.pop()
+        count += 1
+        if isinstance(current, Expression) and current.op in ("add", "mul"):
+            waiting += current.args
+    return count <= _TERMS
+
+
 def evaluate(
     number: Number,
     extent: Callable[[Axis], int],
@@ -237,7 +284,7 @@ def evaluate(
             waiting += missing
             continue
         else:
-            known[id(current)] = current.function(*(known[id(arg)] for arg in current.args))
+            known[id(current)] = wrapped(current.function(*(known[id(arg)] for arg in current.args)))
         waiting.pop()
     return known[id(number)]
 

@@ -85,7 +85,9 @@ class Flow:
         for index, names in self.graph.outer_scope.items():
             self.inputs[index] += [name for name in names if self._is_data(name)]
         self.outputs = [list(node.output) for node in nodes]
-        self.weighted = [self._has_weight(index) for index in range(len(nodes))]
+        self.weighted: list[bool] = []
+        for index in range(len(nodes)):  # nodes of bodies stand before the node that the bodies belong to
+            self.weighted.append(self._has_weight(index))
         self._side: dict[str, _Hash] = {}
         self._contents: dict[str, int] = {}
         self._signatures: dict[tuple[str, tuple[int, ...]], _Hash] = {}
@@ -103,7 +105,8 @@ class Flow:
 
     def _has_weight(self, index: int) -> bool:
         node = self.graph.nodes[index]
-        if any(map(self._has_weight, self.graph.order.inside(index))):
+        bodies = self.graph.order.subgraphs.get(index, {}).values()
+        if any(self.weighted[inner] for body in bodies for inner in body.nodes):
             return True
         for edge, name in zip(self.graph.reads[index], node.input, strict=True):
             fact = self.analysis.uses.get(edge) or self.analysis.facts.get(name)

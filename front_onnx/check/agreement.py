@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from front_onnx.check.synthetic import synthetic_inputs
-from front_onnx.check.validate import open_session
+from front_onnx.check.validate import trusted_session
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.ports import decoders, encoders
 from front_onnx.read.graph import Graph
@@ -65,16 +65,19 @@ def agreement(
         inputs: arrays for the source's inputs; made up where missing.
     """
     feed = synthetic_inputs(Graph(source), inputs, seed)
-    before, after = open_session(source.path or source.proto), open_session(result)
+    before, after = trusted_session(source.path or source.proto), trusted_session(result)
     stands = stands_for(plan, rewritten)
     wide, back = encoders(plan), decoders(plan)
     mine = {}
-    for given in after.get_inputs():
-        name = stands.get(given.name, (given.name, False))[0]
+    for given in after.inputs:
+        name = stands.get(given, (given, False))[0]
         if name in feed:
-            mine[given.name] = _mapped(feed[name], wide.get(name, {}))
-    made = dict(zip([output.name for output in after.get_outputs()], after.run(None, mine), strict=True))
-    wanted = dict(zip([output.name for output in before.get_outputs()], before.run(None, feed), strict=True))
+            mine[given] = _mapped(feed[name], wide.get(name, {}))
+    try:
+        made, wanted = after.run(mine), before.run(feed)
+    finally:
+        before.close()
+        after.close()
     differences: dict[str, float] = {}
     left_out = []
     for own, second in made.items():

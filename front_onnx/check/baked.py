@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from front_onnx.check.synthetic import synthetic_inputs
-from front_onnx.check.validate import open_session
+from front_onnx.check.validate import trusted_session
 from front_onnx.operators.analysis import Analysis
 
 __all__ = ["baked_sizes"]
@@ -24,20 +24,24 @@ def baked_sizes(model: str | os.PathLike[str], analysis: Analysis) -> dict[str, 
     if not analysis.traced or path.stat().st_size > _LARGE:
         return {}
     try:
-        session = open_session(path)
+        session = trusted_session(path)
     except Exception:  # whatever onnxruntime raises: then nothing can be told
         return {}
 
     def runs(sizes: dict[str, int]) -> bool:
         try:
-            session.run(None, synthetic_inputs(analysis.graph, {}, analysis=analysis, sizes=sizes))
+            session.run(synthetic_inputs(analysis.graph, {}, analysis=analysis, sizes=sizes))
         except Exception:  # as above
             return False
         return True
 
-    if not runs({}):
-        return {}
-    others = {
-        key: [{analysis.free.root(key): n} for n in (size + 1, 2 * size)] for key, size in analysis.traced.items()
-    }
-    return {key: size for key, size in analysis.traced.items() if not any(runs(sizes) for sizes in others[key])}
+    try:
+        if not runs({}):
+            return {}
+        found = {}
+        for key, size in analysis.traced.items():
+            if not any(runs({analysis.free.root(key): other}) for other in (size + 1, 2 * size)):
+                found[key] = size
+        return found
+    finally:
+        session.close()

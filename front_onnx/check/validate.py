@@ -12,16 +12,17 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from front_onnx.check.apart import RemoteSession, apart, hurried
 from front_onnx.check.synthetic import synthetic_inputs
+from front_onnx.check.worker import describe
 from front_onnx.errors import FrontError
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import ModelFile, read_model
 
-__all__ = ["Check", "Validation", "check_result", "open_session", "validate_model"]
+__all__ = ["Check", "Validation", "check_result", "invalid", "open_session", "trusted_session", "validate_model"]
 
 _FUSED = {"SimplifiedLayerNormalization", "LayerNormalization", "Gelu"}  # below the opset that has them, or none has
 _UNKNOWN = re.compile(r"No Op registered for (\w+) with")
-_SMALL = 1 << 30  # bytes: over this, checks go through files, for protobuf holds 2 GiB at most
 
 
 @dataclass(frozen=True)
@@ -70,54 +71,136 @@ def validate_model(
     """
     skeleton = read_model(model)
     result = Validation()
-    source: str | bytes | onnx.ModelProto
-    source = model if isinstance(model, onnx.ModelProto) else str(Path(model))
-    for name, check in (("checker", _checker), ("shape inference", _inference)):
-        if not _attempt(result, name, lambda check=check: check(source)):
+    checks = _InProcess(model) if isinstance(model, onnx.ModelProto) else _Beside(Path(model), skeleton)
+    for name, check in (
+        ("checker", checks.check),
+        ("shape inference", checks.infer),
+        ("onnxruntime", checks.load),
+    ):
+        if not _attempt(result, name, check):
             return result
-    session: list[onnxruntime.InferenceSession] = []
-
-    def load() -> str:
-        session.append(open_session(source))
-        return "loads"
-
-    if not _attempt(result, "onnxruntime", load):
-        return result
-    feed = synthetic_inputs(Graph(skeleton), inputs or {}, seed)
-    outputs: list[np.ndarray] = []
-    names = [o.name for o in session[0].get_outputs()]
-
-    def run() -> str:
-        outputs.extend(session[0].run(None, feed))
-        return _shapes(names, outputs)
-
-    if _attempt(result, "run", run):
-        result.checks.append(_finite(names, outputs))
+    try:
+        feed = synthetic_inputs(Graph(skeleton), inputs or {}, seed)
+        if _attempt(result, "run", lambda: checks.run(feed)):
+            result.checks.append(checks.finite())
+    finally:
+        checks.close()
     if like is not None:
         result.differences = interface_differences(skeleton.proto, like)
     return result
 
 
-def _attempt(result: Validation, name: str, work: object) -> bool:
+class _Checks:
+    """The checks of one model; what a run gave is kept for the last of them."""
+
+    def __init__(self) -> None:
+        self.outputs: dict[str, tuple[list[int], bool]] = {}
+
+    def check(self) -> str:
+        """The full checker."""
+        raise NotImplementedError
+
+    def infer(self) -> str:
+        """Strict shape inference."""
+        raise NotImplementedError
+
+    def load(self) -> str:
+        """A session of onnxruntime."""
+        raise NotImplementedError
+
+    def described(self, feed: Mapping[str, np.ndarray]) -> dict[str, tuple[list[int], bool]]:
+        """A run: by output, its shape, and whether its numbers are finite."""
+        raise NotImplementedError
+
+    def run(self, feed: Mapping[str, np.ndarray]) -> str:
+        """A run: the shapes of its outputs."""
+        self.outputs = self.described(feed)
+        return ", ".join(f"{name} {shape}" for name, (shape, _) in self.outputs.items())
+
+    def finite(self) -> Check:
+        """Whether the run gave finite numbers."""
+        for name, (_, finite) in self.outputs.items():
+            if not finite:
+                return Check("finite outputs", False, f"output {name} holds values that are not finite")
+        return Check("finite outputs", True, "all finite")
+
+    def close(self) -> None:
+        """Give memory back."""
+
+
+class _InProcess(_Checks):
+    """Checks of a model in memory, by who trusts it."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        super().__init__()
+        self.model = model
+        self.session: onnxruntime.InferenceSession | None = None
+
+    def check(self) -> str:
+        """The full checker."""
+        return _unless_fused("valid", lambda: onnx.checker.check_model(self.model, full_check=True))
+
+    def infer(self) -> str:
+        """Strict shape inference."""
+        strict = {"check_type": True, "strict_mode": True, "data_prop": True}
+        return _unless_fused("consistent", lambda: onnx.shape_inference.infer_shapes(self.model, **strict))
+
+    def load(self) -> str:
+        """A session of onnxruntime."""
+        self.session = open_session(self.model)
+        return "loads"
+
+    def described(self, feed: Mapping[str, np.ndarray]) -> dict[str, tuple[list[int], bool]]:
+        """A run."""
+        assert self.session is not None
+        names = [output.name for output in self.session.get_outputs()]
+        found = zip(names, self.session.run(None, dict(feed)), strict=True)
+        return {name: describe(value) for name, value in found}
+
+
+class _Beside(_Checks):
+    """Checks of a file, which may be anything, in the process beside."""
+
+    def __init__(self, path: Path, skeleton: ModelFile) -> None:
+        super().__init__()
+        self.path, self.skeleton, self.size = path, skeleton, skeleton.size
+        self.session: RemoteSession | None = None
+
+    def check(self) -> str:
+        """The full checker."""
+        path = os.path.abspath(self.path)
+        return _unless_fused("valid", lambda: apart().ask("check", self.size, path=path))
+
+    def infer(self) -> str:
+        """Strict shape inference, on the skeleton: shapes do not depend on large weights."""
+        raw = np.frombuffer(_without_large_weights(self.skeleton).SerializeToString(), np.uint8)
+        return _unless_fused("consistent", lambda: apart().ask("infer", self.size, {"model": raw}))
+
+    def load(self) -> str:
+        """A session of onnxruntime."""
+        self.session = RemoteSession(self.path, self.size)
+        return "loads"
+
+    def described(self, feed: Mapping[str, np.ndarray]) -> dict[str, tuple[list[int], bool]]:
+        """A run."""
+        assert self.session is not None
+        return self.session.described(feed)
+
+    def close(self) -> None:
+        """Give memory back."""
+        if self.session is not None:
+            self.session.close()
+
+
+def _attempt(result: Validation, name: str, work: Callable[[], str]) -> bool:
     try:
-        result.checks.append(Check(name, True, str(work())))  # type: ignore[operator]
+        result.checks.append(Check(name, True, work()))
     except FrontError:
         raise
     except Exception as error:  # every library raises its own: the line is what the user needs
         line = " ".join(str(error).split())
         result.checks.append(Check(name, False, line[:400]))
     return result.checks[-1].passed
-
-
-def _checker(source: str | onnx.ModelProto) -> str:
-    return _unless_fused("valid", lambda: onnx.checker.check_model(source, full_check=True))
-
-
-def _inference(source: str | onnx.ModelProto) -> str:
-    """Strict shape inference, on the skeleton where it is a file: shapes do not depend on large weights."""
-    proto = source if isinstance(source, onnx.ModelProto) else _without_large_weights(source)
-    strict = {"check_type": True, "strict_mode": True, "data_prop": True}
-    return _unless_fused("consistent", lambda: onnx.shape_inference.infer_shapes(proto, **strict))
 
 
 def _unless_fused(passed: str, check: Callable[[], object]) -> str:
@@ -132,12 +215,12 @@ def _unless_fused(passed: str, check: Callable[[], object]) -> str:
     return passed
 
 
-def _without_large_weights(path: str) -> onnx.ModelProto:
-    model = read_model(path)
+def _without_large_weights(model: ModelFile) -> onnx.ModelProto:
     proto = onnx.ModelProto()
     proto.CopyFrom(model.proto)
+    missing = model.missing()
     for tensor in proto.graph.initializer:
-        if tensor.name in model.missing() and tensor.data_location != onnx.TensorProto.EXTERNAL:
+        if tensor.name in missing and tensor.data_location != onnx.TensorProto.EXTERNAL:
             tensor.data_location = onnx.TensorProto.EXTERNAL
             tensor.external_data.add(key="location", value="elsewhere")
     return proto
@@ -152,16 +235,32 @@ def open_session(source: str | Path | onnx.ModelProto) -> onnxruntime.InferenceS
     return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
 
 
-def _shapes(names: list[str], outputs: list[np.ndarray]) -> str:
-    return ", ".join(f"{n} {list(np.shape(o))}" for n, o in zip(names, outputs, strict=True))
+class LocalSession:
+    """A session in this process, of a model in memory."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._session = open_session(model)
+        self.inputs = [entry.name for entry in self._session.get_inputs()]
+        self.outputs = [entry.name for entry in self._session.get_outputs()]
+
+    def run(self, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run it: its outputs by name, sequences left out."""
+        found = zip(self.outputs, self._session.run(None, dict(feed)), strict=True)
+        return {name: value for name, value in found if isinstance(value, np.ndarray)}
+
+    def close(self) -> None:
+        """Nothing is held beside."""
 
 
-def _finite(names: list[str], outputs: list[np.ndarray]) -> Check:
-    for name, value in zip(names, outputs, strict=True):
-        array = np.asarray(value)
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            return Check("finite outputs", False, f"output {name} holds values that are not finite")
-    return Check("finite outputs", True, "all finite")
+def trusted_session(source: Path | onnx.ModelProto) -> LocalSession | RemoteSession:
+    """A session of a model: beside if it is a file, which may be anything.
+
+    Raises:
+        ApartError: a file cannot be loaded.
+    """
+    if isinstance(source, onnx.ModelProto):
+        return LocalSession(source)
+    return RemoteSession(source, read_model(source).size)
 
 
 def interface_differences(model: onnx.ModelProto, like: onnx.ModelProto) -> list[str]:
@@ -183,6 +282,15 @@ def _declared(info: onnx.ValueInfoProto) -> str:
     return f"{onnx.TensorProto.DataType.Name(tensor.elem_type).lower()} [{', '.join(dims)}]"
 
 
+def invalid(model: ModelFile) -> str | None:
+    """What the checker finds wrong with a model, in one line; None if nothing, or it cannot tell."""
+    checks = _InProcess(model.proto) if model.path is None else _Beside(model.path, model)
+    result = Validation()
+    if model.runs:
+        _attempt(result, "checker", checks.check)
+    return result.failed.detail if result.failed is not None else None
+
+
 def check_result(source: ModelFile, result: Path | onnx.ModelProto, seed: int) -> Validation:
     """Validate a result; it is refused if it fails where the source does not.
 
@@ -192,7 +300,8 @@ def check_result(source: ModelFile, result: Path | onnx.ModelProto, seed: int) -
     checked = validate_model(result, seed=seed)
     if checked.passed:
         return checked
-    reference = validate_model(source.path or source.proto, seed=seed) if source.runs else Validation()
+    with hurried():
+        reference = validate_model(source.path or source.proto, seed=seed) if source.runs else Validation()
     if reference.failed is None or checked.failed is None or reference.failed.name != checked.failed.name:
         raise FrontError(f"the resized model is not valid, so nothing was written: {checked.failure}")
     return checked

@@ -9,8 +9,9 @@ import click
 from rich.markup import escape
 
 from front_onnx.commands.options import BY_HAND, TREAT, options
+from front_onnx.commands.output import console
 from front_onnx.commands.progress import shown
-from front_onnx.commands.tables import console, count
+from front_onnx.commands.tables import count
 from front_onnx.gene.basis import BANDS
 from front_onnx.gene.describe import describe_gene
 from front_onnx.learngenes import DEFAULT_RATIO, extract

@@ -10,9 +10,10 @@ from rich.markup import escape
 
 from front_onnx.calibrate.report import describe_calibration
 from front_onnx.commands.options import BY_HAND, CALIBRATION, CHECKS, METHOD, SIZES, TREAT, calibration, dims, options
+from front_onnx.commands.output import console
 from front_onnx.commands.progress import shown
 from front_onnx.commands.resize import tell
-from front_onnx.commands.tables import console, print_calibration, print_matches, print_validation
+from front_onnx.commands.tables import print_calibration, print_matches, print_validation
 from front_onnx.errors import RequestError
 from front_onnx.into import Moved, calibrate, init_into
 from front_onnx.learngenes import init

@@ -10,7 +10,8 @@ import click
 from front_onnx.api import inspect
 from front_onnx.check.baked import baked_sizes
 from front_onnx.commands.options import BY_HAND, options
-from front_onnx.commands.tables import console, print_gene, print_spectrum, print_structure
+from front_onnx.commands.output import console
+from front_onnx.commands.tables import print_gene, print_spectrum, print_structure
 from front_onnx.errors import RequestError
 from front_onnx.gene.describe import describe_gene
 from front_onnx.gene.file import is_gene, read_gene

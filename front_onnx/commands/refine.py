@@ -15,7 +15,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from front_onnx.commands.options import options
-from front_onnx.commands.tables import console, count, print_inlined
+from front_onnx.commands.output import console
+from front_onnx.commands.tables import count, print_inlined
 from front_onnx.errors import FrontError, RequestError
 
 __all__ = ["refine_command"]

@@ -11,6 +11,7 @@ from rich.markup import escape
 from front_onnx.api import Result, inspect, resize
 from front_onnx.axes.size import size_of
 from front_onnx.calibrate.report import describe_calibration
+from front_onnx.check.apart import start_ahead
 from front_onnx.commands.options import (
     ASKED,
     BY_HAND,
@@ -25,8 +26,9 @@ from front_onnx.commands.options import (
     dims,
     options,
 )
+from front_onnx.commands.output import console, plain
 from front_onnx.commands.progress import shown
-from front_onnx.commands.tables import console, plan_table, print_calibration, print_inlined, print_validation
+from front_onnx.commands.tables import plan_table, print_calibration, print_inlined, print_validation
 from front_onnx.errors import RequestError
 from front_onnx.methods.scale import SCALES
 from front_onnx.plan.plan import Plan
@@ -66,6 +68,8 @@ def resize_command(model: str, sets: tuple[str, ...], as_json: bool, no_validate
     front-onnx resize model.onnx --width 96 --residual /stem/Add_output_0:1
     front-onnx resize model.onnx --depth 4 --block /blocks.0/norm1/LayerNormalization../blocks.0/Add_1
     """
+    if not (no_validate or given["dry_run"]):
+        start_ahead()
     with shown(quiet=as_json) as progress:
         settings = calibration(given)
         if not (sets or given["ratio"] != 1 or any(given[option] is not None for option in ASKED)):
@@ -125,7 +129,7 @@ def _print(result: Result, about: dict[str, Any]) -> None:
     )
     print_inlined(about["functions_inlined"])
     for warning in about["warnings"]:
-        console.print(f"[yellow]warning[/] {escape(warning)}")
+        console.print(f"[yellow]warning[/] {escape(plain(warning))}")
     if result.output is None:
         console.print("dry run: nothing was written")
         return

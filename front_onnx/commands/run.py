@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import json
 import os
 import sys
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
+from front_onnx.commands.output import any_encoding, complain
 from front_onnx.commands.signals import Ended, raising_signals
 from front_onnx.errors import FrontError
 
@@ -16,6 +19,8 @@ __all__ = ["COLLECTIONS", "CommandGroup"]
 
 # A large graph is millions of objects in hardly any cycles: looking for those often takes a fifth of the time.
 COLLECTIONS = (100_000, 20, 20)
+_JSON = "--json"
+_arguments: list[str] = []  # of the command that runs
 
 
 class CommandGroup(click.Group):
@@ -26,6 +31,8 @@ class CommandGroup(click.Group):
         standalone = kwargs.get("standalone_mode", True)
         kwargs["standalone_mode"] = False
         gc.set_threshold(*COLLECTIONS)
+        _arguments[:] = kwargs.get("args") or (args[0] if args and args[0] is not None else sys.argv[1:])
+        any_encoding()
         try:
             with raising_signals():
                 code = super().main(*args, **kwargs)
@@ -33,28 +40,28 @@ class CommandGroup(click.Group):
             if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
                 error.show()  # the help is what was asked for
                 sys.exit(error.exit_code)
-            _end(_usage(error), error.exit_code)
+            _end(_usage(error), error.exit_code, error)
         except click.Abort as error:
             _end(_interrupted(error.__cause__ or error.__context__), 130)
         except FrontError as error:
-            _end(str(error), error.exit_code)
+            _end(str(error), error.exit_code, error)
         except KeyboardInterrupt as error:
             _end(_interrupted(error), 130)
         except Ended as ended:
-            click.echo(f"Error: ended by {ended.name}", err=True)
+            complain(f"ended by {ended.name}")
             raise
         except BrokenPipeError:
             os._exit(1)
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""
-            _end(f"{error.strerror or error}{where}", 1)
+            _end(f"{error.strerror or error}{where}", 1, error)
         except MemoryError:
             _end("out of memory", 1)
         except Exception as error:
             if os.environ.get("FRONT_ONNX_DEBUG"):
                 raise
             line = " ".join(str(error).split())[:300]
-            _end(f"{type(error).__name__}: {line}; this is a bug, FRONT_ONNX_DEBUG=1 shows where", 1)
+            _end(f"{type(error).__name__}: {line}; this is a bug, FRONT_ONNX_DEBUG=1 shows where", 1, error)
         if standalone:
             sys.exit(code or 0)
         return code
@@ -72,6 +79,12 @@ def _usage(error: click.ClickException) -> str:
     return f"{message}; see {context.command_path} --help" if context is not None else message
 
 
-def _end(message: str, code: int) -> None:
-    click.echo(f"Error: {message}", err=True)
+def _end(message: str, code: int, error: BaseException | None = None) -> NoReturn:
+    """End with one line on stderr; a script that asked for JSON gets some on stdout."""
+    if _JSON in _arguments:
+        about = {"error": message, "kind": type(error).__name__ if error is not None else None, "exit_code": code}
+        about |= {name: value for name in ("node", "dim", "hint") if (value := getattr(error, name, None)) is not None}
+        with contextlib.suppress(OSError):
+            click.echo(json.dumps(about, indent=2))
+    complain(message)
     sys.exit(code)

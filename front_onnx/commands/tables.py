@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from front_onnx.commands.output import console, shortened
 
 __all__ = [
     "console",
@@ -23,8 +24,6 @@ __all__ = [
     "print_validation",
 ]
 
-console = Console(highlight=False)
-
 
 def count(number: int) -> str:
     """12345678 as 12.3 M."""
@@ -36,6 +35,7 @@ def count(number: int) -> str:
 
 def print_structure(about: Mapping[str, Any]) -> None:
     """Chains and dims of `inspect`."""
+    about = shortened(about)
     console.print(
         f"[bold]{escape(str(about['model'] or 'model'))}[/]: {count(about['parameters'])} parameters, "
         f"{count(about['bytes'])}B, {about['nodes']} nodes, opset {about['opset'].get('ai.onnx', '?')}"
@@ -69,6 +69,7 @@ def print_structure(about: Mapping[str, Any]) -> None:
 
 def print_inlined(functions: list[str]) -> None:
     """One line, if the model had local functions."""
+    functions = shortened(functions)
     if functions:
         names = ", ".join(dict.fromkeys(functions))
         console.print(f"\nNote: {len(functions)} local functions were inlined ({escape(names)}); results have none.")
@@ -109,6 +110,7 @@ def _print_chains(chains: list[dict[str, Any]]) -> None:
 
 def plan_table(about: Mapping[str, Any], sizes: tuple[int, int] | None) -> Table:
     """Before and after, and what was rounded."""
+    about = shortened(about)
     table = Table(box=None, header_style="bold")
     for header in ("", "before", "after"):
         table.add_column(header, justify="left" if not header else "right")
@@ -135,6 +137,7 @@ def _row(table: Table, name: str, before: object, after: object, *notes: str) ->
 
 def print_validation(about: Mapping[str, Any]) -> None:
     """One line per check."""
+    about = shortened(about)
     for check in about["checks"]:
         mark = "[green]ok[/]  " if check["passed"] else "[red]FAIL[/]"
         console.print(f"{mark} {check['name']}: {escape(check['detail'])}")
@@ -144,6 +147,7 @@ def print_validation(about: Mapping[str, Any]) -> None:
 
 def print_gene(about: Mapping[str, Any]) -> None:
     """What a learngene holds, stack by stack."""
+    about = shortened(about)
     source = about["source"]
     share = about["kept"] / about["parameters"] if about["parameters"] else 1.0
     console.print(
@@ -170,6 +174,7 @@ def print_gene(about: Mapping[str, Any]) -> None:
 
 def print_spectrum(about: Mapping[str, Any]) -> None:
     """Energy in the low frequencies, beside white noise and permuted weights."""
+    about = shortened(about)
     table = Table(title=f"energy in the low {about['ratio']:g}", title_justify="left", box=None, header_style="bold")
     for header in ("stack", "shape", "axis", "weights", "permuted", "white noise"):
         table.add_column(header, justify="left" if header in ("stack", "axis") else "right", overflow="fold")
@@ -183,6 +188,7 @@ def print_spectrum(about: Mapping[str, Any]) -> None:
 
 def print_matches(rows: list[dict[str, Any]], unused: list[dict[str, Any]]) -> None:
     """What goes where, what stays as it is and why."""
+    rows, unused = shortened(rows), shortened(unused)
     table = Table(title="weights by role", title_justify="left", box=None, header_style="bold")
     for header in ("where", "role", "target", "source"):
         table.add_column(header, overflow="fold")
@@ -203,6 +209,7 @@ def print_matches(rows: list[dict[str, Any]], unused: list[dict[str, Any]]) -> N
 
 def print_calibration(about: Mapping[str, Any]) -> None:
     """The starts that were compared, and what was kept as it was in the best one."""
+    about = shortened(about)
     made_up = ", made up" if about["made_up"] else ""
     table = Table(
         title=f"\nwhat is kept of the source, on held-out samples ({about['samples']} to calibrate on{made_up})",

@@ -10,6 +10,7 @@ import click
 import numpy as np
 
 from front_onnx.api import validate
+from front_onnx.check.apart import start_ahead
 from front_onnx.commands.tables import print_validation
 from front_onnx.errors import FileError
 from front_onnx.summary import describe_validation
@@ -34,6 +35,7 @@ def validate_command(model: str, like: str | None, inputs: str | None, seed: int
     front-onnx validate model-d6.onnx
     front-onnx validate model-d6.onnx --like model.onnx --inputs real.npz
     """
+    start_ahead()
     about = describe_validation(validate(model, like=like, inputs=_arrays(inputs), seed=seed))
     assert about is not None
     if as_json:

@@ -8,6 +8,7 @@ from front_onnx.read.graph import Edge, Graph
 __all__ = ["feeds_root", "near_waves"]
 
 _STEPS = 12  # nodes between a frequency and its sine
+_TO_ROOT = 12  # nodes between a variance and its root
 
 
 def near_waves(graph: Graph) -> set[int]:
@@ -35,7 +36,9 @@ def feeds_root(graph: Graph, edge: Edge) -> bool:
     node = graph.nodes[edge.node]
     if record_of(node).has(Trait.NORMALISES):
         return record_of(node).parameters.get(edge.slot) == "variance"
-    while record_of(node).has(Trait.SHIFTS | Trait.VIEW):
+    for _ in range(_TO_ROOT):
+        if not record_of(node).has(Trait.SHIFTS | Trait.VIEW):
+            break
         readers = {reader.node for reader in graph.consumers.get(node.output[0], ())}
         if len(readers) != 1:
             return False

@@ -134,7 +134,7 @@ def from_data(data: Any) -> Basis:
         parts = tuple(map(from_data, data["segments"]))
         if parts:
             return Segments(parts)
-    raise DamagedError("the learngene is damaged: an axis is described in no way that is known", got=str(data)[:60])
+    raise DamagedError("an axis is described in no way that is known", got=str(data)[:60])
 
 
 def _is_size(data: Any) -> bool:

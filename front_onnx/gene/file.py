@@ -21,9 +21,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from front_onnx.errors import DamagedError, FileError
-from front_onnx.gene.basis import BANDS, as_data, from_data
+from front_onnx.gene.basis import as_data, from_data
 from front_onnx.gene.gene import Gene, Member, Stack
+from front_onnx.gene.header import check_header
 from front_onnx.read.external_data import is_external
+from front_onnx.read.specified import check_nodes
 from front_onnx.read.tensor_data import array_bytes, from_buffer, has_data, numpy_type, raw_length
 from front_onnx.store.atomic import Staged
 
@@ -31,7 +33,8 @@ __all__ = ["holds_gene", "is_gene", "read_gene", "write_gene"]
 
 _KEY = "front_onnx"
 _FORMAT = "learngene 1"
-_LARGEST = 1 << 40  # numbers in one expanded stack: more is no model but an attack
+_SMALL = 1 << 24  # numbers that stacks may have, whatever the file's size
+_WIDER = 1 << 12  # by how much they may outgrow it; at a ratio of 0.1 along three axes it is a thousand
 _PLAIN = {np.dtype(t) for t in ("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8")}
 
 
@@ -106,7 +109,10 @@ def read_gene(path: str | os.PathLike[str]) -> Gene:
         raise FileError(f"there is no file {where}")
     try:
         return _read(where)
-    except (SafetensorError, DecodeError, KeyError, TypeError, ValueError, RecursionError, AttributeError) as error:
+    except DamagedError as error:
+        told = str(error)
+        raise error if str(where) in told else DamagedError(f"{where} is damaged: {told}") from None
+    except (SafetensorError, DecodeError, ArithmeticError, LookupError, TypeError, ValueError, RecursionError) as error:
         line = " ".join(str(error).split())[:200]
         raise DamagedError(f"{where} is no learngene or is damaged: {line or type(error).__name__}") from None
 
@@ -123,6 +129,7 @@ def _read(path: Path) -> Gene:
                 got=str(about.get("format") if isinstance(about, dict) else about)[:40],
                 wanted=_FORMAT,
             )
+        check_header(about)
         found = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118 (it is no mapping)
         shapes = {name: (piece.get_dtype(), tuple(piece.get_shape())) for name, piece in found.items()}
         raw = opened.get_tensor("template").tobytes()
@@ -130,25 +137,16 @@ def _read(path: Path) -> Gene:
         raise DamagedError(f"{path} is damaged: its template does not belong to it")
     template = onnx.ModelProto.FromString(raw)
     stacks = tuple(_stack(data) for data in about.pop("stacks"))
-    _check_about(about)
     _check(path, template, stacks, shapes)
+    check_nodes(template)
     values = tuple(sorted(name.removeprefix("value/") for name in shapes if name.startswith("value/")))
     tensors = {tensor.name: tensor for tensor in template.graph.initializer}
     return Gene(template, stacks, values, _Arrays(path, tuple(shapes), tensors, stacks), about)
 
 
-def _stack(data: Any) -> Stack:
-    members = tuple(Member(str(name), int(index), bool(transposed)) for name, index, transposed in data["members"])
-    lowest, energy = data["lowest"], float(data["energy"])
-    if not members or not 0 <= energy <= 1 or not (lowest is None or math.isfinite(lowest)):
-        raise ValueError("a stack is described in no way that is known")
-    return Stack(members, from_data(data["depth"]), tuple(map(from_data, data["axes"])), lowest, energy)
-
-
-def _check_about(about: Mapping[str, Any]) -> None:
-    known = isinstance(about["ratio"], float | int) and 0 < about["ratio"] <= 1 and about["band"] in BANDS
-    if not known or not isinstance(about["scale"], str) or not isinstance(about["source"], dict):
-        raise ValueError("its header is incomplete")
+def _stack(data: Mapping[str, Any]) -> Stack:
+    members = tuple(Member(*member) for member in data["members"])
+    return Stack(members, from_data(data["depth"]), tuple(map(from_data, data["axes"])), data["lowest"], data["energy"])
 
 
 def _check(
@@ -161,9 +159,11 @@ def _check(
     for tensor in tensors.values():
         if is_external(tensor):
             raise DamagedError(f"{path} is damaged: its template reads a file", got=tensor.name)
+    room = max(_SMALL, _WIDER * path.stat().st_size)
     for stack in stacks:
         wanted.add(stack.key)
-        if math.prod(stack.shape) > _LARGEST:
+        room -= math.prod(stack.shape)
+        if room < 0:
             raise DamagedError(f"{path} is damaged: a stack is too large to be real", got=stack.shape)
         for member in stack.members:
             tensor = tensors.get(member.name)

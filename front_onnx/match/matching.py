@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from fractions import Fraction
 
 from front_onnx.axes.size import Axis, SizeVar, size_of
 from front_onnx.dims.structure import Structure
+from front_onnx.errors import RequestError
 from front_onnx.roles.piece import Piece
 from front_onnx.roles.pieces import find_pieces
 from front_onnx.roles.role import Role
@@ -64,7 +66,9 @@ def match(source: Structure, target: Structure, by_hand: Mapping[str, str | None
         target: where they go.
         by_hand: a tensor of the source, or None, for a tensor of the target, or `tensor:role` for a part of one.
     """
-    return _Matcher(source, target, by_hand or {}).run()
+    matcher = _Matcher(source, target, by_hand or {})
+    matcher.refuse_unknown()
+    return matcher.run()
 
 
 class _Matcher:
@@ -108,6 +112,21 @@ class _Matcher:
             pairs = [(n, roles[0].index(r)) for n, r in enumerate(roles[1]) if roles[0].count(r) == 1]
             pairs = [(n, m) for n, m in pairs if roles[1].count(roles[1][n]) == 1]
         return places | {f"blocks {n + 1}": f"blocks {m + 1}" for n, m in pairs}
+
+    def refuse_unknown(self) -> None:
+        """Refuse what was said by hand of nothing that there is.
+
+        Raises:
+            RequestError: names it, and what it may have meant.
+        """
+        graph = self.target.graph
+        known = {*graph.constants, *graph.outputs, *(info.name for info in graph.inputs)}
+        for piece in self.theirs:
+            known.update(name for tensor in piece.tensors for name in (tensor, f"{tensor}:{piece.role}"))
+        for name in self.by_hand:
+            if name not in known:
+                near = get_close_matches(name, known, 1)
+                raise RequestError("the target has no tensor of this name", got=name, wanted=", ".join(near) or None)
 
     def _tied(self, piece: Piece) -> bool:
         """True for an output layer that is stored as the transpose of a table: it goes where the table goes."""

@@ -30,6 +30,8 @@ from front_onnx.read.tensor_data import is_float, numpy_type
 __all__ = ["Analysis", "analyse"]
 
 _LITERALS = 64  # the longest constant vector that can be a shape or a list of places
+# What a rule may trip over where a node is not as the specification says.
+_UNFOLLOWED = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 _PASSES = ("Transpose", "Identity", "Cast", "Squeeze", "Slice")  # from a weight to its reader
 
 
@@ -168,16 +170,18 @@ class Analysis:
 
         None if no table is behind it, or if the axis is one of those that data look up by.
         """
-        name = self.graph.nodes[edge.node].input[edge.slot]
-        maker = self.graph.producer.get(name)
-        node = self.graph.nodes[maker] if maker is not None else None
-        if node is None or maker is None or node.op_type not in ("Gather", "Transpose", "Identity", "Cast"):
-            return None
-        if node.op_type == "Transpose":
-            rank = len(self.facts[name].axes or ())
-            return self.entry(Edge(maker, 0), self.graph.attribute(maker, "perm", list(range(rank))[::-1])[axis])
-        if node.op_type != "Gather":
-            return self.entry(Edge(maker, 0), axis)
+        while True:
+            name = self.graph.nodes[edge.node].input[edge.slot]
+            maker = self.graph.producer.get(name)
+            node = self.graph.nodes[maker] if maker is not None else None
+            if node is None or maker is None or node.op_type not in ("Gather", "Transpose", "Identity", "Cast"):
+                return None
+            if node.op_type == "Gather":
+                break
+            if node.op_type == "Transpose":
+                rank = len(self.facts[name].axes or ())
+                axis = self.graph.attribute(maker, "perm", list(range(rank))[::-1])[axis]
+            edge = Edge(maker, 0)
         table, indices = Edge(maker, 0), self._fact(Edge(maker, 1))
         if not (table in self.tables or table in self.contractions) or indices is None or indices.axes is None:
             return None
@@ -362,7 +366,7 @@ class Analysis:
                 found.rule(context)
                 if not context.counted and any(fact is not None and fact.value is None for fact in context.outputs):
                     context.note_counters(context.facts)
-            except (Conflict, ValueError, TypeError, IndexError, KeyError) as error:
+            except (Conflict, *_UNFOLLOWED) as error:
                 self._give_up(index, context, error)
             lost = behind(context)
             for name, fact in zip(node.output, context.outputs, strict=True):
@@ -385,9 +389,9 @@ class Analysis:
 
     def behind(self, name: str) -> str:
         """The tensor that a name stands for, Identity nodes skipped."""
-        maker = self.graph.producer.get(name)
-        node = self.graph.nodes[maker] if maker is not None else None
-        return name if node is None or node.op_type != "Identity" else self.behind(node.input[0])
+        while (maker := self.graph.producer.get(name)) is not None and self.graph.nodes[maker].op_type == "Identity":
+            name = self.graph.nodes[maker].input[0]
+        return name
 
     def is_read(self, name: str) -> bool:
         """True if a node reads a tensor, or if it is an output of the graph or of a body."""
@@ -416,8 +420,9 @@ class Analysis:
         ratio = getattr(error, "ratio", None)
         self.ratios += [] if ratio is None else [ratio]
         causes = causes_of(self.algebra, error) or frozenset((index,))
-        self._reasons[index] = str(error)
-        self.troubles.append(Trouble(index, str(error), causes))
+        reason = str(error) if isinstance(error, Conflict) else f"{type(error).__name__}: {error}"
+        self._reasons[index] = reason
+        self.troubles.append(Trouble(index, reason, causes))
         facts = [fact for fact in context.facts if fact is not None]
         facts += [self.facts[name] for name in self.graph.outer_scope.get(index, ()) if name in self.facts]
         for inner in self.graph.order.inside(index):

@@ -16,6 +16,7 @@ import numpy as np
 from front_onnx.axes.algebra import Algebra
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import (
+    FOLLOWED,
     Binding,
     Expression,
     Extent,
@@ -24,6 +25,7 @@ from front_onnx.axes.numbers import (
     Varying,
     computed,
     counters,
+    made_of_few,
     root_power,
     value_of,
     varies,
@@ -253,6 +255,7 @@ class RuleContext:
         if slot < len(self.outputs):
             shape = None if axes is None else tuple(map(self.algebra.expand, axes))
             constant = all(fact is None or fact.constant for fact in self.facts) and bool(self.facts)
+            value = value if value is None or value.size <= FOLLOWED else None
             self.outputs[slot] = AbstractTensor(shape, value, constant, strides, below)
 
     def out_members(self, members: Iterable[AbstractTensor]) -> None:
@@ -442,6 +445,13 @@ class RuleContext:
         value = int(value_of(number))
         if value < 0:
             raise Conflict(f"a size of {value}")
+        if isinstance(number, Expression) and not made_of_few(number):
+            axis = self.records.derived((id(number),), value, hold)
+            self.tie(number, axis)
+            return axis
+        return self._axis_of(number, value, hold)
+
+    def _axis_of(self, number: object, value: int, hold: Hold) -> Axis:
         if value == 1 and isinstance(number, Literal):
             return ()
         if isinstance(number, Extent):

@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 
 from front_onnx.axes.numbers import (
+    FOLLOWED,
     Expression,
     Literal,
     Varying,
@@ -16,6 +17,7 @@ from front_onnx.axes.numbers import (
     cast_number,
     computed,
     integer_division,
+    power,
     value_of,
     varies,
 )
@@ -31,7 +33,7 @@ _FUNCTIONS: dict[str, tuple[str, Callable[..., int | float | bool]]] = {
     "Mul": ("mul", lambda a, b: a * b),
     "Div": ("div", integer_division),
     "Mod": ("mod", lambda a, b: a % b),
-    "Pow": ("pow", lambda a, b: a**b),
+    "Pow": ("pow", power),
     "Min": ("min", min),
     "Max": ("max", max),
     "Equal": ("equal", lambda a, b: a == b),
@@ -168,6 +170,9 @@ def where(ctx: RuleContext) -> None:
         ctx.out(axes)
         return
     condition, yes, no = np.broadcast_arrays(condition, yes, no)
+    if condition.size > FOLLOWED:
+        ctx.out(axes)
+        return
     out = np.empty(condition.shape, dtype=object)
     for place in np.ndindex(condition.shape):
         out[place] = _chosen(ctx, condition[place], yes[place], no[place])

@@ -9,7 +9,7 @@ from itertools import accumulate
 import numpy as np
 
 from front_onnx.axes.holds import Hold, Why
-from front_onnx.axes.numbers import Expression, Extent, Literal, Varying, value_of, varies
+from front_onnx.axes.numbers import FOLLOWED, Expression, Extent, Literal, Varying, value_of, varies
 from front_onnx.axes.size import Axis, AxisRole, Conflict, size_of
 from front_onnx.operators.context import RuleContext
 from front_onnx.operators.record import Trait, operator
@@ -30,6 +30,8 @@ def gather(ctx: RuleContext) -> None:
             ctx.pick(data[at], number)
         if not indices:
             ctx.records.passed[ctx.node.output[0]] = Edge(ctx.index, 0), at
+    elif value is not None and places is not None and value.size // max(1, value.shape[at]) * places.size > FOLLOWED:
+        pass  # it repeats a number more often than shapes do
     elif value is not None and places is not None:
         out_value = np.take(value, np.array([int(value_of(n)) for n in places.flat]).reshape(places.shape), axis=at)
         out_value = np.asarray(out_value, dtype=object)

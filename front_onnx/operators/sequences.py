@@ -12,7 +12,7 @@ from fractions import Fraction
 import numpy as np
 
 from front_onnx.axes.holds import Why
-from front_onnx.axes.numbers import Extent, computed, value_of, varies
+from front_onnx.axes.numbers import FOLLOWED, Extent, computed, value_of, varies
 from front_onnx.axes.size import Axis, Conflict, size_of
 from front_onnx.operators.context import AbstractTensor, RuleContext, Shape
 from front_onnx.operators.record import Trait, operator
@@ -167,7 +167,7 @@ def concat_from_sequence(ctx: RuleContext) -> None:
         raise Conflict("a sequence without members")
     shapes = [_axes(member) for member in members]
     values = [member.value for member in members if member.value is not None]
-    followed = len(values) == len(members)
+    followed = len(values) == len(members) and sum(value.size for value in values) <= FOLLOWED
     if ctx.attr("new_axis"):
         axes = list(_axes(_alike(ctx, members)))
         at = ctx.attr("axis") % (len(axes) + 1)

@@ -10,19 +10,19 @@ import numpy as np
 
 from front_onnx.axes.algebra import shown
 from front_onnx.axes.holds import Hold, Why
-from front_onnx.axes.numbers import Expression, Extent, Literal, Number, value_of
+from front_onnx.axes.numbers import FOLLOWED, Expression, Extent, Literal, Number, value_of
 from front_onnx.axes.size import Axis, AxisRole, Conflict, size_of
 from front_onnx.operators.context import RuleContext, Shape
 from front_onnx.operators.record import Trait, operator
 
 __all__ = ["segments"]
 
-_FOLLOWED = 256  # the most elements of a tensor whose contents are followed
+_FOLLOWED = 256  # the most elements of a tensor that repeats one number for its contents to be followed
 
 
 def _reshaped(value: np.ndarray | None, axes: Sequence[Axis]) -> np.ndarray | None:
     sizes = [size_of(axis) for axis in axes]
-    return None if value is None or value.size != np.prod(sizes, dtype=int) else value.reshape(sizes)
+    return None if value is None or value.size != math.prod(sizes) else value.reshape(sizes)
 
 
 @operator("Shape", traits=Trait.MEASURES)
@@ -190,7 +190,8 @@ def concat(ctx: RuleContext) -> None:
     joined = ctx.algebra.total([s[at] for s in shapes if size_of(s[at])]) if len(shapes) > 1 else shapes[0][at]
     values = [ctx.value(slot) for slot in range(len(shapes))]
     followed = [v for v in values if v is not None]
-    value = np.concatenate(followed, axis=at) if len(followed) == len(values) else None
+    few = len(followed) == len(values) and sum(v.size for v in followed) <= FOLLOWED
+    value = np.concatenate(followed, axis=at) if few else None
     ctx.out((*shapes[0][:at], joined, *shapes[0][at + 1 :]), value)
 
 
@@ -249,7 +250,7 @@ def expand(ctx: RuleContext) -> None:
     out = ctx.broadcast(axes, target)
     value = ctx.value(0)
     sizes = [size_of(axis) for axis in out]
-    followed = value is not None and np.prod(sizes) <= _FOLLOWED
+    followed = value is not None and math.prod(sizes) <= _FOLLOWED
     ctx.out(out, np.broadcast_to(value, sizes) if followed and value is not None else None, below=ctx.below(0))
 
 
@@ -305,7 +306,7 @@ def constant_of_shape(ctx: RuleContext) -> None:
     axes = [ctx.axis_of(n) for n in numbers]
     sizes = [size_of(axis) for axis in axes]
     value = None
-    if np.prod(sizes, dtype=int) <= _FOLLOWED:
+    if math.prod(sizes) <= _FOLLOWED:
         tensor = ctx.attr("value")
         fill = ctx.records.scalar(tensor) if tensor is not None else 0.0
         value = np.full(sizes, Expression("constant", lambda: fill, (), fill), dtype=object)

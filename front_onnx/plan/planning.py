@@ -14,6 +14,7 @@ from front_onnx.plan.request import Request
 from front_onnx.plan.sizing import target_sizes, target_units
 from front_onnx.plan.unsupported import refuse_unsupported
 from front_onnx.plan.weights import plan_weights
+from front_onnx.store.refusals import refuse_too_many
 
 __all__ = ["make_plan"]
 
@@ -40,6 +41,11 @@ def _make_plan(structure: Structure, request: Request, whole_heads: bool = False
     units = target_units(structure, request)
     depths = {var: units[chain] for var, chain in structure.depths.items()}
     plan = Plan(structure, request, sizes | depths, units, rounded)
+    nodes = len(structure.graph.nodes)
+    longer = zip(structure.chains, units, strict=True)
+    private = structure.flow.private
+    more = sum((n - len(chain.units)) * len(private(chain.units[-1])) for chain, n in longer if chain.loop is None)
+    refuse_too_many(nodes + more, nodes)
     plan_weights(plan)
     plan_numbers(plan)
     check_alike(plan)

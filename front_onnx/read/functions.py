@@ -18,6 +18,8 @@ from front_onnx.read.names import unused
 __all__ = ["inline_functions"]
 
 _Key = tuple[str, str, str]
+_MOST = 1_000_000  # nodes of all calls written out; no model comes near
+_DEEPEST = 100  # functions inside each other
 
 
 def inline_functions(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[str]]:
@@ -75,6 +77,7 @@ class _Inliner:
 
     def run(self) -> list[str]:
         """Inline all calls; the names of the functions that were called."""
+        self._refuse_too_many()
         nodes = self._expanded(self.graph.node, ())
         del self.graph.node[:]
         self.graph.node.extend(nodes)
@@ -87,6 +90,27 @@ class _Inliner:
         del self.model.opset_import[:]
         self.model.opset_import.extend(imports)
         return [name for _, name, _ in self.used]
+
+    def _refuse_too_many(self) -> None:
+        """Functions that call each other twice each are no longer a file's size when they are written out."""
+        counts: dict[_Key, int] = {}
+
+        def count(nodes: Iterable[NodeProto], calls: tuple[_Key, ...]) -> int:
+            total = 0
+            for node in _nested(nodes):
+                key = _key(node.domain, node.op_type, node)
+                if key in calls:
+                    raise DamagedError(f"function {node.op_type} calls itself", node=node.name)
+                if key in self.functions and key not in counts:
+                    if len(calls) > _DEEPEST:
+                        raise DamagedError(f"functions call each other more than {_DEEPEST} deep", node=node.name)
+                    counts[key] = count(self.functions[key].node, (*calls, key))
+                total += counts.get(key, 1)
+            return total
+
+        total = count(self.graph.node, ())
+        if total > _MOST:
+            raise DamagedError("functions that call each other make too many nodes", got=f"{total:.3g}", wanted=_MOST)
 
     def _fits(self, function: FunctionProto) -> bool:
         """True if the body means in the main graph what it means in the function."""

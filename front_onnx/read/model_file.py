@@ -19,7 +19,8 @@ from front_onnx.errors import DamagedError, FileError, RequestError
 from front_onnx.read.external_data import DataFiles, is_external, map_file
 from front_onnx.read.foreign import foreign
 from front_onnx.read.functions import inline_functions
-from front_onnx.read.subgraphs import has_unique_names, made_twice, make_names_unique
+from front_onnx.read.specified import check_nodes
+from front_onnx.read.subgraphs import all_graphs, has_unique_names, made_twice, make_names_unique
 from front_onnx.read.tensor_data import from_buffer, has_data, inside_array, raw_length
 from front_onnx.read.wire import Hole, WireError, cut
 
@@ -211,9 +212,10 @@ class ModelFile:
             raise FileError(f"{origin} is no ONNX model: it has no graph")
         if not self.proto.graph.node:
             raise FileError(f"{origin} has a graph without nodes")
-        for text in _texts(self.proto.graph):
+        for text in _texts(self.proto):
             if not isinstance(text, str):  # protobuf hands out bytes that are no UTF-8 as they are
                 raise FileError(f"{origin} is damaged: a name is no text", got=repr(text)[:60])
+        check_nodes(self.proto)
         for tensor in self.proto.graph.initializer:
             self._check_data(tensor)
 
@@ -233,17 +235,33 @@ class ModelFile:
             inside_array(tensor)
 
 
-def _texts(graph: onnx.GraphProto) -> Iterator[str]:
-    for node in graph.node:
-        yield node.name
-        yield node.op_type
-        yield node.domain
-        yield from node.input
-        yield from node.output
-        for attribute in node.attribute:
-            yield attribute.name
-    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        yield value.name
+def _texts(model: onnx.ModelProto) -> Iterator[object]:
+    """Every text of a model that anything reads."""
+    yield from (model.producer_name, model.producer_version, model.domain)
+    for opset in model.opset_import:
+        yield opset.domain
+    yield from _entries(model.metadata_props)
+    for graph in all_graphs(model.graph):
+        yield graph.name
+        for node in graph.node:
+            yield from (node.name, node.op_type, node.domain)
+            yield from node.input
+            yield from node.output
+            yield from _entries(node.metadata_props)
+            for attribute in node.attribute:
+                yield attribute.name
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            yield value.name
+            for dim in value.type.tensor_type.shape.dim:
+                yield dim.dim_param
+        for tensor in (*graph.initializer, *(sparse.values for sparse in graph.sparse_initializer)):
+            yield tensor.name
+            yield from _entries(tensor.external_data)
+
+
+def _entries(entries: Iterable[onnx.StringStringEntryProto]) -> Iterator[object]:
+    for entry in entries:
+        yield from (entry.key, entry.value)
 
 
 def _nested_tensors(proto: onnx.ModelProto) -> Iterator[TensorProto]:

@@ -12,8 +12,9 @@ import onnx
 from front_onnx.errors import OutputError, RequestError
 from front_onnx.read.model_file import ModelFile
 from front_onnx.store.atomic import replaceable
+from front_onnx.store.memory import free_memory
 
-__all__ = ["refuse_overwriting", "refuse_too_large"]
+__all__ = ["refuse_overwriting", "refuse_too_large", "refuse_too_many"]
 
 
 def refuse_overwriting(source: ModelFile, target: Path | None) -> None:
@@ -33,9 +34,37 @@ def refuse_overwriting(source: ModelFile, target: Path | None) -> None:
                 raise RequestError(line, got=str(path), hint="choose another -o")
 
 
-def refuse_too_large(proto: onnx.ModelProto, target: Path | None) -> None:
-    """Not even start on a result that fits nowhere."""
-    wanted = sum(
+_NODE = 20_000  # bytes of memory that a node of a result takes while it is made and proven
+
+
+def refuse_too_many(nodes: int, before: int) -> None:
+    """Not even plan a graph that memory does not hold.
+
+    Args:
+        nodes: of the result.
+        before: of the source; who holds that many can write as many.
+
+    Raises:
+        RequestError: says how many it would be, and how many there is room for.
+    """
+    free = free_memory()
+    if nodes > before and free is not None and (nodes - before) * _NODE > free:
+        raise RequestError(
+            f"the resized model would have {nodes:,} nodes, and there is memory for about {free // _NODE:,}",
+            hint="ask for a smaller depth",
+        )
+
+
+def refuse_too_large(proto: onnx.ModelProto, target: Path | None) -> int:
+    """Not even start on a result that fits nowhere.
+
+    Returns:
+        Bytes of its weights.
+
+    Raises:
+        OutputError: says how many they are, and how many there is room for.
+    """
+    wanted: int = sum(
         math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
         for tensor in proto.graph.initializer
         if tensor.data_type not in (onnx.TensorProto.UNDEFINED, onnx.TensorProto.STRING)
@@ -45,6 +74,7 @@ def refuse_too_large(proto: onnx.ModelProto, target: Path | None) -> None:
     elif target.parent.is_dir():
         free, where = shutil.disk_usage(target.parent).free, f"are free in {target.parent}"
     else:
-        return
+        return wanted
     if wanted > free:
         raise OutputError(f"the resized model has {wanted:.3g} bytes of weights, and only {free:.3g} {where}")
+    return wanted
