@@ -236,7 +236,8 @@ def slice_(ctx: RuleContext) -> None:
         for place, start, end, step in zip((a % len(data) for a in given), starts, ends, steps, strict=True):
             index[place] = slice(int(value_of(start)), _limit(int(value_of(end))), step)
         value = value[tuple(index)]
-        out = [ctx.algebra.new(n, Hold(Why.RANK)) for n in value.shape]
+        if len(data) == 1:  # a list of sizes; what has more axes are data (zeros to begin with) that happen to be few
+            out = [ctx.algebra.new(n, Hold(Why.RANK)) for n in value.shape]
     ctx.out(out, value, below=ctx.below(0))
 
 
