@@ -18,6 +18,7 @@ INEXACT = {
     ("resnet-group-norm", "x1.5"): GROUPS,
     ("unet-group-norm", "x1.5"): GROUPS,
     ("vgg-silu", "deeper"): NO_WAY,
+    **{(name, "deeper"): NO_WAY for name in ("lstm", "lstm-both-ways", "gru")},  # a stack of cells, one behind another
 }
 CASES = [(name, "torchscript") for name in MODELS] + [(name, "dynamo") for name in ("experts-stacked", "unit-length")]
 
