@@ -86,9 +86,15 @@ def find_chains(flow: Flow) -> list[Chain]:
     chains: list[Chain] = []
     for path, run in found:
         chain = _chain(flow, path, run, len(chains) + 1)
-        if chain is not None:
+        if chain is not None and not _shrinks(flow, chain):
             chains.append(chain)
     return chains
+
+
+def _shrinks(flow: Flow, chain: Chain) -> bool:
+    """True if blocks give back other sizes than they are given: strided convolutions, whose number is no depth."""
+    start, end = (flow.analysis.facts[name].axes or () for name in (chain.start, chain.units[0][-1].end))
+    return len(start) == len(end) and len(chain.units) > 1 and [*map(size_of, start)] != [*map(size_of, end)]
 
 
 def chain_at(flow: Flow, segments: list[Segment], start: int, period: int, count: int, number: int) -> Chain | None:

@@ -139,15 +139,27 @@ def free_inputs(flow: Flow, chains: Sequence[Chain]) -> None:
 
 def find_ports(flow: Flow, chain: Chain) -> Ports:
     """The ports of a chain, and what forbids another depth."""
-    return _Finder(flow, chain).run()
+    return _finder(flow, chain).ports
+
+
+def _finder(flow: Flow, chain: Chain) -> _Finder:
+    """What finds the ports of a chain; the last block's head is a port like the others where that leaves none over.
+
+    Elsewhere what is behind the chain is no part of it, however alike: a final head beside those of early exits.
+    """
+    found = _Finder(flow, chain, None).run()
+    if not found.ports.refused:
+        return found
+    ending = _Finder(flow, chain, chain.end).run()
+    return found if ending.ports.refused else ending
 
 
 def with_heads(flow: Flow, chain: Chain) -> Chain:
     """A chain whose places are those of its blocks' own heads too: what makes an output of each block, with weights."""
     nodes: dict[int, list[int]] = {}
     places: dict[Edge, list[Edge]] = {}
-    finder = _Finder(flow, chain)
-    for port in finder.run().outputs if len(chain.units) > 1 and chain.loop is None else ():
+    finder = _finder(flow, chain)
+    for port in finder.ports.outputs if len(chain.units) > 1 and chain.loop is None else ():
         for names in () if port.short else zip([port.tensors[0]] * len(port.tensors), port.tensors, strict=True):
             finder.align(names, nodes, places)
     places = {edge: there for edge, there in places.items() if len({*there}) == len(chain.units)}
@@ -181,10 +193,10 @@ class _Output:
 
 
 class _Finder:
-    def __init__(self, flow: Flow, chain: Chain) -> None:
+    def __init__(self, flow: Flow, chain: Chain, main: str | None) -> None:
         self.flow, self.graph, self.chain = flow, flow.graph, chain
         self.ports = Ports(branches=[set() for _ in chain.units])
-        self.main = flow.behind(self._main_output())
+        self.main = flow.behind(main or self._main_output())
         self.place: dict[str, tuple[int, object]] = {}  # tensors of units: the unit, and where in it
         own = flow.private(chain.units[0])
         for first, there in chain.nodes.items():
@@ -202,7 +214,7 @@ class _Finder:
         behind = [name for name in self.graph.outputs if name in reached]
         return max(behind, key=lambda name: depths.get(name, 0), default=self.chain.end)
 
-    def run(self) -> Ports:
+    def run(self) -> _Finder:
         """Inputs first: an output may be one of them, passed on."""
         for names in _block_inputs(self.flow, self.chain):
             self._input(names)
@@ -215,7 +227,7 @@ class _Finder:
                 families.setdefault((place, texts(name)), empty)[unit].append(output)
         for (place, _), family in families.items():
             self._sort(place, family)
-        return self.ports
+        return self
 
     def _input(self, names: tuple[str, ...]) -> None:
         count = Count.of(names, self.chain.layers)
@@ -280,7 +292,8 @@ class _Finder:
 
     def _is_own(self, name: str, branch: set[int]) -> bool:
         """True for a weight that nothing outside of a branch reads: every block may have a head of its own."""
-        return name in self.graph.constants and all(edge.node in branch for edge in self.graph.consumers[name])
+        own = name in self.graph.constants and name == self.graph.constant_name(name)  # no copy that an Identity makes
+        return own and all(edge.node in branch for edge in self.graph.consumers[name])
 
     def align(self, names: tuple[str, str], nodes: dict[int, list[int]], places: dict[Edge, list[Edge]]) -> None:
         """Note which nodes and readings of constants between a unit and an output stand where those of another do."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from front_onnx.axes.holds import Why
 from front_onnx.axes.size import Axis, AxisRole, SizeVar, size_of
 from front_onnx.constants.kinds import Kind
 from front_onnx.constants.scalars import Guess
@@ -33,6 +34,7 @@ def diagnose(plan: Plan) -> Iterator[str]:
     """One line for each doubt about a plan."""
     changed = {dim.var for dim in plan.structure.dims if plan.sizes[dim.var] != dim.var.size}
     yield from _kept(plan)
+    yield from _states(plan, changed)
     yield from _siblings(plan)
     yield from _roots(plan, changed)
     yield from _guesses(plan)
@@ -60,6 +62,22 @@ def _kept(plan: Plan) -> Iterator[str]:
     for reason, names in reasons.items():
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         yield f"{shown} would follow the width, and {'stays' if len(names) == 1 else 'stay'}: {reason}"
+
+
+def _states(plan: Plan, changed: set[SizeVar]) -> Iterator[str]:
+    """Sizes of states: a weight takes them onto themselves, and only that they are an input's keeps them."""
+    analysis = plan.structure.analysis
+    within: set[SizeVar] = set()
+    for edge, at in analysis.contractions.items() if changed else ():
+        axes = [set(analysis.algebra.free_variables(axis)) for axis in analysis.uses[edge].axes or ()]
+        within |= axes[at] & set().union(*axes[:at], *axes[at + 1 :])
+    for dim in plan.structure.dims:
+        hold = dim.hold
+        if hold is not None and hold.why is Why.INPUT_AXIS and dim.var in within and plan.sizes[dim.var] == dim.size:
+            yield (
+                f"{dim.name} {dim.size} is the size of a state and stays, as it is {plan.structure.reason(hold)}: "
+                f"--set {dim.name}=SIZE makes it follow"
+            )
 
 
 def _siblings(plan: Plan) -> Iterator[str]:
