@@ -23,6 +23,7 @@ __all__ = ["within_budget"]
 
 _TRIES = 16  # of sizes
 _NEAR = math.log(1.1)
+_STEPS = (0, -0.25, 0.25, -0.5, 0.5, -1, 1)  # powers of two around a depth, for what is no block has parameters too
 _WIDEST = 64  # how many times the width, or its inverse, is tried at most
 
 
@@ -74,13 +75,22 @@ class _Search:
             raise RequestError("a budget needs a size that is not given: leave --depth or --width out")
         factor = self.budget / self.now
         if not wide:
-            return self._best([self._deeper(factor * 2**step) for step in (0, -0.5, 0.5, -1, 1)])
+            return self._best([self._deeper(factor * 2**step) for step in _STEPS])
         if not deep:
             return self._wider(self.request)
+        if not self._has_width():
+            return self._best([self._deeper(factor * 2**step) for step in _STEPS])
         best = self._wider(self._deeper(factor ** (1 / 3)))
         if abs(self._off(best)) > _NEAR:  # widths are few where heads are: another depth may come nearer
             best = self._best([best, *(self._wider(self._deeper(factor ** (1 / 3) * more)) for more in (2 / 3, 3 / 2))])
         return best
+
+    def _has_width(self) -> bool:
+        """True if a factor of width changes anything: all that it could change may be kept by name."""
+        try:
+            return self._off(replace(self.request, width_mult="2")) != self._off(self.request)
+        except FrontError:
+            return False
 
     def _deeper(self, factor: float) -> Request:
         return replace(self.request, depth_mult=str(Fraction(factor).limit_denominator(1000)))
