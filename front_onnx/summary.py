@@ -65,7 +65,7 @@ def describe_structure(structure: Structure) -> dict[str, Any]:
         "chains": [_chain(structure, number, chain) for number, chain in enumerate(structure.chains)],
         "dims": [_dim(structure, dim) for dim in structure.dims if dim.named],
         "unfollowed": _unfollowed(structure),
-        "baked": structure.analysis.traced,
+        "baked": structure.analysis.symbols.traced,
     }
 
 

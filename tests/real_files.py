@@ -43,11 +43,11 @@ def assert_runs(path: Path) -> None:
     options = ort.SessionOptions()
     options.log_severity_level = 4
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    free = {analysis.free.root(key) for key in analysis.symbols if key in known_keys(graph, analysis)}
+    free = {analysis.symbols.free.root(key) for key in analysis.symbols.numbers if key in known_keys(graph, analysis)}
     first = synthetic_inputs(graph, {}, analysis=analysis)
     feeds = [first]
-    for root in sorted(free - set(analysis.free.baked)):
-        now = {analysis.free.root(analysis.key(i.name, place) or ""): size
+    for root in sorted(free - set(analysis.symbols.free.baked)):
+        now = {analysis.symbols.free.root(analysis.symbols.key(i.name, place) or ""): size
                for i in graph.inputs for place, size in enumerate(first[i.name].shape)}  # fmt: skip
         feeds.append(synthetic_inputs(graph, {}, analysis=analysis, sizes={root: 2 * now[root]}))
     for feed in feeds:
@@ -60,7 +60,7 @@ def known_keys(graph: Graph, analysis: object) -> set[str]:
         key
         for info in graph.inputs
         for place in range(len(graph.declared_shape(info.name) or []))
-        if (key := analysis.key(info.name, place)) is not None  # type: ignore[attr-defined]
+        if (key := analysis.symbols.key(info.name, place)) is not None  # type: ignore[attr-defined]
     }
 
 

@@ -100,7 +100,10 @@ def test_two_names_of_one_size() -> None:
     x = net.add("Concat", x, net.add("MatMul", "c", net.weight(6, 8)), axis=1)
     model = net.model(net.add("MatMul", net.add("Relu", x), net.weight(16, 3)))
     analysis = followed(model)
-    assert len({analysis.free.root(key) for key in analysis.symbols}) == 1 and analysis.traced == {}
+    assert (
+        len({analysis.symbols.free.root(key) for key in analysis.symbols.numbers}) == 1
+        and analysis.symbols.traced == {}
+    )
     assert validate(model).passed
     wider(model, a=(5, 6), b=(5, 6), c=(5, 6))
 
@@ -114,7 +117,7 @@ def test_many_sizes_without_names_that_are_one() -> None:
             "Concat", net.add("MatMul", x, net.weight(6, 3)), net.add("MatMul", f"x{i}", net.weight(6, 3)), axis=1
         )
     model = net.model(net.add("MatMul", x, net.weight(6, 2)))
-    assert len({followed(model).free.root(key) for key in followed(model).symbols}) == 1
+    assert len({followed(model).symbols.free.root(key) for key in followed(model).symbols.numbers}) == 1
     feed = synthetic_inputs(Graph(read_model(model)), {})
     assert len({array.shape for array in feed.values()}) == 1
 
@@ -133,7 +136,7 @@ def test_a_traced_size_is_told_where_onnxruntime_confirms_it(tmp_path: Path) -> 
     x = net.add("Reshape", net.add("MatMul", "x", net.weight(6, 8)), net.held_as(np.array([0, 5 * 8])))
     onnx.save(net.model(net.add("MatMul", net.add("Relu", x), net.weight(40, 3))), tmp_path / "baked.onnx")
     found = inspect(tmp_path / "baked.onnx").analysis
-    assert found.traced == {"t": 5} == baked_sizes(tmp_path / "baked.onnx", found)
+    assert found.symbols.traced == {"t": 5} == baked_sizes(tmp_path / "baked.onnx", found)
 
 
 def test_a_range_of_sides_is_not_told_as_one(tmp_path: Path) -> None:
@@ -142,7 +145,7 @@ def test_a_range_of_sides_is_not_told_as_one(tmp_path: Path) -> None:
     x = net.add("Transpose", net.add("Squeeze", x, net.held_as(np.array([2]))), perm=[0, 2, 1])
     onnx.save(net.model(net.add("MatMul", net.add("Relu", x), net.weight(C, 3)), 3), tmp_path / "lines.onnx")
     found = inspect(tmp_path / "lines.onnx").analysis
-    assert found.troubles == [] and "h" in found.traced
+    assert found.troubles == [] and "h" in found.symbols.traced
     assert baked_sizes(tmp_path / "lines.onnx", found) == {}
     wider(onnx.load(tmp_path / "lines.onnx"), x=(2, 3, 40, 9))
 

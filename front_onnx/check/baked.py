@@ -21,7 +21,7 @@ def baked_sizes(model: str | os.PathLike[str], analysis: Analysis) -> dict[str, 
     them.
     """
     path = Path(model)
-    if not analysis.traced or path.stat().st_size > _LARGE:
+    if not analysis.symbols.traced or path.stat().st_size > _LARGE:
         return {}
     try:
         session = trusted_session(path)
@@ -39,8 +39,8 @@ def baked_sizes(model: str | os.PathLike[str], analysis: Analysis) -> dict[str, 
         if not runs({}):
             return {}
         found = {}
-        for key, size in analysis.traced.items():
-            if not any(runs({analysis.free.root(key): other}) for other in (size + 1, 2 * size)):
+        for key, size in analysis.symbols.traced.items():
+            if not any(runs({analysis.symbols.free.root(key): other}) for other in (size + 1, 2 * size)):
                 found[key] = size
         return found
     finally:

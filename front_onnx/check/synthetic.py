@@ -59,7 +59,9 @@ def synthetic_inputs(
         if name in given:
             feed[name] = _checked(name, given[name], dtype, graph.declared_shape(name))
             continue
-        keys = [analysis.key(name, place) or size for place, size in enumerate(graph.declared_shape(name) or [])]
+        keys = [
+            analysis.symbols.key(name, place) or size for place, size in enumerate(graph.declared_shape(name) or [])
+        ]
         shape = [size if isinstance(size, int) else numbers.get(size, _LENGTH) for size in keys]
         if dtype.kind == "b":
             feed[name] = np.ones(shape, dtype)
@@ -97,20 +99,22 @@ def _symbol_sizes(
     """
     asked = {name: array.shape for name, array in given.items()}
     told: dict[str, int] = {**asked_sizes}
-    free: dict[str, int] = {}
+    first: dict[str, int] = {}
+    symbols = analysis.symbols
     for name, place, key in _symbols(graph, analysis):
-        root = analysis.free.root(key)
+        root = symbols.free.root(key)
         if name in asked and place < len(asked[name]):
             told[root] = asked[name][place]
-        elif root not in analysis.free.baked:
-            free.setdefault(root, _BATCH if place == 0 else _LENGTH)
-    sides = {root for root in map(analysis.free.root, analysis.free.sides) if root in free and root not in told}
-    roots = {**free, **dict.fromkeys(sides, _side(graph, analysis, sides) if sides else 0), **told}
-    sizes = {key: roots[root] for key in analysis.symbols if (root := analysis.free.root(key)) in roots}
-    for key in analysis.traced.keys() | {k for k in analysis.symbols if analysis.free.root(k) in analysis.free.baked}:
-        sizes.setdefault(key, analysis.symbol_size(key, sizes))
+        elif root not in symbols.free.baked:
+            first.setdefault(root, _BATCH if place == 0 else _LENGTH)
+    sides = {symbols.free.root(key) for key in symbols.free.sides}.intersection(first) - told.keys()
+    roots = {**first, **dict.fromkeys(sides, _side(graph, analysis, sides) if sides else 0), **told}
+    sizes = {key: roots[root] for key in symbols.numbers if (root := symbols.free.root(key)) in roots}
+    for key in symbols.numbers:
+        if symbols.free.root(key) in symbols.free.baked:
+            sizes.setdefault(key, symbols.size(key, sizes))
     for key in sizes.keys() - told.keys():
-        parts = _parts(graph, analysis, key, limits) if analysis.free.root(key) not in told else []
+        parts = _parts(graph, analysis, key, limits) if symbols.free.root(key) not in told else []
         if parts and all(part.isdigit() or part in sizes for part in parts):
             sizes[key] = sum(int(part) if part.isdigit() else sizes[part] for part in parts)
     return sizes
@@ -119,7 +123,9 @@ def _symbol_sizes(
 def _side(graph: Graph, analysis: Analysis, sides: Iterable[str]) -> int:
     """The first of the usual sides of pictures with which the graph can be followed as well as with any."""
     for side in USUAL_SIDES[:-1]:
-        tried = Analysis(graph, replace(analysis.free, baked={**analysis.free.baked, **dict.fromkeys(sides, side)}))
+        tried = Analysis(
+            graph, replace(analysis.symbols.free, baked={**analysis.symbols.free.baked, **dict.fromkeys(sides, side)})
+        )
         tried.run()
         if len(tried.troubles) <= len(analysis.troubles):
             return side
@@ -130,7 +136,7 @@ def _symbols(graph: Graph, analysis: Analysis) -> Iterator[tuple[str, int, str]]
     """(input, axis, key) of every free size."""
     for info in graph.inputs:
         for place in range(len(graph.declared_shape(info.name) or [])):
-            key = analysis.key(info.name, place)
+            key = analysis.symbols.key(info.name, place)
             if key is not None:
                 yield info.name, place, key
 

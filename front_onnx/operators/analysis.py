@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import cached_property
@@ -16,11 +15,12 @@ from front_onnx.axes.algebra import Algebra
 from front_onnx.axes.equations import follow_siblings, solve
 from front_onnx.axes.holds import Hold, Telling, Why
 from front_onnx.axes.numbers import Binding, Number, Site, Varying, as_literals, literals
-from front_onnx.axes.size import Axis, AxisRole, Conflict, SizeVar, size_of
+from front_onnx.axes.size import Axis, Conflict, size_of
 from front_onnx.operators import OPERATORS, AbstractTensor, Loop, RuleContext, Trait, record_of
-from front_onnx.operators.free_sizes import FreeSizes, stand_ins
+from front_onnx.operators.free_sizes import FreeSizes
 from front_onnx.operators.indexing import settle_picks
 from front_onnx.operators.record import load_plugins
+from front_onnx.operators.symbols import Symbols
 from front_onnx.operators.troubles import Trouble, behind, causes_of, hidden
 from front_onnx.read.arrays import is_arange, is_uniform, repeats
 from front_onnx.read.graph import Edge, Graph
@@ -57,15 +57,14 @@ class Analysis:
         loops: the bodies that run as often as an axis is long.
         passed: what enters a body unchanged or entry by entry: the node input, and the axis that is picked from.
         troubles: where the axes could not be followed.
-        free: what is known of sizes that are free.
-        sides: keys of free sizes over which windows slide.
+        symbols: the sizes known only at run time.
         ratios: wanted / got where sizes did not fit.
     """
 
     def __init__(self, graph: Graph, free: FreeSizes | None = None) -> None:
         self.graph = graph
-        self.free = free or FreeSizes()
         self.algebra = Algebra()
+        self.symbols = Symbols(graph, self.algebra, free or FreeSizes())
         self.opset = graph.opset
         self.facts: dict[str, AbstractTensor] = {}
         self.uses: dict[Edge, AbstractTensor] = {}
@@ -88,14 +87,8 @@ class Analysis:
         self._derived: dict[tuple[object, ...], Axis] = {}
         self._keys: list[object] = []
         self._cut: dict[tuple[object, ...], Axis] = {}
-        self._symbols: dict[str, Axis] = {}
-        self._primes = stand_ins(graph)
-        self._stand_ins: dict[str, int] = {}
-        self._unknown: dict[str, int] = {}  # how many sizes known only at run time a node has
         self._index, self._at = 0, ""  # the node that is looked at, and what it makes
         self._tied: dict[str, Edge] = {}
-        self._made_of: dict[SizeVar, frozenset[str]] = {}  # free sizes that a size is computed from
-        self.sides: set[str] = set()
         self.ratios: list[Fraction] = []
 
     # -- what rules ask for (registry.Records) ----------------------------------------------------------------
@@ -257,74 +250,6 @@ class Analysis:
         for axis, other in zip(axes, self.uses[self._tied[name]].axes or (), strict=True):
             self.algebra.unify(axis, other)
 
-    def _symbol(self, key: str, hold: Hold, *, named: bool = True) -> Axis:
-        """The axis of a free size."""
-        if key in self._symbols:
-            return self._symbols[key]
-        axis = self.algebra.new(self._stand_in(self.free.root(key)), hold)
-        if named:
-            self.algebra.name(axis, key)
-        else:
-            self.algebra.mark(axis, AxisRole.UNKNOWN)
-        self._symbols[key] = axis
-        return axis
-
-    def _stand_in(self, root: str) -> int:
-        """The number that stands for a free size."""
-        if root not in self._stand_ins:
-            number = self.free.baked.get(root) or self.free.numbers.get(root)
-            self._stand_ins[root] = number or next(self._primes) * self.free.times(root)
-        return self._stand_ins[root]
-
-    @property
-    def settled(self) -> FreeSizes:
-        """The free sizes with the numbers that stand for them, for another graph with the same inputs."""
-        return replace(self.free, numbers=dict(self._stand_ins))
-
-    @property
-    def symbols(self) -> dict[str, int]:
-        """The keys of free sizes, and the numbers that stand for them."""
-        return {key: size_of(axis) for key, axis in self._symbols.items()}
-
-    @property
-    def traced(self) -> dict[str, int]:
-        """Free sizes whose traced size is in the graph: those that were baked in and are no sums of others."""
-        keys = [key for key in self._symbols if self.free.root(key) in self.free.baked]
-        axes = {key: self.algebra.expand(self._symbols[key]) for key in keys}
-        return {key: size_of(axis) for key, axis in axes.items() if all(var.parts is None for var in axis)}
-
-    def key(self, tensor: str, place: int) -> str | None:
-        """The key of an axis of an input, None if it has a number."""
-        size = (self.graph.declared_shape(tensor) or [])[place]
-        return None if isinstance(size, int) else self.free.key(size, tensor, place)
-
-    def symbol_size(self, symbol: str, sizes: Mapping[str, int]) -> int:
-        """The size of a symbolic dim that is made of others (a mask over what is cached and what is new)."""
-
-        def size(var: SizeVar) -> int:
-            return next((sizes[name] for name in sorted(var.symbols) if name in sizes), var.size)
-
-        return self.algebra.evaluate(self._symbols[symbol], size)
-
-    @cached_property
-    def repeated(self) -> list[str]:
-        """Names of free sizes that several axes of inputs have."""
-        shapes = (self.graph.declared_shape(info.name) or [] for info in self.graph.inputs)
-        counts = Counter(size for shape in shapes for size in shape if isinstance(size, str) and size)
-        return [name for name, count in counts.items() if count > 1]
-
-    def made_of(self, axis: Axis, made: Axis, *, by_windows: bool) -> None:
-        """Note that the size of an axis is computed from that of another one, by windows or not.
-
-        Free sizes that windows halve have to be numbers that can be halved.
-        """
-        keys = {key for var in self.algebra.expand(axis) for key in self._made_of.get(var, ())}
-        keys |= {key for key, free in self._symbols.items() if self.algebra.expand(free) == self.algebra.expand(axis)}
-        for var in made if keys else ():
-            self._made_of[var] = frozenset(keys)
-        if by_windows:
-            self.sides |= keys
-
     def _input(self, name: str) -> AbstractTensor:
         shape = self.graph.declared_shape(name)
         if shape is None:
@@ -335,7 +260,7 @@ class Analysis:
             if isinstance(size, int):
                 axes.append(self.algebra.new(size, hold))
             else:
-                axes.append(self._symbol(self.free.key(size, name, place), hold, named=bool(size)))
+                axes.append(self.symbols.axis(self.symbols.free.key(size, name, place), hold, named=bool(size)))
         return AbstractTensor(tuple(axes))
 
     # -- nodes ------------------------------------------------------------------------------------------------
@@ -400,8 +325,11 @@ class Analysis:
 
     def unknown(self, hold: Hold) -> Axis:
         """A fixed axis of a size that is only known at run time."""
-        nth = self._unknown[self._at] = self._unknown.get(self._at, -1) + 1
-        return self._symbol(f"({self._at}.{nth})", hold, named=False)
+        return self.symbols.unknown(self._at, hold)
+
+    def made_of(self, axis: Axis, made: Axis, *, by_windows: bool) -> None:
+        """Note that the size of an axis is computed from that of another one, by windows or not."""
+        self.symbols.made_of(axis, made, by_windows=by_windows)
 
     def declared(self, slot: int, place: int, hold: Hold) -> Axis:
         """A fixed axis of an output of the node that is looked at, as long as is declared."""
@@ -409,7 +337,7 @@ class Analysis:
         size = shape[place] if shape is not None and place < len(shape) else ""
         if isinstance(size, int):
             return self.algebra.new(size, hold)
-        return self._symbol(size, hold) if size else self.unknown(hold)
+        return self.symbols.axis(size, hold) if size else self.unknown(hold)
 
     def _give_up(self, index: int, context: RuleContext, error: Exception) -> None:
         """Freeze what touches a node that cannot be followed; go on from its declared output shapes.
@@ -449,11 +377,11 @@ class Analysis:
 
     def _declared(self, size: int | str, causes: frozenset[int]) -> Axis:
         """An axis of the output of an unfollowed node, of which nothing but the declared size is known."""
-        known = isinstance(size, str) and size in self._symbols
+        known = isinstance(size, str) and size in self.symbols
         if isinstance(size, int):
             axis = self.algebra.new(size)
         else:
-            axis = self._symbol(size, Hold(Why.UNKNOWN)) if size else self.unknown(Hold(Why.UNKNOWN))
+            axis = self.symbols.axis(size, Hold(Why.UNKNOWN)) if size else self.unknown(Hold(Why.UNKNOWN))
         why = Why.UNFOLLOWED if known else Why.BEHIND
         self.algebra.hold(axis, *(self._blame(why, cause) for cause in sorted(causes)))
         return axis
@@ -478,13 +406,14 @@ def analyse(graph: Graph, free: FreeSizes | None = None) -> Analysis:
     """
     load_plugins()
     analysis = _joined(graph, free or FreeSizes())
-    if analysis.sides - analysis.free.sides - analysis.free.baked.keys():
-        halved = _joined(graph, replace(analysis.free, sides=frozenset(analysis.sides)))
+    if analysis.symbols.sides - analysis.symbols.free.sides - analysis.symbols.free.baked.keys():
+        halved = _joined(graph, replace(analysis.symbols.free, sides=frozenset(analysis.symbols.sides)))
         analysis = halved if len(halved.troubles) <= len(analysis.troubles) else analysis
     while analysis.troubles:
         ratio = next(iter(analysis.ratios), None)
         best = analysis
-        for other in analysis.free.others(analysis.symbols, ratio, analysis.repeated):
+        symbols = analysis.symbols
+        for other in symbols.free.others(symbols.numbers, ratio, symbols.repeated):
             best = min(best, _joined(graph, other), key=lambda found: len(found.troubles))
             if not best.troubles:
                 break
@@ -498,7 +427,10 @@ def _joined(graph: Graph, free: FreeSizes) -> Analysis:
     """The analysis with what is one size made one."""
     analysis = Analysis(graph, free)
     analysis.run()
-    while analysis.troubles and (joined := analysis.free.joined(analysis.symbols, analysis.ratios)) is not None:
+    while analysis.troubles:
+        joined = analysis.symbols.free.joined(analysis.symbols.numbers, analysis.ratios)
+        if joined is None:
+            break
         other = Analysis(graph, joined)
         other.run()
         if len(other.troubles) > len(analysis.troubles):

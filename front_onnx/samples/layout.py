@@ -34,11 +34,11 @@ def input_shapes(graph: Graph, analysis: Analysis) -> dict[str, Shape]:
             continue
         sizes: list[int | str] = []
         for place, axis in enumerate(analysis.facts[info.name].axes or ()):
-            key, size = analysis.key(info.name, place), declared[place]
+            key, size = analysis.symbols.key(info.name, place), declared[place]
             if key is None:
                 sizes.append(size)
-            elif key in analysis.traced:
-                sizes.append(analysis.traced[key])
+            elif key in analysis.symbols.traced:
+                sizes.append(analysis.symbols.traced[key])
             else:
                 sizes.append(names.setdefault(analysis.algebra.expand(axis), key))
         shapes[info.name] = tuple(sizes)

@@ -62,7 +62,7 @@ def verify(plan: Plan, rewritten: Rewritten) -> None:
     """
     before = plan.structure.analysis
     skeleton = _Skeleton(plan, rewritten)
-    after = analyse(Graph(skeleton), before.settled)
+    after = analyse(Graph(skeleton), before.symbols.settled)
     tie_constants(after)
     lost = {before.graph.nodes[trouble.node].op_type for trouble in before.troubles}
     for trouble in after.troubles:
