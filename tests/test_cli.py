@@ -81,7 +81,7 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("options", few([*OPTIONS, "--scale ortho"], 3, mark="slow"))
+@pytest.mark.parametrize("options", few([*OPTIONS, "--depth 5 --scale ortho"], 3, mark="slow"))
 def test_default_output_never_is_the_input(folder: Path, options: str) -> None:
     before = contents(folder)
     assert front(f"resize digits.onnx {options}").exit_code == 0
@@ -403,7 +403,7 @@ WRONG = [
     ("--set =3", ["DIM=SIZE"]),
     ("--set classes=0", ["classes", "positive"]),
     ("--set classes=3 --set classes=4", ["classes", "3 and 4"]),
-    ("--freeze width", ["--freeze", "width", "hidden", "heads"]),
+    ("--depth 3 --freeze width", ["--freeze", "width", "hidden", "heads"]),
     ("--width 24 --freeze hidden", ["hidden", "got 48", "wanted 24"]),
     (
         "--width 24 --freeze heads",
@@ -430,11 +430,11 @@ WRONG = [
     ("--seed -1", ["--seed"]),
     ("--seed x", ["--seed", "x"]),
     ("--depht 3", ["--depht"]),
-    ("-o .", ["folder"]),
+    ("--depth 3 -o .", ["folder"]),
     ("--depth 3 -o digits.onnx", ["output is the input"]),
-    ("-o ./../{folder}/digits.onnx", ["output is the input"]),
+    ("--depth 3 -o ./../{folder}/digits.onnx", ["output is the input"]),
     ("--depth 3 -o missing/out.onnx", ["missing"]),
-    ("-o plain.onnx/out.onnx", ["plain.onnx"]),
+    ("--depth 3 -o plain.onnx/out.onnx", ["plain.onnx"]),
 ]
 
 
