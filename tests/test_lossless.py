@@ -1,5 +1,6 @@
 """Lossless growth computes what the source computes, seen by running both: no help of what the tool says of itself."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -348,11 +349,73 @@ def test_an_activation_that_is_written_out_passes_numbers_on() -> None:
     assert len(found) == 6 and all(p.slope == pytest.approx(1.0, abs=1e-5) for p in found)
 
 
-def test_feed_forward_layers_pass_numbers_on() -> None:
-    structure = Session(golden("torch-bert-torchscript")).structure
+def with_shapes_read(source: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model, in which what a weight is multiplied with gets its own shape again, as Keras' dense layers do."""
+    result = onnx.ModelProto()
+    result.CopyFrom(source)
+    del result.graph.node[:]
+    weights = {tensor.name for tensor in source.graph.initializer}
+    for node in source.graph.node:
+        if node.op_type == "MatMul" and node.input[1] in weights:
+            shape, again = f"{node.name}.shape", f"{node.name}.again"
+            result.graph.node.append(onnx.helper.make_node("Shape", node.input[:1], [shape]))
+            result.graph.node.append(onnx.helper.make_node("Reshape", [node.input[0], shape], [again]))
+            node.input[0] = again
+        result.graph.node.append(node)
+    return result
+
+
+@pytest.mark.parametrize("change", [None, with_shapes_read])
+def test_feed_forward_layers_pass_numbers_on(change: Callable[[onnx.ModelProto], onnx.ModelProto] | None) -> None:
+    source = golden("torch-bert-torchscript")
+    structure = Session(source if change is None else change(source)).structure
     found = [p for norm in find_norms(structure.analysis) for p in find_passing(structure.analysis, norm.output)]
     assert len(found) == structure.chains[0].depth
     assert all(p.slope == pytest.approx(1.0, abs=1e-5) and p.bias is not None for p in found)
+
+
+ATTENTION = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    attention (float[1, 5, 7] x) => (float[1, 5, 3] y) {
+        h = MatMul(x, stem)
+        qw = MatMul(h, wq)
+        qr = Reshape(qw, heads)
+        q = Transpose <perm = [0, 2, 1, 3]> (qr)
+        kw = MatMul(h, wk)
+        kr = Reshape(kw, heads)
+        k = Transpose <perm = [0, 2, 3, 1]> (kr)
+        vw = MatMul(h, wv)
+        vr = Reshape(vw, heads)
+        v = Transpose <perm = [0, 2, 1, 3]> (vr)
+        scores = MatMul(q, k)
+        scaled = Mul(scores, scale)
+        shares = Softmax(scaled)
+        mixed = MatMul(shares, v)
+        turned = Transpose <perm = [0, 2, 1, 3]> (mixed)
+        flat = Reshape(turned, whole)
+        back = MatMul(flat, wo)
+        sum = Add(h, back)
+        y = MatMul(sum, head)
+    }
+"""
+
+
+@pytest.mark.parametrize("width", [36, 48])
+def test_scores_scaled_by_the_whole_width_stay_what_they_are(width: int) -> None:
+    """Heads are copied, and the scale that follows all of them together becomes smaller: queries give it back."""
+    rng = np.random.default_rng(0)
+    weights = {name: rng.normal(0, 0.5, (24, 24)) for name in ("wq", "wk", "wv", "wo")}
+    weights |= {"stem": rng.normal(0, 1, (7, 24)), "head": rng.normal(0, 1, (24, 3)), "scale": np.array(24**-0.5)}
+    shapes = {"heads": [1, 5, 6, 4], "whole": [1, 5, 24]}
+    source = onnx.parser.parse_model(ATTENTION)
+    for name, value in (weights | shapes).items():
+        array = np.asarray(value, np.int64 if name in shapes else np.float32)
+        source.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    result = front_onnx.resize(source, width_mult=width / 24, method="lossless")
+    assert isinstance(result.model, onnx.ModelProto)
+    arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in result.model.graph.initializer}
+    assert arrays["scale"] == pytest.approx(width**-0.5)
+    assert max(differences(source, result.model)) < 1e-5
 
 
 def test_an_empty_size_is_no_reason_to_fail() -> None:

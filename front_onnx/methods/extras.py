@@ -26,40 +26,24 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from front_onnx.axes.size import SizeVar
 from front_onnx.dims.structure import Structure
-from front_onnx.operators.record import Trait, record_of
+from front_onnx.methods.sums import Impossible, Scaling, Sums, before, said
 from front_onnx.read.arrays import is_uniform
 from front_onnx.read.graph import Edge
 from front_onnx.streams.lengths import Length
 from front_onnx.streams.norms import Norm
 from front_onnx.streams.passing import Passing, find_passing
 
-__all__ = ["UNITS", "Extras", "Impossible"]
+__all__ = ["UNITS", "Extras"]
 
 _ROUNDING = 1e-9  # chosen by trying: what is rounded averages out over extras, a variance does not
 UNITS = 6  # that pass three functionals on, each by its positive and its negative part
 _DEVIATIONS = (1e-3, 0.3)
-_LINEAR = Trait.VIEW | Trait.PICKS | Trait.REPEATS | Trait.JOINS | Trait.CHOOSES | Trait.GATHERS | Trait.SLICES
-_CONSTANT_READERS = Trait.CONTRACTS | Trait.GATHERS
-
-
-class Impossible(Exception):
-    """Extras cannot hold what they would have to; the message says why."""
-
-
-@dataclass(frozen=True)
-class _Scaling:
-    """A multiplication of a stream by constants, one for each channel."""
-
-    before: str
-    after: str
-    edge: Edge
 
 
 class Extras:
@@ -92,15 +76,8 @@ class Extras:
         self.norms = [norm for norm in norms if norm.axis == (var,)]
         self.lengths = [length for length in lengths if length.axis == (var,)]
         self.centred = any(norm.centred for norm in self.norms)
-        self.parent: dict[str, str] = {}
-        self.scalings: list[_Scaling] = []
-        self.gains: dict[Edge, Norm] = {norm.gain: norm for norm in self.norms if norm.gain is not None}
-        self.biases: dict[Edge, Norm] = {norm.bias: norm for norm in self.norms if norm.bias is not None}
-        self.scales: dict[Edge, _Scaling] = {}
-        self.landings: dict[Edge, str] = {}
-        self.plain: dict[str, str] = {}  # streams whose channels are bent one by one: extras are copies; by what
+        self.sums = Sums(structure, self.norms, self.lengths, var)
         self._rows: dict[str, np.ndarray | None] = {}
-        self._collect()
         self._check()
 
     # -- what the extras of a weight are ----------------------------------------------------------------------------
@@ -111,20 +88,20 @@ class Extras:
         Raises:
             Impossible: the stream that it is written into is not known.
         """
-        norm = self.gains.get(edge)
+        norm = self.sums.gains.get(edge)
         if norm is not None:
             return self._gain(norm)
-        norm = self.biases.get(edge)
+        norm = self.sums.biases.get(edge)
         if norm is not None and norm.output in self.passing:
             return np.zeros((self.count, self.size))
         if norm is not None:
             wanted = self._of(norm.output)
             return np.zeros((self.count, self.size)) if wanted is None else wanted
-        scaling = self.scales.get(edge)
+        scaling = self.sums.scales.get(edge)
         if scaling is not None:
             held = self.graph.array(self.graph.read_by(edge)).reshape(-1).astype(np.float64)
             return np.tile(np.sign(held) / self.size, (self.count, 1))
-        landing = self.landings.get(edge) or self._landing(edge)
+        landing = self.sums.landings.get(edge) or self.sums.landing(edge)
         found = None if landing is None else self._of(landing)
         return self._usual() if found is None else found
 
@@ -161,7 +138,7 @@ class Extras:
 
     def input_rows(self, name: str) -> np.ndarray:
         """[E, N]: the same for a tensor of the stream, an input of the graph perhaps."""
-        found = self._of(name) if name in self.parent else None
+        found = self._of(name) if name in self.sums.parent else None
         return self._usual() if found is None else found
 
     def held(self, name: str) -> np.ndarray | None:
@@ -169,7 +146,11 @@ class Extras:
 
         Columns of a reader that are orthogonal to all of these read nothing of them.
         """
-        if name not in self.parent or self._root(name) in self._bent or self._root(name) in self._entangled:
+        if (
+            name not in self.sums.parent
+            or self.sums.root(name) in self._bent
+            or self.sums.root(name) in self._entangled
+        ):
             return None
         wanted = self._of(name)
         mean = np.ones((self.count, int(self.centred)))
@@ -178,7 +159,7 @@ class Extras:
     @cached_property
     def _entangled(self) -> set[str]:
         """The streams behind norms that are not exact."""
-        return {self._root(norm.output) for norm in self.norms if self.is_plain(norm)}
+        return {self.sums.root(norm.output) for norm in self.norms if self.is_plain(norm)}
 
     def _gain(self, norm: Norm) -> np.ndarray:
         """The extras of a gain, without eta."""
@@ -196,151 +177,39 @@ class Extras:
         """What extras hold that nothing in particular is asked of."""
         return np.full((self.count, self.size), 1 / self.size if self.centred else 0.0)
 
-    # -- streams: tensors that are added up -------------------------------------------------------------------------
+    # -- what the streams have to hold ------------------------------------------------------------------------------
 
-    def _collect(self) -> None:
-        inside = {node for norm in self.norms for node in norm.nodes}
-        inside |= {node for length in self.lengths for node in length.nodes}
+    def _check(self) -> None:
+        self.demands: dict[str, list[Norm | Scaling | Length]] = defaultdict(list)
         for length in self.lengths:
-            self.parent.setdefault(length.input, length.input)
-            self.parent.setdefault(length.output, length.output)
+            self.demands[self.sums.root(length.input)].append(length)
         for norm in self.norms:
-            if not norm.plain or norm.gain is None:
-                raise Impossible(f"a norm has no gain of its own ({self._said(norm)})")
-            self._join(_before(norm))
-            self.parent.setdefault(norm.output, norm.output)
-            for edge in norm.added:
-                self.landings[edge] = _before(norm)[0]
-        for index in range(len(self.graph.nodes)):
-            if index not in inside:
-                self._meet(index)
-
-    def _meet(self, index: int) -> None:
-        node, record = self.graph.nodes[index], record_of(self.graph.nodes[index])
-        made = [name for name in node.output if name and self._has(name)]
-        data = [name for name in node.input if name and self.analysis.is_data(name) and self._has(name)]
-        if any(self._alone(name) for name in made) and not all(self._alone(name) for name in data):
-            raise Impossible(f"the width is cut out of another axis at {node.name or node.op_type}")
-        made = [name for name in made if self._alone(name)]  # in another axis, nothing is asked of extras
-        fixed = [Edge(index, slot) for slot, name in enumerate(node.input) if name and not self.analysis.is_data(name)]
-        mine = [edge for edge in fixed if self._reads(edge)]
-        for name in made:
-            self.parent.setdefault(name, name)
-        if not made or not (data or mine):
-            return
-        if record.has(_CONSTANT_READERS) and not (record.has(Trait.GATHERS) and data):
-            if data and record.has(Trait.CONVOLVES) and any(self._depthwise(edge) for edge in fixed):
-                self._bend((*data, *made), f"{node.name or node.op_type} filters each channel by itself")
-            elif data and not mine and not record.has(Trait.CONVOLVES):
-                self._join((*data, *made))  # a sum over something else, the same for all channels
-            return
-        if not data:
-            return
-        if record.has(Trait.SHIFTS) or record.has(_LINEAR):
-            if (
-                record.has(Trait.SHIFTS)
-                and len(data) + len(mine) < len([n for n in node.input if n])
-                and not self.centred
-            ):
-                self._bend((*data, *made), f"{node.name or node.op_type} adds one number to all channels")
-            self._join((*data, *made))
-        elif record.has(Trait.SCALES) and len(data) == 1 and not mine:
-            self._join((*data, *made))
-        elif record.has(Trait.SCALES) and len(data) == 1 and not record.has(Trait.DIVIDES):
-            scaling = _Scaling(data[0], made[0], mine[0])
-            self.parent.setdefault(data[0], data[0])
-            self.scalings.append(scaling)
-            self.scales[mine[0]] = scaling
-        elif record.has(Trait.LINEAR) or (record.has(Trait.ZERO) and not self.centred):
-            self._join((*data, *made))  # zeros stay zeros
-        else:
-            self._bend((*data, *made), f"{node.name or node.op_type} ({node.op_type}) bends each channel by itself")
-
-    def _bend(self, names: Iterable[str], why: str) -> None:
-        """Let the extras of a stream be copies: only of them is what is done to each channel a copy again."""
-        names = tuple(names)
-        self._join(names)
-        self.plain.setdefault(names[0], why)
-
-    def _depthwise(self, edge: Edge) -> bool:
-        return edge not in self.analysis.contractions and self._reads(edge)
-
-    def _join(self, names: Iterable[str]) -> None:
-        first, *others = map(self._root, names)
-        for root in others:
-            self.parent[root] = self._root(first)
-
-    def _root(self, name: str) -> str:
-        self.parent.setdefault(name, name)
-        while self.parent[name] != name:
-            self.parent[name] = self.parent[self.parent[name]]
-            name = self.parent[name]
-        return name
-
-    def _axes(self, name: str) -> list[tuple[SizeVar, ...]]:
-        fact = self.analysis.facts.get(name)
-        return [self.analysis.algebra.expand(axis) for axis in (fact.axes or () if fact is not None else ())]
-
-    def _has(self, name: str) -> bool:
-        return any(self.var in set(self.analysis.algebra.free_variables(axis)) for axis in self._axes(name))
-
-    def _alone(self, name: str) -> bool:
-        held = [axis for axis in self._axes(name) if self.var in set(self.analysis.algebra.free_variables(axis))]
-        return held in ([], [(self.var,)])
-
-    def _reads(self, edge: Edge) -> bool:
-        fact = self.analysis.uses.get(edge)
-        if fact is None:
-            return self._has(self.graph.nodes[edge.node].input[edge.slot])
-        return any(self.analysis.algebra.expand(axis) == (self.var,) for axis in fact.axes or ())
-
-    def _landing(self, edge: Edge) -> str | None:
-        """The tensor of the stream that a constant is written into, through what only constants make."""
-        names = list(self.graph.nodes[edge.node].output)
-        seen = set()
-        while names:
-            name = names.pop()
-            if name in seen:
-                continue
-            seen.add(name)
-            if self.analysis.is_data(name):
-                if name in self.parent:
-                    return str(name)
-                continue
-            names += [out for e in self.graph.consumers.get(name, ()) for out in self.graph.nodes[e.node].output]
-        return None
+            self.demands[self.sums.root(before(norm)[0])].append(norm)
+        for scaling in self.sums.scalings:
+            self.demands[self.sums.root(scaling.before)].append(scaling)
+        self._bent = {self.sums.root(name): why for name, why in self.sums.plain.items()}
+        self.passing = self._find_passing()
+        self._reached: dict[tuple[str, int], int] = {}
+        self.open: set[str] = set()
+        for name in list(self.sums.parent):
+            self._of(name)
+        self._check_shared()
 
     def _find_passing(self) -> dict[str, Passing]:
         """By a norm's result: the feed-forward layer that leads from it to the next norm of the same stream."""
         found = {}
-        norms = {self._root(_before(norm)[0]) for norm in self.norms if norm.centred}
+        norms = {self.sums.root(before(norm)[0]) for norm in self.norms if norm.centred}
         for norm in self.norms:
-            if self._root(norm.output) not in norms:
+            if self.sums.root(norm.output) not in norms:
                 continue  # nothing is asked of what it makes
             for passing in find_passing(self.analysis, norm.output):
-                same = passing.result in self.parent and self._root(passing.result) == self._root(norm.output)
+                same = passing.result in self.sums.parent and self.sums.root(passing.result) == self.sums.root(
+                    norm.output
+                )
                 if same and self.spare(passing.units) >= UNITS:
                     found[norm.output] = passing
                     break
         return found
-
-    # -- what the streams have to hold ------------------------------------------------------------------------------
-
-    def _check(self) -> None:
-        self.demands: dict[str, list[Norm | _Scaling | Length]] = defaultdict(list)
-        for length in self.lengths:
-            self.demands[self._root(length.input)].append(length)
-        for norm in self.norms:
-            self.demands[self._root(_before(norm)[0])].append(norm)
-        for scaling in self.scalings:
-            self.demands[self._root(scaling.before)].append(scaling)
-        self._bent = {self._root(name): why for name, why in self.plain.items()}
-        self.passing = self._find_passing()
-        self._reached: dict[tuple[str, int], int] = {}
-        self.open: set[str] = set()
-        for name in list(self.parent):
-            self._of(name)
-        self._check_shared()
 
     def _check_shared(self) -> None:
         """Blocks that share their weights go on sharing them."""
@@ -350,7 +219,7 @@ class Extras:
                     continue
                 if is_uniform(self.graph.array(self.graph.read_by(edges[0]))):
                     continue  # equal by chance
-                if edges[0] in self.analysis.uses and self._reads(edges[0]) and self._writes(edges[0]):
+                if edges[0] in self.analysis.uses and self.sums.reads(edges[0]) and self._writes(edges[0]):
                     rows = [self.rows(edge) for edge in edges]
                     if not all(np.allclose(rows[0], other, atol=1e-9) for other in rows[1:]):
                         name = self.graph.read_by(edges[0])
@@ -364,7 +233,7 @@ class Extras:
 
     def _of(self, name: str) -> np.ndarray | None:
         """[E, N]: what the extras of a stream hold; None if nothing is asked of them."""
-        root = self._root(name)
+        root = self.sums.root(name)
         if root in self._rows:
             return self._rows[root]
         if root in self._bent:
@@ -387,7 +256,7 @@ class Extras:
 
     def is_plain(self, norm: Norm) -> bool:
         """True for a norm over a stream whose extras are copies: it is not exact."""
-        return self._root(_before(norm)[0]) in self._bent
+        return self.sums.root(before(norm)[0]) in self._bent
 
     @property
     def hands_on(self) -> bool:
@@ -397,12 +266,12 @@ class Extras:
     @property
     def problems(self) -> list[str]:
         """Why norms are not exact."""
-        over = {self._root(_before(norm)[0]) for norm in self.norms}
-        over |= {self._root(length.input) for length in self.lengths}
+        over = {self.sums.root(before(norm)[0]) for norm in self.norms}
+        over |= {self.sums.root(length.input) for length in self.lengths}
         return [why for root, why in self._bent.items() if root in over]
 
-    def _asked(self, demand: Norm | _Scaling | Length) -> np.ndarray | None:
-        if isinstance(demand, _Scaling):
+    def _asked(self, demand: Norm | Scaling | Length) -> np.ndarray | None:
+        if isinstance(demand, Scaling):
             after = self._of(demand.after)
             if after is None:
                 return None
@@ -420,7 +289,7 @@ class Extras:
         wanted = None if demand.output in self.passing else self._of(demand.output)
         if not demand.centred:
             if wanted is not None and np.any(wanted):
-                raise Impossible(f"a root mean square would have to make the mean ({self._said(demand)})")
+                raise Impossible(f"a root mean square would have to make the mean ({said(self.graph, demand)})")
             return np.zeros((self.count, self.size))
         rows = np.full((self.count, self.size), 1 / self.size)
         if not self._carries(demand):
@@ -428,7 +297,7 @@ class Extras:
         assert wanted is not None
         gain = self._array(demand.gain)
         if not np.any(gain):
-            raise Impossible(f"a gain is zero ({self._said(demand)})")
+            raise Impossible(f"a gain is zero ({said(self.graph, demand)})")
         rows += self._deviations(demand)[:, None] * self._functional(demand, wanted)
         return rows
 
@@ -442,15 +311,15 @@ class Extras:
     def _carries(self, norm: Norm) -> bool:
         """True if the extras behind a norm have something to hold."""
         known = norm.centred and norm.output not in self.passing and not self.is_plain(norm)
-        return known and self._is_asked(self._root(norm.output), frozenset())
+        return known and self._is_asked(self.sums.root(norm.output), frozenset())
 
     def _is_asked(self, root: str, behind: frozenset[str]) -> bool:
         """True if the extras of a stream have to be something other than zero."""
         if root in behind:
             return False
         return any(
-            self._is_asked(self._root(demand.after), behind | {root})
-            if isinstance(demand, _Scaling)
+            self._is_asked(self.sums.root(demand.after), behind | {root})
+            if isinstance(demand, Scaling)
             else isinstance(demand, Norm) and demand.centred
             for demand in self.demands.get(root, ())
         )
@@ -475,8 +344,8 @@ class Extras:
         key = (norm.output, backward)
         if key not in self._reached:
             self._reached[key] = 1
-            here = self._root(_before(norm)[0] if backward else norm.output)
-            there = [n for n in self.norms if self._root(n.output if backward else _before(n)[0]) == here]
+            here = self.sums.root(before(norm)[0] if backward else norm.output)
+            there = [n for n in self.norms if self.sums.root(n.output if backward else before(n)[0]) == here]
             self._reached[key] = 1 + max((self._reach(n, backward) for n in there if self._carries(n)), default=0)
         return self._reached[key]
 
@@ -484,10 +353,6 @@ class Extras:
         assert edge is not None
         held: np.ndarray = self.graph.array(self.graph.read_by(edge)).reshape(-1).astype(np.float64)
         return held
-
-    def _said(self, norm: Norm) -> str:
-        node = self.graph.nodes[max(norm.nodes)]
-        return str(node.name or node.op_type)
 
 
 def _pattern(count: int, which: int) -> np.ndarray:
@@ -504,8 +369,3 @@ def _pattern(count: int, which: int) -> np.ndarray:
     )
     pattern: np.ndarray = np.sin(angles) if which else np.cos(angles)
     return pattern
-
-
-def _before(norm: Norm) -> tuple[str, ...]:
-    """The stream that a norm reads; one without a name where the operator looks up and adds what it normalises."""
-    return norm.inputs or (f"before {norm.output}",)

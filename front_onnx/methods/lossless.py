@@ -18,10 +18,11 @@ from front_onnx.axes.holds import Why
 from front_onnx.axes.numbers import Binding
 from front_onnx.axes.size import AxisRole, SizeVar
 from front_onnx.methods.copies import cancelling, refuse_smaller, shares
-from front_onnx.methods.extras import UNITS, Extras, Impossible
+from front_onnx.methods.extras import UNITS, Extras
 from front_onnx.methods.growing import Growing
 from front_onnx.methods.method import Draft, Method, Use
 from front_onnx.methods.returned import Lengthened, given_back, lengthened
+from front_onnx.methods.sums import Impossible
 from front_onnx.methods.zero import added_blocks
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge
@@ -197,7 +198,7 @@ class Lossless(Method):
                 try:
                     values = extras.passing_values(edge, dense_matrix(self._with_extras(use, extras)))
                 except Impossible as problem:
-                    extras.plain.setdefault(passing.result, str(problem))
+                    extras.sums.plain.setdefault(passing.result, str(problem))
                     return content
                 return replace(content, patch=Patch(place, self.setting.size(passing.units) - UNITS, values))
         return content
@@ -237,7 +238,7 @@ class Lossless(Method):
         edge = use.edges[0]
         if record_of(self.setting.structure.graph.nodes[edge.node]).has(Trait.MEASURES):
             return self._copied(use)  # only its size is read
-        norm = extras.gains.get(edge)
+        norm = extras.sums.gains.get(edge)
         if edge in self._silent:
             gains = np.full(copies, (self.eta(use.var) if norm is not None else 1.0) * self._silent[edge])
             none = np.zeros(target - copies)

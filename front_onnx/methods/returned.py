@@ -51,13 +51,13 @@ def given_back(setting: Setting, norms: Iterable[Norm]) -> dict[Edge, float]:
 
 
 def _moved(setting: Setting, site: Site) -> float:
-    """By what a number of the file is multiplied because a width changes, and not what a product sums over."""
-    analysis = setting.structure.analysis
-    moved = {
-        float(binding.at(lambda axis: analysis.algebra.evaluate(axis, setting.size)))
-        for binding in site.bindings
-        if not any(AxisRole.INNER in var.roles for var in analysis.algebra.free_variables(binding.axis))
-    }
+    """By what a number of the file is multiplied because a width changes, apart from what a product sums over."""
+    algebra = setting.structure.analysis.algebra
+
+    def size(var: SizeVar) -> int:
+        return var.size if AxisRole.INNER in var.roles else setting.size(var)
+
+    moved = {float(binding.at(lambda axis: algebra.evaluate(axis, size))) for binding in site.bindings}
     value = float(site.value)
     return moved.pop() / value if len(moved) == 1 and value != 0 else 1.0
 

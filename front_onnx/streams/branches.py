@@ -216,6 +216,8 @@ class _Writers:
             chosen = self._chosen(node) if not fixed else None
             if chosen is not None:
                 return frozenset((chosen,))
+            if not fixed and len(data) > 1:  # a product of activations is zero if one of them is
+                return next((found for name in data if (found := self.of(name)) is not None), None)
             weight = [edge for edge in learned if self._is_wide(edge)]
             return frozenset(learned) if weight and len(learned) == len(fixed) else None
         if record.has(Trait.NORMALISES) and record.parameters:

@@ -136,6 +136,8 @@ class _Search:
             if index in nodes:
                 continue
             node, record = self.graph.nodes[index], record_of(self.graph.nodes[index])
+            if record.has(Trait.MEASURES):
+                continue  # only its size is read
             if record.has(Trait.CONTRACTS):
                 if end is not None or node.input[0] not in inside:
                     return None
