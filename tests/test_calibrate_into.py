@@ -10,6 +10,7 @@ from click.testing import CliRunner
 from golden import golden
 from small import DIGITS, mlp, run
 from test_calibrate import FAST, normed_net
+from tiers import few
 
 import front_onnx
 from front_onnx.commands import main
@@ -47,13 +48,13 @@ def errors(moved: front_onnx.Moved) -> dict[str, float]:
     return {candidate.name: candidate.error for candidate in moved.calibration.candidates}
 
 
-@pytest.mark.parametrize(
-    ("large", "small"),
-    [
-        ("torch-bert-dynamo", "torch-bert-torchscript"),
-        ("torch-resnet-bottleneck-dynamo", "torch-resnet-bottleneck-torchscript"),
-    ],
-)
+OTHERS = [
+    ("torch-resnet-bottleneck-dynamo", "torch-resnet-bottleneck-torchscript"),
+    ("torch-bert-dynamo", "torch-bert-torchscript"),
+]
+
+
+@pytest.mark.parametrize(("large", "small"), few(OTHERS, 1, mark="slow"))
 def test_into_what_another_exporter_wrote(large: str, small: str) -> None:
     """Other names, other weights, blocks and width of its own: it gets what is best of all starts in its own graph."""
     source, own = golden(large, "target"), golden(small)
@@ -72,6 +73,7 @@ def test_into_what_another_exporter_wrote(large: str, small: str) -> None:
     assert [node.output for node in moved.model.graph.node] == [node.output for node in target.graph.node]
 
 
+@pytest.mark.slow
 def test_into_a_model_that_was_resized_earlier(tmp_path: Path) -> None:
     """It gets what it would have got at once."""
     small = tmp_path / "small.onnx"
@@ -137,14 +139,17 @@ def test_inputs_are_paired_by_name_then_by_kind() -> None:
 
 
 def test_the_command_takes_the_source_and_no_learngene(tmp_path: Path) -> None:
-    small, gene, output = (tmp_path / name for name in ("small.onnx", "gene.safetensors", "made.onnx"))
-    front_onnx.resize(DIGITS, width=24, depth=3, output=small)
-    front_onnx.extract(DIGITS, output=gene)
+    large, small, gene, output = (
+        tmp_path / name for name in ("large.onnx", "small.onnx", "gene.safetensors", "made.onnx")
+    )
+    onnx.save(normed_net(fused=False), large)
+    front_onnx.resize(large, width_mult="0.5", output=small)
+    front_onnx.extract(large, output=gene)
     data = ["--data", "synthetic", "--samples", "64", "--ridge", "0.1"]
-    for arguments in (["init", str(gene), "--into", str(small)], ["init", str(gene), "--width", "24"]):
+    for arguments in (["init", str(gene), "--into", str(small)], ["init", str(gene), "--width", "4"]):
         done = CliRunner().invoke(main, [*arguments, *data])
         assert done.exit_code != 0 and "a learngene does not run" in done.output
-    arguments = ["init", str(DIGITS), "--into", str(small), *data, "-o", str(output)]
+    arguments = ["init", str(large), "--into", str(small), *data, "-o", str(output)]
     done = CliRunner().invoke(main, [*arguments, "--json"])
     assert done.exit_code == 0, done.output
     about = json.loads(done.output)

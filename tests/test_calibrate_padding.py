@@ -6,6 +6,7 @@ import pytest
 from golden import golden
 from onnx import helper, numpy_helper
 from test_calibrate_into import renamed
+from tiers import few
 
 import front_onnx
 from front_onnx.calibrate.settings import CalibrationSettings
@@ -39,7 +40,7 @@ def outcome(source: onnx.ModelProto, seed: int, mask: str) -> tuple[list[float],
     return [each.error for each in candidates], [each.rows for each in candidates[-1].report], result.model
 
 
-@pytest.mark.parametrize("pair", ["torch-bert-dynamo", "torch-llama-dynamo"])
+@pytest.mark.parametrize("pair", few(["torch-bert-dynamo", "torch-llama-dynamo"], 1, mark="slow"))
 def test_what_is_padded_with_changes_nothing(pair: str) -> None:
     """The mask is known by what it does, under any name."""
     source = renamed(golden(pair), {"input_ids": "input_ids", "attention_mask": "which"})

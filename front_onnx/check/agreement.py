@@ -13,7 +13,6 @@ from front_onnx.check.synthetic import synthetic_inputs
 from front_onnx.check.validate import trusted_session
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.ports import decoders, encoders
-from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import ModelFile
 from front_onnx.transform.spectral import selection
 from front_onnx.write.rewrite import Rewritten
@@ -64,7 +63,7 @@ def agreement(
         seed: for the inputs that are made up.
         inputs: arrays for the source's inputs; made up where missing.
     """
-    feed = synthetic_inputs(Graph(source), inputs, seed)
+    feed = synthetic_inputs(plan.structure.graph, inputs, seed, plan.structure.analysis)
     before, after = trusted_session(source.path or source.proto), trusted_session(result)
     stands = stands_for(plan, rewritten)
     wide, back = encoders(plan), decoders(plan)

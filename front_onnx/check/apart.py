@@ -26,13 +26,14 @@ import numpy as np
 from front_onnx.check import worker
 from front_onnx.store.memory import free_memory
 
-__all__ = ["Apart", "ApartError", "RemoteSession", "apart", "hurried", "start_ahead"]
+__all__ = ["Apart", "ApartError", "RemoteSession", "apart", "hurried", "start_ahead", "threads_for"]
 
 _SECONDS = 5.0  # of work for a request about a small file
 _PER_SECOND = 10 << 20  # bytes of a model that a second more is given for
 _WALL = 15  # times that, where the process gets no processor to work on
 _START = 120.0
 _MEMORY, _TIMES = 768 << 20, 64  # bytes that checks may take: so many, and so many times those of model and inputs
+_SMALL = 16 << 20
 _Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
@@ -158,7 +159,8 @@ class RemoteSession:
 
     def __init__(self, path: str | os.PathLike[str], size: int) -> None:
         self._apart, self._key, self._size = apart(), str(next(self._keys)), size
-        about, _ = self._apart.ask("load", size, key=self._key, path=os.path.abspath(path))
+        path, threads = os.path.abspath(path), threads_for(size)
+        about, _ = self._apart.ask("load", size, key=self._key, path=path, threads=threads)
         self.inputs: list[str] = about["inputs"]
         self.outputs: list[str] = about["outputs"]
 
@@ -176,6 +178,11 @@ class RemoteSession:
         if self._apart.alive:
             with contextlib.suppress(ApartError):
                 self._apart.ask("close", key=self._key)
+
+
+def threads_for(size: int) -> int:
+    """Threads for a session of a model of so many bytes, 0 for all: those of a small one start longer than they run."""
+    return 1 if size < _SMALL else 0
 
 
 _running: list[Apart] = []

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from front_onnx.check.apart import RemoteSession, apart, hurried
+from front_onnx.check.apart import RemoteSession, apart, hurried, threads_for
 from front_onnx.check.synthetic import synthetic_inputs
 from front_onnx.check.worker import describe
 from front_onnx.errors import FrontError
@@ -232,6 +232,7 @@ def open_session(source: str | Path | onnx.ModelProto) -> onnxruntime.InferenceS
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     given = source.SerializeToString() if isinstance(source, onnx.ModelProto) else str(source)
+    options.intra_op_num_threads = threads_for(len(given)) if isinstance(given, bytes) else 0
     return onnxruntime.InferenceSession(given, options, providers=["CPUExecutionProvider"])
 
 

@@ -81,11 +81,12 @@ class _Work:
         onnx.shape_inference.infer_shapes(arrays["model"].tobytes(), check_type=True, strict_mode=True, data_prop=True)
         return {}
 
-    def load(self, key: str, path: str, **_: Any) -> dict[str, Any]:
+    def load(self, key: str, path: str, threads: int, **_: Any) -> dict[str, Any]:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
+        options.intra_op_num_threads = threads
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         self.sessions[key] = session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         names = {"inputs": session.get_inputs(), "outputs": session.get_outputs()}

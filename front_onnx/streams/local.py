@@ -13,7 +13,7 @@ from front_onnx.axes.size import Axis, size_of
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge, Graph
 
-__all__ = ["between", "computed", "local_nodes", "noise_like"]
+__all__ = ["between", "computed", "local_nodes", "noise_like", "small_session"]
 
 _POINTWISE = Trait.ARITHMETIC | Trait.ROOT | Trait.REDUCES | Trait.BOUNDS | Trait.MAGNITUDE | Trait.VIEW | Trait.REPEATS
 _COMPARED = ("Equal", "Less", "Greater", "And", "Or", "Not", "Where")  # a variance may be told from rounding
@@ -81,15 +81,21 @@ def computed(graph: Graph, start: str, nodes: list[int], noise: np.ndarray) -> d
     )
     proto = graph.model.proto
     model = helper.make_model(part, opset_imports=proto.opset_import, ir_version=proto.ir_version)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
-        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = small_session(model)
         fed = noise.astype(helper.tensor_dtype_to_np_dtype(kind))
         return dict(zip(outputs, session.run(None, {start: fed}), strict=True))
     except Exception:  # nodes that onnxruntime does not run by themselves are nothing that is known
         return None
+
+
+def small_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """Load a few nodes that run for a moment: no threads of their own, which take longer to start than they do."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
 def between(graph: Graph, start: str, output: str, nodes: Collection[int]) -> frozenset[int]:

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-import onnxruntime
 from onnx import helper, numpy_helper
 
 from front_onnx.axes.size import SizeVar
 from front_onnx.operators.analysis import Analysis
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge
+from front_onnx.streams.local import small_session
 
 __all__ = ["Passing", "find_passing"]
 
@@ -183,13 +183,9 @@ class _Search:
             tensors,
         )
         model = helper.make_model(graph, opset_imports=fact.opset_import, ir_version=fact.ir_version)
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 4
         tried = _TRIED.astype(helper.tensor_dtype_to_np_dtype(kind))
         try:
-            session = onnxruntime.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+            session = small_session(model)
             there, back = (np.asarray(session.run([end], {start: x})[0], np.float64) for x in (tried, -tried))
         except Exception:  # an activation that onnxruntime does not run by itself passes nothing on
             return None
