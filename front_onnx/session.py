@@ -85,10 +85,14 @@ class Session:
             RequestError: a size is impossible.
             UnsupportedError: the model holds what cannot be carried to these sizes.
         """
+        warning = None
         if request.budget:
-            request = within_budget(self.structure, request, lambda tried: rewrite(self.plan(tried)).proto.graph)
+            request, warning = within_budget(self.structure, request, lambda r: rewrite(self.plan(r)).proto.graph)
         with _blaming(self.source):
-            return self._plan(request)
+            plan = self._plan(request)
+        if warning is not None:
+            plan.warnings.insert(0, warning)
+        return plan
 
     def _plan(self, request: Request) -> Plan:
         graph = self.graph

@@ -117,6 +117,14 @@ def test_a_budget_leaves_what_is_asked_for() -> None:
         resize(DIGITS, params="60k", width=24, depth=2, dry_run=True)
 
 
+def test_a_budget_that_nothing_comes_near_is_told() -> None:
+    said = resize(DIGITS, params="1", dry_run=True).plan.warnings[0]
+    assert said.startswith("1 parameters were asked for, and the nearest that") and "has 2," in said
+    assert not any("asked for" in warning for warning in resize(DIGITS, params="40k", dry_run=True).plan.warnings)
+    said = resize(DIGITS, size="20", dry_run=True).plan.warnings[0]
+    assert said.startswith("20 bytes were asked for")
+
+
 def test_bytes_are_those_of_the_file() -> None:
     source = onnx.load(DIGITS)
     result = resize(source, size="250kB", validate=False)

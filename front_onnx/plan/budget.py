@@ -23,12 +23,15 @@ __all__ = ["within_budget"]
 
 _TRIES = 16  # of sizes
 _NEAR = math.log(1.1)
+_FAR = math.log(1.5)
 _STEPS = (0, -0.25, 0.25, -0.5, 0.5, -1, 1)  # powers of two around a depth, for what is no block has parameters too
 _WIDEST = 64  # how many times the width, or its inverse, is tried at most
 
 
-def within_budget(structure: Structure, request: Request, count: Callable[[Request], onnx.GraphProto]) -> Request:
-    """The request that comes nearest to the budget of one, in sizes.
+def within_budget(
+    structure: Structure, request: Request, count: Callable[[Request], onnx.GraphProto]
+) -> tuple[Request, str | None]:
+    """The request that comes nearest to the budget of one, in sizes, and a warning if that is not near.
 
     Args:
         structure: the source.
@@ -41,7 +44,8 @@ def within_budget(structure: Structure, request: Request, count: Callable[[Reque
     search = _Search(
         structure, replace(request, params=None, size=None), request.budget, request.size is not None, count
     )
-    return search.run()
+    found = search.run()
+    return found, search.warning(found)
 
 
 class _Search:
@@ -84,6 +88,17 @@ class _Search:
         if abs(self._off(best)) > _NEAR:  # widths are few where heads are: another depth may come nearer
             best = self._best([best, *(self._wider(self._deeper(factor ** (1 / 3) * more)) for more in (2 / 3, 3 / 2))])
         return best
+
+    def warning(self, found: Request) -> str | None:
+        """Say how far the nearest sizes are from the budget, if they are."""
+        off = self._off(found)
+        if abs(off) <= _FAR:
+            return None
+        unit = "bytes" if self.in_bytes else "parameters"
+        return (
+            f"{self.budget:,} {unit} were asked for, and the nearest that keeps the proportions has "
+            f"{self.budget * math.exp(off):,.0f}: name sizes by --depth, --width and --set for others"
+        )
 
     def _has_width(self) -> bool:
         """True if a factor of width changes anything: all that it could change may be kept by name."""
