@@ -156,3 +156,14 @@ def test_stand_ins_are_no_factors_of_numbers_of_the_graph() -> None:
     x = net.add("MatMul", "x", net.weight(11 * 13, 23))
     primes = stand_ins(Graph(read_model(net.model(x))))
     assert [next(primes) for _ in range(3)] == [29, 31, 37]
+
+
+@pytest.mark.parametrize(("patches", "patch"), [(16, 8), (25, 6), (196, 16)])
+def test_sides_are_those_that_a_table_of_positions_fits(patches: int, patch: int) -> None:
+    """Height and width are free by name, and a table with a row for each patch takes pictures of one size."""
+    net = Net(picture=["batch", "channels", "height", "width"])
+    x = net.conv("picture", 3, 8, side=patch, pads=[0] * 4, strides=[patch, patch])
+    x = net.add("Reshape", x, net.held_as(np.array([0, 0, -1])))
+    x = net.add("Add", net.add("Transpose", x, perm=[0, 2, 1]), net.weight(1, patches, 8))
+    side = patch * int(patches**0.5)
+    wider(net.model(net.add("MatMul", x, net.weight(8, 2)), 3), picture=(2, 3, side, side))

@@ -17,7 +17,7 @@ from front_onnx.axes.holds import Hold, Telling, Why
 from front_onnx.axes.numbers import Binding, Number, Site, Varying, as_literals, literals
 from front_onnx.axes.size import Axis, Conflict, size_of
 from front_onnx.operators import OPERATORS, AbstractTensor, Loop, RuleContext, Trait, record_of
-from front_onnx.operators.free_sizes import FreeSizes
+from front_onnx.operators.free_sizes import LARGEST_SIDE, FreeSizes
 from front_onnx.operators.indexing import settle_picks
 from front_onnx.operators.record import load_plugins
 from front_onnx.operators.symbols import Symbols
@@ -405,21 +405,61 @@ def analyse(graph: Graph, free: FreeSizes | None = None) -> Analysis:
         free: what is known of its free sizes.
     """
     load_plugins()
-    analysis = _joined(graph, free or FreeSizes())
-    if analysis.symbols.sides - analysis.symbols.free.sides - analysis.symbols.free.baked.keys():
-        halved = _joined(graph, replace(analysis.symbols.free, sides=frozenset(analysis.symbols.sides)))
-        analysis = halved if len(halved.troubles) <= len(analysis.troubles) else analysis
+    analysis = _halved(graph, free or FreeSizes())
     while analysis.troubles:
         ratio = next(iter(analysis.ratios), None)
         best = analysis
         symbols = analysis.symbols
         for other in symbols.free.others(symbols.numbers, ratio, symbols.repeated):
-            best = min(best, _joined(graph, other), key=lambda found: len(found.troubles))
+            best = min(best, _halved(graph, other), key=lambda found: len(found.troubles))
             if not best.troubles:
                 break
         if len(best.troubles) >= len(analysis.troubles):
+            best = _with_side(graph, analysis)
+        if len(best.troubles) >= len(analysis.troubles):
             break
         analysis = best
+    return analysis
+
+
+def _with_side(graph: Graph, analysis: Analysis) -> Analysis:
+    """The analysis with the smallest number that does for all sides over which windows slide, if one does.
+
+    A table of positions is as long as there are patches: it fits pictures of one size, and sides are found by halving.
+    """
+    free, before = analysis.symbols.free, next(iter(analysis.ratios), None)
+    roots = {free.root(key) for key in analysis.symbols.sides} - free.baked.keys()
+    if before is None or not roots:
+        return analysis
+
+    def at(side: int) -> Analysis:
+        return _joined(graph, replace(free, baked={**free.baked, **dict.fromkeys(roots, side)}))
+
+    low, high, best = 1, LARGEST_SIDE, at(LARGEST_SIDE)
+    most = next(iter(best.ratios), None)
+    if most is None or most == before:
+        return best  # what does not fit depends on no side
+    while low < high:
+        side = (low + high) // 2
+        found = at(side)
+        ratio = next(iter(found.ratios), None)
+        fits = len(found.troubles) < len(analysis.troubles)
+        best = found if fits else best
+        if fits or (ratio is not None and (ratio < 1) == (most < 1)):
+            high = side
+        else:
+            low = side + 1
+    return best
+
+
+def _halved(graph: Graph, free: FreeSizes) -> Analysis:
+    """The analysis with numbers that can be halved for sizes over which windows slide."""
+    analysis = _joined(graph, free)
+    while (symbols := analysis.symbols).sides - symbols.free.sides - symbols.free.baked.keys():
+        halved = _joined(graph, replace(symbols.free, sides=symbols.free.sides | symbols.sides))
+        if len(halved.troubles) > len(analysis.troubles):
+            break
+        analysis = halved
     return analysis
 
 

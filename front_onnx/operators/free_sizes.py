@@ -16,10 +16,11 @@ from fractions import Fraction
 from front_onnx.read.graph import Graph
 from front_onnx.read.tensor_data import numpy_type
 
-__all__ = ["USUAL_SIDES", "FreeSizes", "input_key", "stand_ins"]
+__all__ = ["LARGEST_SIDE", "USUAL_SIDES", "FreeSizes", "input_key", "stand_ins"]
 
 _SIDE = 64  # the windows of most networks halve a side at most six times
 USUAL_SIDES = (32, 64, 128, 224, 256, 384, 512)  # of pictures
+LARGEST_SIDE = 2048
 _NUMBERS = 64  # the longest list of numbers that may be sizes
 
 
