@@ -17,6 +17,7 @@ from front_onnx.errors import (
     UnsupportedError,
     UntrainableError,
 )
+from front_onnx.folders.resizing import FolderResult, resize_folder
 from front_onnx.gene.gene import Gene
 from front_onnx.gene.spectrum import AxisSpectrum, StackSpectrum
 from front_onnx.into import Moved, calibrate, init_into
@@ -40,6 +41,7 @@ __all__ = [
     "Extracted",
     "FileError",
     "Fitted",
+    "FolderResult",
     "FrontError",
     "Gene",
     "Graph",
@@ -73,6 +75,7 @@ __all__ = [
     "inspect",
     "read_model",
     "resize",
+    "resize_folder",
     "spectrum",
     "validate",
 ]

@@ -71,6 +71,13 @@ class FrontError(Exception):
         other.hint = hint
         return other
 
+    def about(self, what: str, hint: str) -> Self:
+        """The same refusal, of the same class, of one of several things; with more advice."""
+        other = copy.copy(self)
+        other.message = f"{what}: {self.message}"
+        other.hint = f"{self.hint}; {hint}" if self.hint else hint
+        return other
+
 
 class RequestError(FrontError):
     """What was asked is wrong, or impossible for this model: another request would do."""

@@ -35,6 +35,7 @@ ROW = (
     "api",
     "into",
     "learngenes",
+    "folders",
     "commands",
 )
 MODULES = {

@@ -12,6 +12,7 @@ from front_onnx.api import Result, inspect, resize
 from front_onnx.axes.size import size_of
 from front_onnx.calibrate.report import describe_calibration
 from front_onnx.check.apart import start_ahead
+from front_onnx.commands.folder import tell_folder
 from front_onnx.commands.options import (
     ASKED,
     BY_HAND,
@@ -30,6 +31,8 @@ from front_onnx.commands.output import console, plain
 from front_onnx.commands.progress import shown
 from front_onnx.commands.tables import plan_table, print_calibration, print_inlined, print_validation
 from front_onnx.errors import RequestError
+from front_onnx.folders.folder import holds_models
+from front_onnx.folders.resizing import resize_folder
 from front_onnx.methods.scale import SCALES
 from front_onnx.plan.plan import Plan
 from front_onnx.summary import describe_method, describe_plan, describe_validation
@@ -48,9 +51,13 @@ __all__ = ["resize_command", "tell"]
     show_default=True,
     help="How values are scaled; ortho is the paper's.",
 )
+@click.option("--skip", metavar="PATTERN", multiple=True, help="Of a folder: ONNX files to leave out. Repeatable.")
 @options(CHECKS)
 def resize_command(model: str, sets: tuple[str, ...], as_json: bool, no_validate: bool, **given: Any) -> None:
     """Resize MODEL and carry its weights over.
+
+    MODEL is a file, or a folder of Hugging Face or Optimum: all its ONNX files are resized alike, its config.json
+    with them, and the rest is copied.
 
     \b
     front-onnx resize model.onnx --depth 6 --width 384 --data samples.npz
@@ -66,18 +73,27 @@ def resize_command(model: str, sets: tuple[str, ...], as_json: bool, no_validate
     front-onnx resize model.onnx --width 500 --round-to 8
     front-onnx resize model.onnx --width 384 --freeze ffn
     front-onnx resize model.onnx --width 96 --residual /stem/Add_output_0:1
+    front-onnx resize gpt2-onnx/ --depth 6 --width 384 -o gpt2-small/
     front-onnx resize model.onnx --depth 4 --block /blocks.0/norm1/LayerNormalization../blocks.0/Add_1
     """
+    skip, folder = given.pop("skip"), holds_models(model)
+    if skip and not folder:
+        raise RequestError("--skip leaves files of a folder out, and this is none", got=model)
     if not (no_validate or given["dry_run"]):
         start_ahead()
     with shown(quiet=as_json) as progress:
         settings = calibration(given)
         if not (sets or given["ratio"] != 1 or any(given[option] is not None for option in ASKED)):
             raise _nothing_asked(model, given)
-        result = resize(
-            model, dims=dims(sets), calibration=settings, validate=not no_validate, progress=progress, **given
-        )
-    tell(result, as_json)
+        how = {"dims": dims(sets), "calibration": settings, "validate": not no_validate, "progress": progress, **given}
+        if folder:
+            made = resize_folder(model, skip=skip, **how)
+        else:
+            result = resize(model, **how)
+    if folder:
+        tell_folder(made, as_json)
+    else:
+        tell(result, as_json)
 
 
 def _nothing_asked(model: str, given: dict[str, Any]) -> RequestError:

@@ -195,18 +195,15 @@ def per_chain(option: str, given: Sizes, names: Sequence[str], what: str = "chai
         RequestError: if the numbers do not fit the chains.
     """
     shown = ", ".join(names)
+    by_name = sizes_by_name(option, given)
+    if by_name is not None:
+        return _by_name(option, by_name, names, what)
     if isinstance(given, str):
-        pieces = [piece.strip() for piece in given.split(",") if piece.strip()]
-        if any("=" in piece for piece in pieces):
-            given = {k.strip(): _whole(option, v) for k, _, v in (piece.partition("=") for piece in pieces)}
-        else:
-            given = [_whole(option, piece) for piece in pieces]
-    elif isinstance(given, Iterable) and not isinstance(given, Mapping):
+        given = [_whole(option, piece) for piece in given.split(",") if piece.strip()]
+    elif isinstance(given, Iterable):
         given = [_whole(option, value) for value in given]
-    elif not isinstance(given, Mapping):
+    else:
         given = [_whole(option, given)]
-    if isinstance(given, Mapping):
-        return _by_name(option, given, names, what)
     numbers = list(given)
     if len(numbers) != len(names) or not numbers:
         raise RequestError(
@@ -216,6 +213,20 @@ def per_chain(option: str, given: Sizes, names: Sequence[str], what: str = "chai
             hint=f"for example {option} {','.join('N' * len(names))}" if len(names) > 1 else None,
         )
     return list(numbers)
+
+
+def sizes_by_name(option: str, given: Sizes) -> Mapping[str, int] | None:
+    """Read sizes by name ("encoder=4,decoder=2", or a mapping); None if they are given otherwise.
+
+    Raises:
+        RequestError: one is no whole number.
+    """
+    if isinstance(given, Mapping):
+        return given
+    if not isinstance(given, str) or "=" not in given:
+        return None
+    pieces = [piece.strip() for piece in given.split(",") if piece.strip()]
+    return {key.strip(): _whole(option, size) for key, _, size in (piece.partition("=") for piece in pieces)}
 
 
 def _by_name(option: str, given: Mapping[str, int], names: Sequence[str], what: str) -> list[int | None]:
