@@ -282,3 +282,48 @@ def test_what_the_name_or_the_value_alone_says_is_told() -> None:
         "kinds": ["a", "b", "a"],
         "nested": {"d_model": 64},
     }
+
+
+@pytest.mark.export
+def test_a_folder_becomes_one_of_transformers(tmp_path: Path) -> None:
+    """`from_pretrained` loads it, and computes what the resized file computes."""
+    torch, transformers = (pytest.importorskip(name) for name in ("torch", "transformers"))
+    from front_onnx.adapters.transformers import to_transformers
+
+    source = tmp_path / "bert"
+    source.mkdir()
+    model = golden("torch-bert-torchscript")
+    onnx.save(model, source / "model.onnx")
+    shapes = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    config = transformers.AutoConfig.for_model("bert", **bert_sizes(shapes), architectures=["BertModel"])
+    (source / "config.json").write_text(json.dumps(config.to_dict()))
+    (source / "vocab.txt").write_text("[PAD]")
+    asked = ["--depth", "1", "--width-mult", "0.5", "-o", str(tmp_path / "small")]
+    also = ["--to-transformers", str(tmp_path / "loaded")]
+    done = CliRunner().invoke(main, ["resize", str(source), *asked, *also])
+    assert done.exit_code == 0 and "BertModel.from_pretrained" in done.output, done.output
+    assert {"model.safetensors", "config.json", "vocab.txt"} <= files(tmp_path / "loaded")
+    loaded = transformers.BertModel.from_pretrained(tmp_path / "loaded").eval()
+    assert loaded.config.num_hidden_layers == 1
+    ids = np.array([[3, 4, 5, 6], [7, 8, 9, 3]])
+    feed = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+    with torch.no_grad():
+        mine = loaded(**{name: torch.from_numpy(array) for name, array in feed.items()}).last_hidden_state.numpy()
+    assert np.abs(mine - run(tmp_path / "small" / "model.onnx", feed)[0]).max() < 1e-4
+    (tmp_path / "small" / "config.json").unlink()
+    with pytest.raises(RequestError, match=r"no config.json"):
+        to_transformers(tmp_path / "small", tmp_path / "other")
+
+
+def bert_sizes(shapes: dict[str, list[int]]) -> dict[str, int]:
+    """The sizes of a BERT, from the shapes of its tables and biases."""
+    (vocabulary, width), (positions, _) = (shapes[f"embeddings.{n}_embeddings.weight"] for n in ("word", "position"))
+    layers = [name for name in shapes if name.endswith("intermediate.dense.bias")]
+    return {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "max_position_embeddings": positions,
+        "num_hidden_layers": len(layers),
+        "intermediate_size": shapes[layers[0]][0],
+        "num_attention_heads": 4,
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -19,11 +20,38 @@ __all__ = ["tell_folder"]
 _LONGEST = 2000  # characters of a line that lists things
 
 
-def tell_folder(made: FolderResult, as_json: bool) -> None:
-    """Print what became of a folder."""
+def _for_transformers(folder: Path, output: str) -> dict[str, Any]:
+    """Write a folder for `transformers`, as plain data what was done."""
+    from front_onnx.adapters.transformers import to_transformers  # torch and transformers are slow to import
+
+    loaded = to_transformers(folder, output)
+    return {
+        "output": str(loaded.output),
+        "architecture": loaded.architecture,
+        "parameters_set": len(loaded.report.set),
+        "parameters_kept": dict(loaded.report.kept),
+        "difference": loaded.difference,
+    }
+
+
+def tell_folder(made: FolderResult, as_json: bool, also: str | None) -> None:
+    """Print what became of a folder; write it for `transformers` too, if a place for that is named."""
+    wanted = None if also is None or made.output is None else (made.output, also)
     if as_json:
-        click.echo(json.dumps(_folder(made), indent=2))
+        loaded = _for_transformers(*wanted) if wanted is not None else None
+        click.echo(json.dumps({**_folder(made), "transformers": loaded}, indent=2))
         return
+    _print(made)
+    if wanted is not None:
+        loaded = _for_transformers(*wanted)
+        kept = "".join(f"; {escape(plain(name))} is new" for name in loaded["parameters_kept"])
+        console.print(
+            f"wrote [bold]{escape(loaded['output'])}[/] for {loaded['architecture']}.from_pretrained: "
+            f"{loaded['parameters_set']} parameters set{kept}; outputs differ by {loaded['difference']:.1e}"
+        )
+
+
+def _print(made: FolderResult) -> None:
     for name, result in made.results.items():
         about = _about(result)
         console.print(f"[bold]{escape(plain(str(name)))}[/]")

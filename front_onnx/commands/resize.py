@@ -52,6 +52,7 @@ __all__ = ["resize_command", "tell"]
     help="How values are scaled; ortho is the paper's.",
 )
 @click.option("--skip", metavar="PATTERN", multiple=True, help="Of a folder: ONNX files to leave out. Repeatable.")
+@click.option("--to-transformers", metavar="DIR", help="Of a folder: also as one that from_pretrained loads.")
 @options(CHECKS)
 def resize_command(model: str, sets: tuple[str, ...], as_json: bool, no_validate: bool, **given: Any) -> None:
     """Resize MODEL and carry its weights over.
@@ -76,9 +77,9 @@ def resize_command(model: str, sets: tuple[str, ...], as_json: bool, no_validate
     front-onnx resize gpt2-onnx/ --depth 6 --width 384 -o gpt2-small/
     front-onnx resize model.onnx --depth 4 --block /blocks.0/norm1/LayerNormalization../blocks.0/Add_1
     """
-    skip, folder = given.pop("skip"), holds_models(model)
-    if skip and not folder:
-        raise RequestError("--skip leaves files of a folder out, and this is none", got=model)
+    skip, also, folder = given.pop("skip"), given.pop("to_transformers"), holds_models(model)
+    if (skip or also) and not folder:
+        raise RequestError(f"{'--skip' if skip else '--to-transformers'} is for folders, and this is none", got=model)
     if not (no_validate or given["dry_run"]):
         start_ahead()
     with shown(quiet=as_json) as progress:
@@ -91,7 +92,7 @@ def resize_command(model: str, sets: tuple[str, ...], as_json: bool, no_validate
         else:
             result = resize(model, **how)
     if folder:
-        tell_folder(made, as_json)
+        tell_folder(made, as_json, also)
     else:
         tell(result, as_json)
 

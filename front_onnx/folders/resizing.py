@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import json
-import os
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,15 +15,15 @@ from typing import Any
 from front_onnx.api import Result, resize
 from front_onnx.axes.size import Axis, size_of
 from front_onnx.dims.structure import Structure
-from front_onnx.errors import FrontError, OutputError, RequestError
+from front_onnx.errors import FrontError, RequestError
 from front_onnx.folders.configs import Changes, changed_config, resized_sizes
 from front_onnx.folders.folder import Folder, read_folder
+from front_onnx.folders.staging import refuse_existing, staged_folder
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.request import sizes_by_name
 from front_onnx.plan.unsupported import is_quantised
 from front_onnx.read.model_file import ModelFile
 from front_onnx.session import Session
-from front_onnx.store.interrupts import uninterrupted
 from front_onnx.types import Names, PathLike, Progress, several, silent
 
 __all__ = ["FolderResult", "resize_folder"]
@@ -83,7 +81,7 @@ def resize_folder(
     held = read_folder(folder)
     target = Path(output) if output is not None else held.path.with_name(f"{held.path.resolve().name}-resized")
     if not dry_run:
-        _refuse_existing(target)
+        refuse_existing(target)
     left: dict[Path, str] = {name: "weights of the old sizes, of a framework" for name in held.left}
     models = dict(held.models)
     for name in held.models:
@@ -97,20 +95,13 @@ def resize_folder(
         raise RequestError(f"no file of {held.path} can be resized", hint="export the model in float32 too")
     ordered = _in_order(models)
     _refuse_apart(models, request)
-    with _staged(target, dry_run) as staging:
+    with contextlib.nullcontext() if dry_run else staged_folder(target) as staging:
         results = _resized(held, ordered, staging, request, progress)
         sizes = resized_sizes({str(name): result.plan for name, result in results.items()})
         configs = {name: changed_config(config, sizes) for name, config in held.configs.items()}
         if staging is not None:
             _write(held, staging, configs)
     return FolderResult(None if dry_run else target, results, left, configs, held.copied)
-
-
-def _refuse_existing(target: Path) -> None:
-    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
-        raise RequestError(f"the output {target} exists", hint="-o NEW_FOLDER, a new folder or an empty one")
-    if not target.absolute().parent.is_dir():
-        raise RequestError(f"the output folder {target.absolute().parent} does not exist")
 
 
 def _refuse_apart(models: Mapping[Path, ModelFile], request: Mapping[str, Any]) -> None:
@@ -223,38 +214,6 @@ def _moved(plan: Plan, name: str) -> list[tuple[int, int]]:
     """(before, after) of every axis of a tensor."""
     algebra = plan.structure.analysis.algebra
     return [(size_of(algebra.expand(axis)), plan.size(axis)) for axis in _axes(plan.structure, name)]
-
-
-@contextlib.contextmanager
-def _staged(target: Path, dry_run: bool) -> Iterator[Path | None]:
-    """A folder beside the target that becomes it when the block ends well, and is gone otherwise."""
-    if dry_run:
-        yield None
-        return
-    parent = target.absolute().parent
-    folder: str | None = None
-    try:
-        with uninterrupted():
-            folder = tempfile.mkdtemp(dir=parent, prefix=".front-onnx-")
-        yield Path(folder)
-        with uninterrupted():
-            if target.is_dir():
-                target.rmdir()
-            os.chmod(folder, 0o777 & ~_umask())
-            os.rename(folder, target)
-            folder = None
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written: {error.strerror or error}") from None
-    finally:
-        if folder is not None:
-            with uninterrupted():
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _write(held: Folder, staging: Path, configs: Mapping[Path, Changes]) -> None:
