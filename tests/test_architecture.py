@@ -7,6 +7,7 @@ from pathlib import Path
 
 CORE = Path(__file__).parents[1] / "front_onnx"
 ROW = (
+    "version",
     "errors",
     "read",
     "types",
@@ -36,6 +37,7 @@ ROW = (
     "into",
     "learngenes",
     "folders",
+    "compare",
     "commands",
 )
 MODULES = {
