@@ -25,6 +25,7 @@ ROW = (
     "streams",
     "methods",
     "plan",
+    "provenance",
     "write",
     "check",
     "summary",

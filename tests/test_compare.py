@@ -181,9 +181,7 @@ def timeless(found: front_onnx.Comparison) -> object:
     return cleaned(describe_comparison(found))
 
 
-def test_a_second_run_goes_on_and_says_the_same(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_run_goes_on_and_says_the_same(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {"width": 4, "data": {"x": X}, "calibration": FAST, "work": tmp_path / "work"}
     once = front_onnx.compare(source, methods="front,fold,lossless", output=tmp_path / "a.onnx", **asked)
     made: list[object] = []

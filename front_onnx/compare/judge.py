@@ -159,7 +159,7 @@ class Judge:
         return tuple(found)
 
     def _fed(self, graph: Graph, plans: Sequence[Plan]) -> tuple[Feeds, Feeds, dict[str, str]]:
-        """Both parts of the samples as feeds of a model, and what its outputs stand for where they are called otherwise."""
+        """Both parts of the samples as feeds of a model, and what its outputs stand for where that has another name."""
         fitted_on: Feeds = self.samples.batches
         held_out: Feeds = self.samples.held_out
         stands: dict[str, str] = {}
