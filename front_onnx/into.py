@@ -131,7 +131,7 @@ def init_into(
     place = _place(output, model, target_file)
     moved = Moved(done, matching.unused, arrays, place, None)
     asked = requested(request, into=True)
-    told = origin(model, method=method, request=asked) if arrays else None
+    told = origin(model, method=method, request=asked) if _changed(arrays, other) else None
     return _written(moved, model, target_file, other, before, told, validate, seed, progress)
 
 
@@ -203,7 +203,8 @@ def calibrate(
     outcome = calibrated(plan, data, calibration, seed, progress, goal=standing, batch=batch)
     moved = Moved(standing.matches, matching.unused, dict(outcome.arrays), place, None, calibration=outcome)
     asked = {"into": True, "seed": seed}
-    told = origin(model, method=Calibrated.name, request=asked, samples=outcome.samples) if outcome.arrays else None
+    told = origin(model, method=Calibrated.name, request=asked, samples=outcome.samples)
+    told = told if _changed(outcome.arrays, other) else None
     return _written(moved, model, target_file, other, before, told, validate, seed, progress)
 
 
@@ -225,6 +226,11 @@ def _place(output: PathLike | None, source: ModelFile, target: ModelFile) -> Pat
     for read in (source, target) if place is not None else ():
         refuse_overwriting(read, place)
     return place
+
+
+def _changed(arrays: Mapping[str, np.ndarray], target: Structure) -> bool:
+    """True if anything of a target is to be other than it is."""
+    return any(not np.array_equal(array, target.graph.array(name)) for name, array in arrays.items())
 
 
 def _written(

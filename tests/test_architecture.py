@@ -39,6 +39,7 @@ ROW = (
     "learngenes",
     "folders",
     "compare",
+    "report",
     "commands",
 )
 MODULES = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
-from front_onnx.commands.options import BY_HAND, CALIBRATION, SIZES, TREAT, calibration, dims, options
-from front_onnx.commands.output import console, shortened
+from front_onnx.commands.options import ASKED, BY_HAND, CALIBRATION, SIZES, TREAT, calibration, dims, options
+from front_onnx.commands.output import console, print_steps, shortened
 from front_onnx.commands.progress import shown
+from front_onnx.commands.reports import check_reports, write_reports
 from front_onnx.commands.tables import count
 from front_onnx.compare.curves import plot_comparison
 from front_onnx.compare.describe import describe_comparison
@@ -20,6 +22,8 @@ from front_onnx.compare.run import Comparison, compare
 from front_onnx.compare.teaching import Trainer
 from front_onnx.errors import FrontError, RequestError
 from front_onnx.pictures import check_picture
+from front_onnx.report.content import comparison_page
+from front_onnx.report.steps import after_compare
 
 __all__ = ["compare_command"]
 
@@ -60,6 +64,7 @@ FILES = (
     click.option("-o", "--output", type=click.Path(), help="Write the best one."),
     click.option("--work", type=click.Path(), metavar="DIR", help="Keep finished results; a second run goes on."),
     click.option("--plot", type=click.Path(), metavar="FILE", help="A picture of trainings and of what sizes keep."),
+    click.option("--report", type=click.Path(), metavar="FILE.html", help="A page of all of it (needs jinja2)."),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of all that is drawn."),
     click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts."),
 )
@@ -74,6 +79,7 @@ def compare_command(
     train: int | None,
     device: str,
     plot: str | None,
+    report: str | None,
     as_json: bool,
     **given: Any,
 ) -> None:
@@ -91,6 +97,7 @@ def compare_command(
     given = {name: value or None if name in ("block", "residual", "treat") else value for name, value in given.items()}
     settings = calibration(given)
     trainer = _trainer(train, device) if train is not None else None
+    check_reports(report, card=False)
     if plot:
         check_picture(Path(plot))
     with shown(quiet=as_json) as progress:
@@ -98,14 +105,26 @@ def compare_command(
     if plot:
         plot_comparison(found, Path(plot))
     about = describe_comparison(found)
+    steps = after_compare(found, given["data"], _said(sets, given))
     if as_json:
         click.echo(json.dumps(about, indent=2))
+    else:
+        _print(found, about)
+    if report is not None:
+        write_reports(comparison_page(found, steps), report, card=False, output=None, quiet=as_json)
+    if as_json:
         return
-    _print(found, about)
     if plot:
         console.print(f"wrote [bold]{escape(plot)}[/]")
     if found.output is not None and found.best is not None:
         console.print(f"wrote [bold]{escape(str(found.output))}[/]: {escape(found.best.method)}")
+    print_steps(steps)
+
+
+def _said(sets: tuple[str, ...], given: dict[str, Any]) -> list[str]:
+    """The options that said the size."""
+    said = [f"--{name.replace('_', '-')} {shlex.quote(str(given[name]))}" for name in ASKED if given[name] is not None]
+    return [*said, *(f"--set {shlex.quote(pair)}" for pair in sets)]
 
 
 def _trainer(steps: int, device: str) -> Trainer:
