@@ -203,8 +203,9 @@ def calibrate(
     outcome = calibrated(plan, data, calibration, seed, progress, goal=standing, batch=batch)
     moved = Moved(standing.matches, matching.unused, dict(outcome.arrays), place, None, calibration=outcome)
     asked = {"into": True, "seed": seed}
-    told = origin(model, method=Calibrated.name, request=asked, samples=outcome.samples)
-    told = told if _changed(outcome.arrays, other) else None
+    told = None
+    if _changed(outcome.arrays, other):
+        told = origin(model, method=Calibrated.name, request=asked, samples=outcome.samples)
     return _written(moved, model, target_file, other, before, told, validate, seed, progress)
 
 

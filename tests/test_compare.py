@@ -206,6 +206,18 @@ def test_a_second_run_goes_on_and_says_the_same(source: Path, tmp_path: Path, mo
     assert len([*(tmp_path / "work").glob("*.onnx")]) <= 3  # of each comparison the best one
 
 
+def test_progress_says_what_is_done_and_how_long_the_rest_takes(source: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+
+    def tell(stage: str, done: int, total: int) -> None:
+        told.append((stage, done, total))
+
+    front_onnx.compare(source, at=["width=4", "depth=2"], methods="front,fold,random", work=tmp_path, progress=tell)
+    made = [(stage, done) for stage, done, total in told if total == 6]
+    assert [done for _, done in made] == list(range(6)) and made[0][0] == "width=4: front"
+    assert all("left" in stage for stage, _ in made[1:])
+
+
 def test_the_same_twice_without_a_folder(source: Path) -> None:
     found = [front_onnx.compare(source, depth=2, width=4, data={"x": X}, calibration=FAST) for _ in range(2)]
     assert timeless(found[0]) == timeless(found[1])
@@ -396,7 +408,7 @@ def test_the_picture_shows_trainings_and_sizes(folder: Path) -> None:
     line = "compare small.onnx --at width=4 --at depth=2 --methods front,copy --data data.npz --train 4"
     assert front(f"{line} --plot curves.svg").exit_code == 0
     text = Path("curves.svg").read_text()
-    assert text.count('<g id="axes_') == 3
+    assert text.count('<g id="axes_') == 3  # a training of each size, and what sizes keep
     done = front("compare small.onnx --width 4 --methods front --plot curves.png")
     assert done.exit_code == 2 and "--plot draws trainings" in done.stderr
 

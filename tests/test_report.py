@@ -3,6 +3,8 @@
 import json
 import re
 import shlex
+import shutil
+import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,6 +22,7 @@ from front_onnx.report.drawing import curves, draw_blocks
 from front_onnx.report.page import Page, Section, Table, write_page
 
 pytest.importorskip("jinja2")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 VOID = {"meta", "line", "circle", "polyline", "link", "img", "br"}
 
 
@@ -173,6 +176,15 @@ def test_a_page_of_nothing_but_texts(tmp_path: Path) -> None:
     write_page(Page("t", "s", [("1", "of 2")], ["careful"], sections), tmp_path / "page.html")
     page = read(tmp_path / "page.html")
     assert page.texts["pre"] == ["a && b"] and "<2>" in page.texts["td"] and "a & b" in page.texts["h2"]
+
+
+@pytest.mark.skipif(not any(map(shutil.which, BROWSERS)), reason="no browser is installed")
+def test_a_browser_shows_it(folder: Path) -> None:
+    browser = next(filter(None, map(shutil.which, BROWSERS)))
+    assert front("resize small.onnx --depth 2 --report page.html").exit_code == 0
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom", (folder / "page.html").as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0 and "<h2>The blocks</h2>" in done.stdout and done.stdout.count("<rect") == 5
 
 
 # --- pictures -----------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from front_onnx.pictures import new_figure, save_figure
 __all__ = ["mean_curve", "plot_comparison", "worth_curves"]
 
 _PALETTE = "tab20"
+_COLUMNS = 2  # panels in a row
 _SHOWN = 12  # curves in one panel: the best ones
 
 
@@ -44,8 +45,13 @@ def plot_comparison(found: Comparison, path: Path) -> None:
     panels = len(trained) + (len(found.sizes) > 1)
     if not panels:
         raise RequestError("--plot draws trainings or several sizes", hint="--train 80, or --at for several sizes")
-    figure = new_figure(5.5 * panels, 4)
-    axes = iter(figure.subplots(1, panels, squeeze=False)[0])
+    columns = min(panels, _COLUMNS)
+    rows = -(-panels // columns)
+    figure = new_figure(7 * columns, 4 * rows)
+    places = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for unused in places[panels:]:
+        unused.set_visible(False)
+    axes = iter(places)
     colors = dict(zip(worth_curves(found), _colors(), strict=False))
     for size in trained:
         panel = next(axes)
@@ -56,7 +62,7 @@ def plot_comparison(found: Comparison, path: Path) -> None:
         panel.set(title=size.label, xlabel="step")
         if panel.get_ylabel() == "squared error":
             panel.set_yscale("log")
-        panel.legend(frameon=False, fontsize="small")
+        panel.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     if len(found.sizes) > 1:
         panel = next(axes)
         for method, points in [*worth_curves(found).items()][:_SHOWN]:
@@ -65,7 +71,7 @@ def plot_comparison(found: Comparison, path: Path) -> None:
             panel.axhline(found.source.accuracy, color="gray", linestyle="--", label="source")
         said = "accuracy" if found.source.accuracy is not None else "kept of the source"
         panel.set(title="what sizes keep", xlabel="parameters", ylabel=said)
-        panel.legend(frameon=False, fontsize="small")
+        panel.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     save_figure(figure, path)
 
 

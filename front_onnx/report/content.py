@@ -244,11 +244,11 @@ def _calibration(outcome: Outcome | None) -> list[Section]:
             "before": [(place, each.before) for place, each in enumerate(fitted)],
             "fitted": [(place, each.after) for place, each in enumerate(fitted)],
         }
-        picture = curves(lines, across="layer, in the order of data", up="error", logarithmic=True)
+        picture = curves(lines, across="layer, in the order of data", up="error")
         worst = sorted(fitted, key=lambda each: -each.after)[:_WORST]
         table = Table(
             ("layer", "before", "fitted", "samples", "inputs"),
-            [(e.node, f"{e.before:.3f}", f"{e.after:.3f}", str(e.rows), str(e.columns)) for e in worst],
+            [(e.node, _number(e.before), _number(e.after), str(e.rows), str(e.columns)) for e in worst],
         )
         text = "What each layer misses of what it is to make, as a part of it; the table has those that miss most."
         found.append(Section("Layer by layer", text, table, [picture]))
@@ -328,6 +328,10 @@ def _words(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     return "" if value is None else str(value)
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if math.isfinite(value) else ""
 
 
 def _percent(value: float | None) -> str:

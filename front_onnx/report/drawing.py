@@ -11,6 +11,7 @@ __all__ = ["Html", "curves", "draw_blocks"]
 Points = Sequence[tuple[float, float]]
 _WIDTH, _HEIGHT = 640, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 12, 14, 40
+_ROW = 76  # where blocks begin, behind the name of their row
 _LINES = 10  # colours of the page
 
 
@@ -49,7 +50,8 @@ def curves(
     ys = [scale(y) for points in kept.values() for _, y in points]
     if level is not None and (level[1] > 0 or not logarithmic):
         ys.append(scale(level[1]))
-    x_ticks, y_ticks = _ticks(min(xs), max(xs)), _ticks(min(ys), max(ys))
+    x_ticks = _ticks(min(xs), max(xs))
+    y_ticks = (_decades if logarithmic else _ticks)(min(ys), max(ys))
     x0, x1 = min(x_ticks[0], min(xs)), max(x_ticks[-1], max(xs))
     y0, y1 = min(y_ticks[0], min(ys)), max(y_ticks[-1], max(ys))
 
@@ -100,7 +102,7 @@ def draw_blocks(
         widths: of the blocks of both rows, as parts of the larger ones.
     """
     most = max(len(before), len(after), 1)
-    cell = min(64.0, (_WIDTH - 70) / most)
+    cell = min(64.0, (_WIDTH - _ROW) / most)
     wide = 0.9 * cell
     rows = []
     for row, (label, blocks, part) in enumerate((("before", before, widths[0]), ("after", after, widths[1]))):
@@ -108,7 +110,7 @@ def draw_blocks(
         rows.append(f'<text x="0" y="{y + 28}">{label}</text>')
         for place, (kind, text) in enumerate(blocks):
             height = 44 * max(0.18, part)
-            x, top = 58 + place * cell, y + (44 - height) / 2
+            x, top = _ROW + place * cell, y + (44 - height) / 2
             place_of = f'x="{x:.1f}" y="{top:.1f}" width="{wide:.1f}" height="{height:.1f}" rx="4"'
             rows.append(f'<rect class="block {escape(kind)}" {place_of}><title>{escape(kind)}</title></rect>')
             if cell >= 18:
@@ -128,6 +130,16 @@ def _ticks(low: float, high: float) -> list[float]:
     step = next((step * factor for factor in (1, 2, 5) if step * factor >= raw), step * 10)
     first = math.floor(low / step)
     return [round(number * step, 12) for number in range(first, math.ceil(high / step) + 1)]
+
+
+def _decades(low: float, high: float) -> list[float]:
+    """Logarithms of 1, 2, 5 and their tenfolds that reach over a range of logarithms; of tenfolds alone if it is long."""
+    steps = (0.0, math.log10(2), math.log10(5)) if high - low < 2 else (0.0,)
+    every = [whole + step for whole in range(math.floor(low), math.ceil(high) + 2) for step in steps]
+    first = max((tick for tick in every if tick <= low + 1e-9), default=every[0])
+    last = min(tick for tick in every if tick >= high - 1e-9 and tick > first)
+    found = [tick for tick in every if first <= tick <= last]
+    return found[:: -(-len(found) // 8)] if len(found) > 8 else found
 
 
 def _short(value: float) -> str:

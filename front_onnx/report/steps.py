@@ -83,10 +83,11 @@ def after_compare(found: Comparison, data: str | None = None, sizes: Sequence[st
     model = _name(found.source.model or "MODEL")
     samples = _name(data) if data is not None else _SAMPLES
     best = found.best
+    said = f" --data {samples}" if data is not None else ""
     if best is None:
         size = max(found.sizes, key=lambda each: each.best.final if each.best else 0.0)
         words = " ".join(_option(word) for word in size.label.split())
-        return [f"front-onnx compare {model} {words} --data {samples} -o best.onnx"]
+        return [f"front-onnx compare {model} {words}{said} -o best.onnx"]
     if found.output is None:
         how = {"calibrated": f"--data {samples}", "made-up": "--data synthetic"}
         method = how.get(best.method, f"--method {shlex.quote(best.method)}")
