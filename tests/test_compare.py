@@ -69,7 +69,7 @@ def test_what_says_nothing_of_the_request_is_not_made_twice(source: Path) -> Non
     plan = front_onnx.resize(source, depth=2, dry_run=True).plan
     why = {entrant.name: entrant.why for entrant in contenders(plan, [], data=False)}
     assert not why["front"] and "front" in why["fold"] and "depth=copy,width=select:norm" not in why
-    asked = contenders(plan, ["fold", "select", "depth=fold"] if False else ["fold", "select"], data=False)
+    asked = contenders(plan, ["fold", "select"], data=False)
     assert [entrant.why for entrant in asked][1] and not asked[0].why
 
 
@@ -212,7 +212,7 @@ def test_progress_says_what_is_done_and_how_long_the_rest_takes(source: Path, tm
     def tell(stage: str, done: int, total: int) -> None:
         told.append((stage, done, total))
 
-    front_onnx.compare(source, at=["width=4", "depth=2"], methods="front,fold,random", work=tmp_path, progress=tell)
+    front_onnx.compare(source, at=["width=4", "depth=2"], methods="front,random,mimetic", work=tmp_path, progress=tell)
     made = [(stage, done) for stage, done, total in told if total == 6]
     assert [done for _, done in made] == list(range(6)) and made[0][0] == "width=4: front"
     assert all("left" in stage for stage, _ in made[1:])
@@ -275,9 +275,7 @@ def test_each_start_is_trained_at_a_rate_of_its_kind(source: Path) -> None:
 def test_rates_in_words() -> None:
     assert Rates.of("auto:2e-2").rate("exact") == pytest.approx(2e-3) and Rates.of("auto").rate("carried") == 1e-3
     assert {Rates.of(0.5).rate(kind) for kind in FACTORS} == {0.5}
-    for wrong in ("auto:", "automatic", "-1", "auto:x", "nan"):
-        if wrong == "auto:":
-            continue
+    for wrong in ("automatic", "-1", "auto:x", "nan"):
         with pytest.raises(RequestError, match="--lr"):
             Rates.of(wrong)
 
@@ -320,7 +318,7 @@ def test_a_short_training_helps_and_can_be_cut_off(
     told: list[int] = []
     trainer = short.Short(60, tell=lambda event: told.append(event["epoch"]))
     again = front_onnx.compare(source, trainer=trainer, work=tmp_path / "work", output=tmp_path / "cut.onnx", **asked)
-    assert min(told) == 5 or told[0] > 0
+    assert told[0] == 5  # the epoch that was cut off, and none before
     assert timeless(again) == timeless(whole)
     assert (tmp_path / "cut.onnx").read_bytes() == (tmp_path / "whole.onnx").read_bytes()
     assert not [*(tmp_path / "work").glob("*.run")]

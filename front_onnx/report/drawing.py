@@ -133,7 +133,7 @@ def _ticks(low: float, high: float) -> list[float]:
 
 
 def _decades(low: float, high: float) -> list[float]:
-    """Logarithms of 1, 2, 5 and their tenfolds that reach over a range of logarithms; of tenfolds alone if it is long."""
+    """Logarithms of 1, 2, 5 and their tenfolds that reach over a range of logarithms; tenfolds alone if it is long."""
     steps = (0.0, math.log10(2), math.log10(5)) if high - low < 2 else (0.0,)
     every = [whole + step for whole in range(math.floor(low), math.ceil(high) + 2) for step in steps]
     first = max((tick for tick in every if tick <= low + 1e-9), default=every[0])
