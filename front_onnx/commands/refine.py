@@ -147,8 +147,8 @@ def refine_command(
     front-onnx refine model.onnx --data inputs.npz --teacher model.onnx --lr 1e-5      no labels needed
     torchrun --nproc-per-node 2 -m front_onnx refine model.onnx --data train.npz
 
-    What is written differs from MODEL in its weights only. After each epoch a checkpoint is written; Ctrl-C keeps the
-    last one. Needs PyTorch: pip install 'front-onnx[torch]'.
+    What is written differs from MODEL in its weights, and says where it comes from. After each epoch a checkpoint is
+    written; Ctrl-C keeps the last one. Needs PyTorch: pip install 'front-onnx[torch]'.
     """
     try:
         from front_onnx.adapters.refine import refine
