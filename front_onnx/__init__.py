@@ -7,6 +7,8 @@ from front_onnx.calibrate.comparing import Likeness
 from front_onnx.calibrate.fitting import Fitted
 from front_onnx.calibrate.settings import CalibrationSettings
 from front_onnx.check.validate import Check, Validation
+from front_onnx.compare.row import Row, Size, Source, Trained, Worth
+from front_onnx.compare.run import Comparison, compare
 from front_onnx.dims.structure import Dim, Structure
 from front_onnx.errors import (
     DamagedError,
@@ -29,6 +31,7 @@ from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import ModelFile, read_model
 from front_onnx.roles.piece import Piece
 from front_onnx.types import MatchOptions, ModelLike, Names, PathLike, Progress, ResizeOptions, Sizes
+from front_onnx.version import __version__ as __version__
 
 __all__ = [
     "AxisSpectrum",
@@ -36,6 +39,7 @@ __all__ = [
     "Candidate",
     "Chain",
     "Check",
+    "Comparison",
     "DamagedError",
     "Dim",
     "Extracted",
@@ -62,13 +66,19 @@ __all__ = [
     "RequestError",
     "ResizeOptions",
     "Result",
+    "Row",
+    "Size",
     "Sizes",
+    "Source",
     "StackSpectrum",
     "Structure",
+    "Trained",
     "UnsupportedError",
     "UntrainableError",
     "Validation",
+    "Worth",
     "calibrate",
+    "compare",
     "extract",
     "init",
     "init_into",
@@ -79,4 +89,3 @@ __all__ = [
     "spectrum",
     "validate",
 ]
-__version__ = "0.1.0"

@@ -25,6 +25,7 @@ from front_onnx.methods.calibrated import Calibrated
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.ports import decoders
 from front_onnx.plan.request import Request
+from front_onnx.provenance import changes, origin, requested, sign
 from front_onnx.read.model_file import ModelFile, read_model
 from front_onnx.samples.reading import SYNTHETIC
 from front_onnx.samples.samples import Data
@@ -32,6 +33,7 @@ from front_onnx.session import Session, read_any, to_graphsurgeon
 from front_onnx.store.atomic import atomic_write, named_file
 from front_onnx.store.model_writer import ModelWriter, ProtoWriter
 from front_onnx.store.refusals import refuse_overwriting, refuse_too_large
+from front_onnx.transform.contents import Drawn
 from front_onnx.transform.weights import fill
 from front_onnx.types import ModelLike, Names, PathLike, Progress, Sizes, several, silent
 from front_onnx.write.rewrite import Rewritten
@@ -205,6 +207,13 @@ def resize(
         outcome = calibrated(plan, data, calibration, seed, progress)
         plan, rewritten = outcome.plan, outcome.rewritten
     fitted = outcome.arrays if outcome is not None else {}
+    if changes(whole) or changes(plan):
+        by_hand = {"block": list(several(block)), "residual": list(several(residual))}
+        told = requested(request, **by_hand, **({"seed": seed} if _draws(plan, outcome) else {}))
+        told |= {} if source.runs else {"learngene": True}
+        way = BEST if best else Calibrated.name if outcome is not None else request.method
+        fitted_to = outcome.samples if outcome is not None else None
+        sign(rewritten.proto, origin(source, method=way, request=told, samples=fitted_to))
     pending = set(rewritten.pending) | set(fitted)
     total = len(pending)
 
@@ -249,6 +258,12 @@ def resize(
     return Result(
         plan, rewritten.proto, None, given, checked, seconds, proto.ByteSize(), agreed, None, outcome, _grown(parted)
     )
+
+
+def _draws(plan: Plan, outcome: Outcome | None) -> bool:
+    """True if the seed has a part in the result."""
+    contents = (*plan.contents.values(), *(c for unit in plan.clones.values() for c in unit.values()))
+    return outcome is not None or plan.request.symmetry > 0 or any(isinstance(each, Drawn) for each in contents)
 
 
 def _parted(session: Session, block: Names | None, residual: Names | None) -> Session:

@@ -25,8 +25,10 @@ from front_onnx.gene.file import is_gene, read_gene
 from front_onnx.match.describe import by_hand
 from front_onnx.match.into import moved_weights, resize_request
 from front_onnx.match.matching import Match, match
+from front_onnx.methods.calibrated import Calibrated
 from front_onnx.methods.registry import choose
 from front_onnx.plan.request import Request
+from front_onnx.provenance import origin, requested
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import ModelFile
 from front_onnx.roles.piece import Piece
@@ -128,7 +130,9 @@ def init_into(
     arrays, done = moved_weights(resized, matching, other)
     place = _place(output, model, target_file)
     moved = Moved(done, matching.unused, arrays, place, None)
-    return _written(moved, model, target_file, other, before, validate, seed, progress)
+    asked = requested(request, into=True)
+    told = origin(model, method=method, request=asked) if _changed(arrays, other) else None
+    return _written(moved, model, target_file, other, before, told, validate, seed, progress)
 
 
 def calibrate(
@@ -198,7 +202,11 @@ def calibrate(
     batch = theirs if ours is None else None
     outcome = calibrated(plan, data, calibration, seed, progress, goal=standing, batch=batch)
     moved = Moved(standing.matches, matching.unused, dict(outcome.arrays), place, None, calibration=outcome)
-    return _written(moved, model, target_file, other, before, validate, seed, progress)
+    asked = {"into": True, "seed": seed}
+    told = None
+    if _changed(outcome.arrays, other):
+        told = origin(model, method=Calibrated.name, request=asked, samples=outcome.samples)
+    return _written(moved, model, target_file, other, before, told, validate, seed, progress)
 
 
 def _refuse_edits(how: Request) -> None:
@@ -221,22 +229,28 @@ def _place(output: PathLike | None, source: ModelFile, target: ModelFile) -> Pat
     return place
 
 
+def _changed(arrays: Mapping[str, np.ndarray], target: Structure) -> bool:
+    """True if anything of a target is to be other than it is."""
+    return any(not np.array_equal(array, target.graph.array(name)) for name, array in arrays.items())
+
+
 def _written(
     moved: Moved,
     source: ModelFile,
     target: ModelFile,
     structure: Structure,
     before: Mapping[str, str],
+    told: Mapping[str, str] | None,
     validate: bool,
     seed: int,
     progress: Progress,
 ) -> Moved:
     """The target with its weights: written, or in memory."""
     if moved.output is None:
-        return replace(moved, model=made_with(structure.graph, moved.arrays, before))
+        return replace(moved, model=made_with(structure.graph, moved.arrays, before, told))
     checked = None
     with atomic_write(moved.output, read=source.files | target.files) as staged:
-        write_with(structure.graph, moved.arrays, staged, before)
+        write_with(structure.graph, moved.arrays, staged, before, told)
         if validate:
             progress("validate", 0, 1)
             checked = check_result(target, staged.path, seed)

@@ -157,6 +157,11 @@ class FilledModel(ModelFile):
         super().__init__(proto, None, {}, b"")
         self._arrays = arrays
 
+    def missing(self) -> set[str]:
+        """Names of the initializers whose values are not in `proto` itself."""
+        beside = {tensor.name for tensor in self.proto.graph.initializer if tensor.name in self._arrays}
+        return super().missing() | beside
+
     def array(self, tensor: onnx.TensorProto) -> np.ndarray:
         """The values of a constant."""
         found = self._arrays.get(tensor.name)

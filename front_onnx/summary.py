@@ -14,6 +14,7 @@ from front_onnx.blocks.chains import Chain
 from front_onnx.check.validate import Validation
 from front_onnx.dims.structure import Dim, Structure
 from front_onnx.plan.plan import Plan
+from front_onnx.provenance import provenance
 from front_onnx.read.graph import label
 from front_onnx.read.subgraphs import all_graphs
 from front_onnx.transform.contents import Drawn, Original, Resampled
@@ -64,6 +65,8 @@ def describe_structure(structure: Structure) -> dict[str, Any]:
         "bytes": graph.model.size,
         "chains": [_chain(structure, number, chain) for number, chain in enumerate(structure.chains)],
         "dims": [_dim(structure, dim) for dim in structure.dims if dim.named],
+        "fingerprint": graph.model.fingerprint(),
+        "made_from": provenance(graph.model.proto),
         "unfollowed": _unfollowed(structure),
         "baked": structure.analysis.symbols.traced,
     }

@@ -104,3 +104,13 @@ def output_shapes(model: onnx.ModelProto) -> list[list[int | str]]:
         [d.dim_value if d.HasField("dim_value") else d.dim_param for d in entry.type.tensor_type.shape.dim]
         for entry in model.graph.output
     ]
+
+
+def unsigned(model: onnx.ModelProto | Path) -> bytes:
+    """The bytes of a model but for what it says of where it comes from: the request, as it was worded."""
+    found = onnx.ModelProto()
+    found.CopyFrom(onnx.load(str(model)) if isinstance(model, Path) else model)
+    kept = [entry for entry in found.metadata_props if not entry.key.startswith("front_onnx.")]
+    del found.metadata_props[:]
+    found.metadata_props.extend(kept)
+    return found.SerializeToString(deterministic=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 CORE = Path(__file__).parents[1] / "front_onnx"
 ROW = (
+    "version",
     "errors",
     "read",
     "types",
@@ -24,6 +25,7 @@ ROW = (
     "streams",
     "methods",
     "plan",
+    "provenance",
     "write",
     "check",
     "summary",
@@ -36,6 +38,8 @@ ROW = (
     "into",
     "learngenes",
     "folders",
+    "compare",
+    "report",
     "commands",
 )
 MODULES = {

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 from golden import PAIRS, golden
 from onnx import TensorProto, helper, numpy_helper
-from small import DIGITS, run
+from small import DIGITS, mlp, run
 from tiers import few
 
 import front_onnx
@@ -587,3 +587,18 @@ def test_samples_on_which_the_model_does_not_run_are_named() -> None:
     source.graph.node[2].input[0] = "moved"
     with pytest.raises(RequestError, match="does not run on the samples"):
         front_onnx.resize(source, width=6, data={"x": RNG.standard_normal((20, 8, 5)).astype(np.float32)})
+
+
+@pytest.mark.parametrize("sizes", [{"depth": 2, "width": 12}, {"depth": 5, "width": 4}])
+def test_best_grows_first_where_one_size_grows_and_another_shrinks(sizes: dict[str, int]) -> None:
+    """The grown model lies in memory, and weights that only one of both steps changes are carried through the other."""
+    source = mlp(width=8)
+    result = front_onnx.resize(source, method="best", calibration=FAST, **sizes)
+    assert result.grown is not None and result.calibration is not None
+    assert not [candidate.why for candidate in result.calibration.candidates if candidate.why]
+    assert isinstance(result.model, onnx.ModelProto)
+    x = RNG.standard_normal((200, 5)).astype(np.float32)
+    wanted, found = (run(model, {"x": x})[0] for model in (source, result.model))
+    alone = front_onnx.resize(source, **sizes).model
+    assert isinstance(alone, onnx.ModelProto)
+    assert ((found - wanted) ** 2).sum() < ((run(alone, {"x": x})[0] - wanted) ** 2).sum()

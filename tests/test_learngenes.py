@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file, save_file
-from small import DIGITS, mlp, weights
+from small import DIGITS, mlp, unsigned, weights
 from tiers import by_exporter, few
 from zoo.architectures import ARCHITECTURES
 from zoo.export import export, minilm
@@ -54,7 +54,7 @@ def test_all_frequencies_make_what_resize_makes_byte_for_byte(tmp_path: Path, re
     made = front_onnx.init(_gene(tmp_path, ratio=1.0), output=tmp_path / "made.onnx", **request_)
     front_onnx.resize(DIGITS, output=tmp_path / "resized.onnx", **request_)
     assert made.validation is not None and made.validation.passed
-    assert (tmp_path / "made.onnx").read_bytes() == (tmp_path / "resized.onnx").read_bytes()
+    assert unsigned(tmp_path / "made.onnx") == unsigned(tmp_path / "resized.onnx")
 
 
 @pytest.mark.parametrize("ratio", few([0.5, 0.3, 0.8], 1))
@@ -116,7 +116,7 @@ def test_equal_models_give_equal_bytes(tmp_path: Path) -> None:
 def test_a_model_in_memory_is_as_good_as_a_file(tmp_path: Path) -> None:
     front_onnx.init(_gene(tmp_path, onnx.load(DIGITS), ratio=1.0), depth=3, output=tmp_path / "made.onnx")
     front_onnx.resize(DIGITS, depth=3, output=tmp_path / "resized.onnx")
-    assert (tmp_path / "made.onnx").read_bytes() == (tmp_path / "resized.onnx").read_bytes()
+    assert unsigned(tmp_path / "made.onnx") == unsigned(tmp_path / "resized.onnx")
 
 
 REAL = [(name, ratio) for name in ("gpt2", "resnet-bottleneck", "llama", "swin", "bert") for ratio in (1.0, 0.5)]
@@ -169,7 +169,7 @@ def _assert_as_resized(tmp_path: Path, source: Path, ratio: float, request: dict
     front_onnx.resize(source, output=tmp_path / "resized.onnx", ratio=ratio, **request)
     assert made.validation is not None and made.validation.passed
     if ratio == 1:
-        assert (tmp_path / "made.onnx").read_bytes() == (tmp_path / "resized.onnx").read_bytes()
+        assert unsigned(tmp_path / "made.onnx") == unsigned(tmp_path / "resized.onnx")
     ours, theirs = (weights(onnx.load(tmp_path / n)) for n in ("made.onnx", "resized.onnx"))
     assert {n: a.shape for n, a in ours.items()} == {n: a.shape for n, a in theirs.items()}
     for tensor, array in theirs.items():
@@ -190,7 +190,7 @@ def test_minilm_in_many_sizes_from_one_learngene(tmp_path: Path, zoo_cache: Path
     for request in ({"depth": 3}, {"width": 192}, {"depth": 9, "width": 576}):
         front_onnx.init(whole, output=tmp_path / "made.onnx", validate=False, **request)
         front_onnx.resize(source, output=tmp_path / "resized.onnx", validate=False, **request)
-        assert (tmp_path / "made.onnx").read_bytes() == (tmp_path / "resized.onnx").read_bytes()
+        assert unsigned(tmp_path / "made.onnx") == unsigned(tmp_path / "resized.onnx")
 
 
 @pytest.mark.parametrize("kind", [np.float16, ml_dtypes.bfloat16, np.float64])

@@ -239,9 +239,9 @@ class OnnxModule(nn.Module):
         with atomic_write(target, read=self.source.files) as staged:
             self.write(staged)
 
-    def write(self, output: Staged) -> None:
-        """Write the model into a staged output."""
-        write_with(self.graph, self.arrays(), output, self._before)
+    def write(self, output: Staged, origin: Mapping[str, str] | None = None) -> None:
+        """Write the model into a staged output; `origin` says where it comes from, see `front_onnx/provenance.py`."""
+        write_with(self.graph, self.arrays(), output, self._before, origin)
 
     def proto(self) -> onnx.ModelProto:
         """The model with the weights as they are now."""

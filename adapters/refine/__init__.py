@@ -33,6 +33,7 @@ from front_onnx.errors import RequestError
 from front_onnx.learngenes import Extracted, extract
 from front_onnx.pictures import check_picture
 from front_onnx.plan.request import Request
+from front_onnx.provenance import origin
 from front_onnx.samples.callables import imported, name_of
 from front_onnx.session import Session
 from front_onnx.store.atomic import atomic_write, named_file
@@ -138,7 +139,7 @@ def refine(
         gene = None
         if processes.leads:
             with atomic_write(target, read=module.source.files) as staged:
-                module.write(staged)
+                module.write(staged, origin(module.source, method="refine", request=chosen.told()))
                 check_result(module.source, staged.path, chosen.seed)
             gene = extract(target, ratio=ratio) if ratio is not None else None
             if plot is not None:

@@ -116,3 +116,8 @@ class Settings:
     def as_data(self) -> dict[str, Any]:
         """As plain data."""
         return dataclasses.asdict(self)
+
+    def told(self) -> dict[str, Any]:
+        """What was asked for, for the metadata of the result: what is not as usual, less where it was computed."""
+        usual = Settings().as_data()
+        return {name: v for name, v in self.as_data().items() if v != usual[name] and name not in ("device",)}

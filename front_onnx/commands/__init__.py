@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from front_onnx.commands.compare import compare_command
 from front_onnx.commands.extract import extract_command
 from front_onnx.commands.init import init_command
 from front_onnx.commands.inspect import inspect_command
@@ -23,6 +24,7 @@ def main() -> None:
     \b
     front-onnx inspect model.onnx                        what is in it, what can be resized
     front-onnx resize model.onnx --depth 6 --width 384   writes model-d6-w384.onnx
+    front-onnx compare model.onnx --depth 6 --data s.npz  every method side by side
     front-onnx extract model.onnx --ratio 0.5            writes the learngene model-r0.5.safetensors
     front-onnx init model-r0.5.safetensors --depth 3     any size, from the learngene alone
     front-onnx refine model.onnx --data train.npz        train it so that its learngene is worth more
@@ -30,6 +32,7 @@ def main() -> None:
     """
 
 
+main.add_command(compare_command)
 main.add_command(extract_command)
 main.add_command(init_command)
 main.add_command(inspect_command)

@@ -9,13 +9,14 @@ import click
 from rich.markup import escape
 
 from front_onnx.commands.options import BY_HAND, TREAT, options
-from front_onnx.commands.output import console
+from front_onnx.commands.output import console, print_steps
 from front_onnx.commands.progress import shown
 from front_onnx.commands.tables import count
 from front_onnx.gene.basis import BANDS
 from front_onnx.gene.describe import describe_gene
 from front_onnx.learngenes import DEFAULT_RATIO, extract
 from front_onnx.methods.scale import SCALES
+from front_onnx.report.steps import after_extract
 
 __all__ = ["extract_command"]
 
@@ -65,3 +66,4 @@ def extract_command(model: str, as_json: bool, **given: Any) -> None:
         f"{len(about['stacks'])} stacks and {len(about['whole'])} whole tensors{energy}"
     )
     console.print(f"wrote [bold]{escape(about['output'])}[/], {count(about['bytes'])}B")
+    print_steps(after_extract(extracted.output))

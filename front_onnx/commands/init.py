@@ -9,9 +9,21 @@ import click
 from rich.markup import escape
 
 from front_onnx.calibrate.report import describe_calibration
-from front_onnx.commands.options import BY_HAND, CALIBRATION, CHECKS, METHOD, SIZES, TREAT, calibration, dims, options
-from front_onnx.commands.output import console
+from front_onnx.commands.options import (
+    BY_HAND,
+    CALIBRATION,
+    CHECKS,
+    METHOD,
+    REPORT,
+    SIZES,
+    TREAT,
+    calibration,
+    dims,
+    options,
+)
+from front_onnx.commands.output import console, print_steps
 from front_onnx.commands.progress import shown
+from front_onnx.commands.reports import check_reports, write_reports
 from front_onnx.commands.resize import tell
 from front_onnx.commands.tables import print_calibration, print_matches, print_validation
 from front_onnx.errors import RequestError
@@ -19,6 +31,8 @@ from front_onnx.into import Moved, calibrate, init_into
 from front_onnx.learngenes import init
 from front_onnx.match.describe import describe_matches
 from front_onnx.methods.scale import SCALES
+from front_onnx.report.content import moved_page
+from front_onnx.report.steps import after_init_into
 from front_onnx.summary import describe_validation
 
 __all__ = ["init_command"]
@@ -53,7 +67,7 @@ _ONLY_SIZES = (
 @options(SIZES, BY_HAND, TREAT)
 @options(METHOD)
 @click.option("--scale", type=click.Choice(SCALES), help="How values are scaled; as the learngene says otherwise.")
-@options(CALIBRATION, CHECKS)
+@options(CALIBRATION, CHECKS, REPORT)
 def init_command(
     gene: str | None,
     into: str | None,
@@ -62,6 +76,8 @@ def init_command(
     sets: tuple[str, ...],
     as_json: bool,
     no_validate: bool,
+    report: str | None,
+    card: bool,
     **given: Any,
 ) -> None:
     """Make a model of any size of the learngene GENE, or initialise a model that you exported.
@@ -80,6 +96,7 @@ def init_command(
     With --data they are calibrated: fitted to what the source computes of the samples. That takes the source model; of
     several starts, the target's own values among them, the one that keeps most on held-out samples is written.
     """
+    check_reports(report, card, given["output"])
     start = source if gene is None else gene
     if start is None or (gene is not None and source is not None):
         raise RequestError("name one source: a learngene, or --from SOURCE.onnx")
@@ -94,7 +111,7 @@ def init_command(
             raise RequestError(f"{wrong} goes with --into", hint="front-onnx resize resizes a model")
         with shown(quiet=as_json) as progress:
             result = init(gene, dims=dims(sets), validate=not no_validate, progress=progress, **given)
-        tell(result, as_json)
+        tell(result, as_json, report, card)
         return
     asked = [name for name in _ONLY_SIZES if given.pop(name)] + ["set"] * bool(sets)
     if asked:
@@ -106,7 +123,12 @@ def init_command(
             moved = init_into(start, into, **given)
         else:
             moved = calibrate(start, into, data, calibration=settings, **given)
+    steps = after_init_into(moved, start, into)
     _tell(moved, as_json)
+    if report is not None or card:
+        write_reports(moved_page(moved, start, into, steps), report, card, moved.output, quiet=as_json)
+    if not as_json:
+        print_steps(steps)
 
 
 def _tell(moved: Moved, as_json: bool) -> None:

@@ -10,7 +10,7 @@ import click
 from front_onnx.api import inspect
 from front_onnx.check.baked import baked_sizes
 from front_onnx.commands.options import BY_HAND, options
-from front_onnx.commands.output import console
+from front_onnx.commands.output import console, print_steps
 from front_onnx.commands.tables import print_gene, print_spectrum, print_structure
 from front_onnx.errors import RequestError
 from front_onnx.gene.describe import describe_gene
@@ -18,6 +18,7 @@ from front_onnx.gene.file import is_gene, read_gene
 from front_onnx.gene.plot import plot_spectra
 from front_onnx.gene.spectrum import describe_spectrum
 from front_onnx.learngenes import DEFAULT_SPECTRUM, spectrum
+from front_onnx.report.steps import after_inspect
 from front_onnx.summary import describe_structure
 
 __all__ = ["inspect_command"]
@@ -55,6 +56,7 @@ def inspect_command(
     """
     if plot and not audit:
         raise RequestError("--plot shows what --spectrum finds", hint="add --spectrum")
+    steps: list[str] = []
     if audit:
         found = spectrum(model, ratio=ratio, residual=residual, block=block)
         about, show = describe_spectrum(found, ratio), print_spectrum
@@ -66,9 +68,11 @@ def inspect_command(
         structure = inspect(model, residual=residual, block=block)
         about, show = describe_structure(structure), print_structure
         about["baked"] = baked_sizes(model, structure.analysis)
+        steps = after_inspect(structure)
     if as_json:
         click.echo(json.dumps(about, indent=2))
     else:
         show(about)
         if plot:
             console.print(f"wrote [bold]{plot}[/]")
+        print_steps(steps)

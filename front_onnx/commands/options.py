@@ -19,6 +19,7 @@ __all__ = [
     "CHECKS",
     "METHOD",
     "RATIO",
+    "REPORT",
     "SIZES",
     "TREAT",
     "calibration",
@@ -206,6 +207,13 @@ CHECKS = (
         show_default=True,
         help="For the inputs of the checks, and for methods that draw numbers.",
     ),
+)
+
+REPORT = (
+    click.option(
+        "--report", type=click.Path(), metavar="FILE.html", help="A page of all that was done (needs jinja2)."
+    ),
+    click.option("--card", is_flag=True, help="A model card OUT.md beside the output."),
 )
 
 

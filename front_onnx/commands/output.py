@@ -15,7 +15,7 @@ import click
 from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-__all__ = ["Output", "any_encoding", "complain", "console", "plain", "shortened"]
+__all__ = ["Output", "any_encoding", "complain", "console", "plain", "print_steps", "shortened"]
 
 _LONGEST = 300  # characters of a name or a sentence that is shown
 _LINE = 2000  # of a whole line
@@ -65,6 +65,12 @@ class Output(Console):
 
 
 console = Output(highlight=False)
+
+
+def print_steps(steps: Iterable[str]) -> None:
+    """What to do next: the last lines of a command."""
+    for step in steps:
+        console.print(f"next: {plain(step, _LINE)}", markup=False, soft_wrap=True)
 
 
 def complain(message: str) -> None:

@@ -14,10 +14,13 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from front_onnx.commands.options import options
-from front_onnx.commands.output import console
+from front_onnx.commands.options import REPORT, options
+from front_onnx.commands.output import console, print_steps
+from front_onnx.commands.reports import check_reports, write_reports
 from front_onnx.commands.tables import count, print_inlined
 from front_onnx.errors import FrontError, RequestError
+from front_onnx.report.content import refined_page
+from front_onnx.report.steps import after_refine
 
 __all__ = ["refine_command"]
 
@@ -131,8 +134,10 @@ FILES = (
 
 @click.command("refine")
 @click.argument("model", type=click.Path())
-@options(FILES, TASK, SPECTRAL, TRAINING)
-def refine_command(model: str, as_json: bool, output_name: str | None, **given: Any) -> None:
+@options(FILES, REPORT, TASK, SPECTRAL, TRAINING)
+def refine_command(
+    model: str, as_json: bool, output_name: str | None, report: str | None, card: bool, **given: Any
+) -> None:
     """Train MODEL so that its learngene is worth more: (1 - lambda) L_task + lambda L_reg (FRONT++).
 
     \b
@@ -142,8 +147,8 @@ def refine_command(model: str, as_json: bool, output_name: str | None, **given: 
     front-onnx refine model.onnx --data inputs.npz --teacher model.onnx --lr 1e-5      no labels needed
     torchrun --nproc-per-node 2 -m front_onnx refine model.onnx --data train.npz
 
-    What is written differs from MODEL in its weights only. After each epoch a checkpoint is written; Ctrl-C keeps the
-    last one. Needs PyTorch: pip install 'front-onnx[torch]'.
+    What is written differs from MODEL in its weights, and says where it comes from. After each epoch a checkpoint is
+    written; Ctrl-C keeps the last one. Needs PyTorch: pip install 'front-onnx[torch]'.
     """
     try:
         from front_onnx.adapters.refine import refine
@@ -154,6 +159,7 @@ def refine_command(model: str, as_json: bool, output_name: str | None, **given: 
             raise
         raise RequestError("refine needs PyTorch", hint="pip install 'front-onnx[torch]'") from None
     leads = os.environ.get("RANK", "0") == "0"
+    check_reports(report, card, given["output"])
     with _told(quiet=as_json or not leads) as tell:
         refined = refine(model, tell=tell, output_name=output_name, **given)
     if not leads:
@@ -169,10 +175,15 @@ def refine_command(model: str, as_json: bool, output_name: str | None, **given: 
         "run": refined.about,
         "history": refined.history,
     }
+    steps = after_refine(about)
     if as_json:
         click.echo(json.dumps(about, indent=2))
-        return
-    _summary(about, refined.single, refined.unsaid)
+    else:
+        _summary(about, refined.single, refined.unsaid)
+    if report is not None or card:
+        write_reports(refined_page(about, model, steps), report, card, refined.output, quiet=as_json)
+    if not as_json:
+        print_steps(steps)
 
 
 @contextlib.contextmanager

@@ -21,20 +21,24 @@ from front_onnx.commands.options import (
     METHOD,
     ORDERS,
     RATIO,
+    REPORT,
     SIZES,
     TREAT,
     calibration,
     dims,
     options,
 )
-from front_onnx.commands.output import console, plain
+from front_onnx.commands.output import console, plain, print_steps
 from front_onnx.commands.progress import shown
+from front_onnx.commands.reports import check_reports, write_reports
 from front_onnx.commands.tables import plan_table, print_calibration, print_inlined, print_validation
 from front_onnx.errors import RequestError
 from front_onnx.folders.folder import holds_models
 from front_onnx.folders.resizing import resize_folder
 from front_onnx.methods.scale import SCALES
 from front_onnx.plan.plan import Plan
+from front_onnx.report.content import resized_page
+from front_onnx.report.steps import after_resize
 from front_onnx.summary import describe_method, describe_plan, describe_validation
 
 __all__ = ["resize_command", "tell"]
@@ -53,8 +57,16 @@ __all__ = ["resize_command", "tell"]
 )
 @click.option("--skip", metavar="PATTERN", multiple=True, help="Of a folder: ONNX files to leave out. Repeatable.")
 @click.option("--to-transformers", metavar="DIR", help="Of a folder: also as one that from_pretrained loads.")
-@options(CHECKS)
-def resize_command(model: str, sets: tuple[str, ...], as_json: bool, no_validate: bool, **given: Any) -> None:
+@options(CHECKS, REPORT)
+def resize_command(
+    model: str,
+    sets: tuple[str, ...],
+    as_json: bool,
+    no_validate: bool,
+    report: str | None,
+    card: bool,
+    **given: Any,
+) -> None:
     """Resize MODEL and carry its weights over.
 
     MODEL is a file, or a folder of Hugging Face or Optimum: all its ONNX files are resized alike, its config.json
@@ -80,6 +92,9 @@ def resize_command(model: str, sets: tuple[str, ...], as_json: bool, no_validate
     skip, also, folder = given.pop("skip"), given.pop("to_transformers"), holds_models(model)
     if (skip or also) and not folder:
         raise RequestError(f"{'--skip' if skip else '--to-transformers'} is for folders, and this is none", got=model)
+    if folder and (report is not None or card):
+        raise RequestError("--report and --card are of one file, and this is a folder", got=model)
+    check_reports(report, card, given["output"])
     if not (no_validate or given["dry_run"]):
         start_ahead()
     with shown(quiet=as_json) as progress:
@@ -94,7 +109,7 @@ def resize_command(model: str, sets: tuple[str, ...], as_json: bool, no_validate
     if folder:
         tell_folder(made, as_json, also)
     else:
-        tell(result, as_json)
+        tell(result, as_json, report, card, given["data"])
 
 
 def _nothing_asked(model: str, given: dict[str, Any]) -> RequestError:
@@ -108,13 +123,18 @@ def _nothing_asked(model: str, given: dict[str, Any]) -> RequestError:
     return RequestError("no size is asked for", hint=f"{', '.join(ways)}; front-onnx inspect {model} shows all dims")
 
 
-def tell(result: Result, as_json: bool) -> None:
-    """Print what was done."""
+def tell(result: Result, as_json: bool, report: str | None = None, card: bool = False, data: str | None = None) -> None:
+    """Print what was done, and write the page and the card of it if they are asked for."""
     about = _about(result)
+    steps = after_resize(result, data)
     if as_json:
         click.echo(json.dumps(about, indent=2))
     else:
         _print(result, about)
+    if report is not None or card:
+        write_reports(resized_page(result, steps), report, card, result.output, quiet=as_json)
+    if not as_json:
+        print_steps(steps)
 
 
 def _about(result: Result) -> dict[str, Any]:
@@ -163,8 +183,6 @@ def _print(result: Result, about: dict[str, Any]) -> None:
     if result.decoder:
         console.print(f"wrote {escape(str(result.decoder))}: outputs back to the source's sizes, one matrix for each")
     console.print(f"wrote [bold]{escape(str(result.output))}[/] in {about['seconds']:.2f} s")
-    if hint := _hint(result):
-        console.print(hint)
 
 
 def _methods(plan: Plan) -> str:
@@ -178,27 +196,3 @@ def _methods(plan: Plan) -> str:
     if len(set(said.values())) == 1:
         return f"method {said[used[0]]}{settings}"
     return ", ".join(f"{direction} by {name}" for direction, name in said.items()) + settings
-
-
-def _hint(result: Result) -> str | None:
-    """What to do next, where something is worth more or has to be known."""
-    plan = result.plan
-    sizes = [pair for pair in plan.depths if pair[0] != pair[1]]
-    sizes += [(var.size, size) for var, size in plan.sizes.items() if var.size != size]
-    if not sizes:
-        return None
-    if plan.methods.exact and result.agreement and not result.agreement.worst <= result.agreement.rounding:
-        return None
-    if plan.methods.exact:
-        return "train it at a tenth of the rate that random weights would get: it starts where the source ended"
-    if result.calibration is not None:
-        return (
-            "train it at a fifth of the rate that random weights would get; without labels: "
-            f"front-onnx refine {result.output} --teacher {plan.structure.graph.model.path or 'SOURCE'} "
-            "--data SAMPLES --lr 1e-4"
-        )
-    if plan.request.method == "front" and all(before < after for before, after in sizes):
-        return "--method lossless would keep what the model computes; docs/methods.md compares the methods"
-    if plan.request.method == "front":
-        return "a smaller model keeps much more if it is calibrated: --data SAMPLES, or --data synthetic without any"
-    return None

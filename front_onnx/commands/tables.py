@@ -9,7 +9,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from front_onnx.commands.output import console, shortened
+from front_onnx.commands.output import console, plain, shortened
 
 __all__ = [
     "console",
@@ -19,6 +19,7 @@ __all__ = [
     "print_gene",
     "print_inlined",
     "print_matches",
+    "print_provenance",
     "print_spectrum",
     "print_structure",
     "print_validation",
@@ -41,6 +42,7 @@ def print_structure(about: Mapping[str, Any]) -> None:
         f"{count(about['bytes'])}B, {about['nodes']} nodes, opset {about['opset'].get('ai.onnx', '?')}"
         + (f", {escape(about['producer'])}" if about["producer"] else "")
     )
+    print_provenance(about["made_from"])
     if about["chains"]:
         _print_chains(about["chains"])
     else:
@@ -65,6 +67,21 @@ def print_structure(about: Mapping[str, Any]) -> None:
         console.print(f"\n{len(about['unfollowed'])} nodes could not be followed; the first ones:")
         for entry in about["unfollowed"][:5]:
             console.print(f"  {escape(entry['node'])} ({entry['operator']}): {escape(entry['reason'])}")
+
+
+def print_provenance(made: Mapping[str, Any]) -> None:
+    """One line, if the model says where it comes from."""
+    if not made:
+        return
+    asked = made.get("request")
+    said = " ".join(f"{name}={value}" for name, value in asked.items()) if isinstance(asked, Mapping) else ""
+    samples = made.get("samples")
+    on = ""
+    if isinstance(samples, Mapping) and "count" in samples:
+        on = f" on {samples['count']}{' made-up' if samples.get('made_up') else ''} samples"
+    line = f"made by front-onnx {made.get('version', '?')}, method {made.get('method', '?')}{on}"
+    source = str(made.get("source_fingerprint", "?"))[:16]
+    console.print(escape(plain(f"{line}, {said or 'nothing asked'}, of the source {source}")), soft_wrap=True)
 
 
 def print_inlined(functions: list[str]) -> None:

@@ -11,8 +11,10 @@ import numpy as np
 
 from front_onnx.api import validate
 from front_onnx.check.apart import start_ahead
+from front_onnx.commands.output import print_steps
 from front_onnx.commands.tables import print_validation
 from front_onnx.errors import FileError
+from front_onnx.report.steps import after_validate
 from front_onnx.summary import describe_validation
 
 __all__ = ["validate_command"]
@@ -42,6 +44,7 @@ def validate_command(model: str, like: str | None, inputs: str | None, seed: int
         click.echo(json.dumps(about, indent=2))
     else:
         print_validation(about)
+        print_steps(after_validate(model, about["passed"]))
     sys.exit(0 if about["passed"] else 1)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from copy import copy
@@ -71,6 +73,10 @@ class GeneModel(ModelFile):
         while len(self._expanded) > 1 and sum(kept.nbytes for kept in self._expanded.values()) > _CACHED:
             self._expanded.popitem(last=False)
         return weights
+
+    def fingerprint(self) -> str:
+        """That of the learngene: of what it is of (a hash of the source among that), ratio and band."""
+        return hashlib.sha256(json.dumps(self._gene.about, sort_keys=True).encode()).hexdigest()
 
     def are_apart(self, names: Sequence[str]) -> bool:
         """Blocks of which nothing but their mean was kept are equal, and no copies of each other."""

@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, TensorProto
 
+from front_onnx.provenance import sign
 from front_onnx.read.graph import Graph
 from front_onnx.read.subgraphs import all_graphs
 from front_onnx.read.tensor_data import array_bytes
@@ -19,7 +20,11 @@ __all__ = ["made_with", "write_with"]
 
 
 def write_with(
-    graph: Graph, arrays: Mapping[str, np.ndarray], output: Staged, before: Mapping[str, str] | None = None
+    graph: Graph,
+    arrays: Mapping[str, np.ndarray],
+    output: Staged,
+    before: Mapping[str, str] | None = None,
+    origin: Mapping[str, str] | None = None,
 ) -> None:
     """Write a graph's model with new values for constants, in their shapes and types.
 
@@ -28,21 +33,29 @@ def write_with(
         arrays: values by the name of an initializer, or of what a Constant node makes.
         output: where to write.
         before: initializers that go again where they hold what they held: see `write/unshare.py`.
+        origin: where it comes from now, see `provenance.py`; what it said itself stays if None.
 
     Raises:
         FrontError: another shape or type.
     """
     proto, pending = _prepared(graph, arrays, before)
+    if origin is not None:
+        sign(proto, origin)
     with ModelWriter(proto, output, external=graph.model.external, pending=pending) as writer:
         for name in pending:
             writer.put(name, arrays[name] if name in arrays else graph.array(name))
 
 
 def made_with(
-    graph: Graph, arrays: Mapping[str, np.ndarray], before: Mapping[str, str] | None = None
+    graph: Graph,
+    arrays: Mapping[str, np.ndarray],
+    before: Mapping[str, str] | None = None,
+    origin: Mapping[str, str] | None = None,
 ) -> onnx.ModelProto:
     """The same as a model in memory."""
     proto, pending = _prepared(graph, arrays, before)
+    if origin is not None:
+        sign(proto, origin)
     writer = ProtoWriter(proto, pending)
     for name in pending:
         writer.put(name, arrays[name] if name in arrays else graph.array(name))

@@ -19,9 +19,12 @@ names: list[str] = [dim.name for dim in structure.dims if dim.frozen is None]
 deep = front_onnx.init("model.safetensors", depth="encoder=4", round_to=8)
 moved = front_onnx.init_into("model.onnx", onnx.ModelProto(), mapping={"a": None})
 sources: list[front_onnx.Piece | None] = [match.source for match in moved.matches]
+compared = front_onnx.compare("model.onnx", depth=3, at=["width=24"], methods="front,fold")
+assert_type(compared.best, front_onnx.Row | None)
 low: list[front_onnx.StackSpectrum] = front_onnx.spectrum("model.onnx")
 
 front_onnx.resize("model.onnx", depth=2.5)  # type: ignore[arg-type]
+front_onnx.compare("model.onnx", deepth=3)  # type: ignore[call-arg]
 front_onnx.inspect(3)  # type: ignore[arg-type]
 front_onnx.init("model.safetensors", deepth=3)  # type: ignore[call-arg]
 

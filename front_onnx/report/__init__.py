@@ -1,0 +1,1 @@
+"""What was done, for people: what to do next, a card beside a model, and a page that a browser shows."""
