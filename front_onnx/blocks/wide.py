@@ -24,6 +24,7 @@ _LONGEST = 512  # segments in a unit at most: nearly every node of a branch is a
 _GAIN = 1.05  # how much more other cuts have to explain
 _PART = 5  # of two blocks a fifth has to be alike before they are compared node by node
 _WHOLE = 0.95  # of a stretch that repeats: nothing else is looked for
+_SHARE = 3  # a third of the rows of weights in a stretch has to repeat
 _TRIED = 8  # stretches that are searched, the longest first
 _STARTS = 3  # of them with one end
 
@@ -54,11 +55,15 @@ def find_wide(flow: Flow, stretches: Collection[Segment], covered: set[int]) -> 
     """
     outputs = [name for name in flow.graph.outputs if not flow.graph.consumers.get(name)]
     outputs = outputs if len(outputs) <= _WIDEST else []
-    for stretch in _longest(stretches):
+    searched = set[object]()
+    for stretch in _longest([found for found in stretches if _repeats(flow, found)]):
         if not covered.isdisjoint(stretch.nodes):
             continue
         best = WidePath([], [])
         for walk in _walks(flow, stretch, outputs):
+            if walk.key in searched:
+                continue
+            searched.add(walk.key)
             for width in range(2, _WIDEST + 1):
                 found = _path(flow, walk, width, covered)
                 if found.explained > _GAIN * best.explained:
@@ -68,6 +73,27 @@ def find_wide(flow: Flow, stretches: Collection[Segment], covered: set[int]) -> 
         if best.runs:
             covered.update(*map(best.nodes_of, best.runs))
             yield best
+
+
+def _repeats(flow: Flow, stretch: Segment) -> bool:
+    """True if the weights of a stretch that are summed over, one row behind another, repeat over most of it."""
+    depths = dict[str, int]()
+    rows = defaultdict[int, Counter[str]](Counter)
+    for index in stretch.nodes:
+        depth = max((depths.get(name, 0) for name in flow.inputs[index]), default=0)
+        if index in flow.analysis.summing:
+            node = flow.graph.nodes[index]
+            held = (flow.graph.constants[name].dims for name in node.input if name in flow.graph.constants)
+            rows[depth][str((node.op_type, *map(list, held)))] += 1
+            depth += 1
+        depths.update(dict.fromkeys(flow.outputs[index], depth))
+    kinds = [str(sorted(rows[depth].items())) for depth in range(len(rows))]
+    for period in range(1, len(kinds)):
+        same = [one == other for one, other in zip(kinds, kinds[period:], strict=False)]
+        row = max((len(alike) for alike in "".join("x" if alike else " " for alike in same).split()), default=0)
+        if 2 * row >= period and _SHARE * (row + period) >= len(kinds):
+            return True
+    return False
 
 
 def _longest(stretches: Collection[Segment]) -> list[Segment]:
@@ -91,6 +117,7 @@ class _Walk:
         self, flow: Flow, starts: Sequence[str], wanted: Sequence[str], nodes: Sequence[int], span: int | None = None
     ) -> None:
         self.flow, self.wanted, self.nodes = flow, {*wanted}, nodes
+        self.key = tuple(starts), tuple(wanted), span  # nothing else parts it from others
         self.readers: dict[str, list[tuple[int, int]]] = defaultdict(list)  # by tensor: (node, slot), in order
         places = dict[str, list[int]]()
         for place, index in enumerate(nodes):
@@ -143,11 +170,10 @@ def _walks(flow: Flow, stretch: Segment, wanted: Sequence[str]) -> Iterator[_Wal
     ways: list[tuple[tuple[str, ...], tuple[str, ...], Sequence[int]]]
     ways = [((), ends, sorted(flow.behind(*ends))) for ends in ends_of_all]
     ways.append((stretch.starts, stretch.ends, stretch.nodes))
-    known = len(stretch.nodes)
-    for span in (None, known // 2, known // 4, known // 8):
+    for part in (None, 2, 4, 8):
         for starts, ends, nodes in ways:
-            walk = _Walk(flow, starts, ends, nodes, span)
-            if span is None or walk.carried:
+            walk = _Walk(flow, starts, ends, nodes, part and len(nodes) // part)
+            if part is None or walk.carried:
                 yield walk
 
 
@@ -164,7 +190,9 @@ def _path(flow: Flow, walk: _Walk, width: int, covered: set[int]) -> WidePath:
     for tried in [runs] if runs else ([run] for run in _nearly(flow, segments)):
         found = _extended(flow, WidePath(segments, tried))
         known = [run for run in found.runs if run.count > 1 and covered.isdisjoint(found.nodes_of(run))]
-        known = [run for run in known if _is_closed(flow, found.segments, run)]
+        known = [
+            run for run in known if _is_closed(flow, found.segments, run) and _in_series(flow, found.segments, run)
+        ]
         if known:
             return replace(found, runs=known)
     return WidePath(segments, [])
@@ -236,7 +264,29 @@ def _is_made_anew(flow: Flow, segments: Sequence[Segment], run: Run, ends: tuple
             reached.update(flow.outputs[index])
             if index in flow.analysis.summing or not weighted.isdisjoint(flow.inputs[index]):
                 weighted.update(flow.outputs[index])
-    return len(made) > 1 and not weighted.isdisjoint(made)
+    return _least(segments, run) > 1 and len(made) > 1 and not weighted.isdisjoint(made)
+
+
+def _in_series(flow: Flow, segments: Sequence[Segment], run: Run) -> bool:
+    """True if weights of the last unit read what weights of the one before it made; those of parallel layers do not."""
+    made = set[str]()
+    for stop in (run.stop - run.period, run.stop):
+        reached, weighted = made, False
+        made = set()
+        for index in sorted(i for s in segments[stop - run.period : stop] for i in s.nodes):
+            summed = index in flow.analysis.summing
+            if not reached.isdisjoint(flow.inputs[index]):
+                reached = reached | {*flow.outputs[index]}
+                weighted = weighted or summed
+            if summed or not made.isdisjoint(flow.inputs[index]):
+                made.update(flow.outputs[index])
+    return weighted
+
+
+def _least(segments: Sequence[Segment], run: Run) -> int:
+    """How many streams are made anew at least, wherever a unit begins; one where something only bridges blocks."""
+    pairs = ((segments[p].starts, segments[p + run.period].starts) for p in range(run.start, run.stop - run.period))
+    return min((sum(a != b for a, b in zip(*pair, strict=False)) for pair in pairs), default=2)
 
 
 def _is_closed(flow: Flow, segments: Sequence[Segment], run: Run) -> bool:
