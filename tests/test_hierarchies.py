@@ -72,10 +72,10 @@ def test_stages_whose_features_meet_in_the_head(tmp_path: Path, exporter: str) -
 class Skipping(nn.Module):
     """Blocks that give two things: what the next block reads, and what the head sums up."""
 
-    def __init__(self) -> None:
+    def __init__(self, layers: int) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 8, 1)
-        self.blocks = nn.ModuleList([nn.Conv2d(8, 16, 3, padding=1) for _ in range(4)])
+        self.blocks = nn.ModuleList([nn.Conv2d(8, 16, 3, padding=1) for _ in range(layers)])
         self.head = nn.Conv2d(8, 5, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -87,10 +87,13 @@ class Skipping(nn.Module):
 
 
 @pytest.mark.parametrize("exporter", few(EXPORTERS, 1))
-def test_blocks_that_the_head_reads_too_do_not_change_their_number(tmp_path: Path, exporter: str) -> None:
-    source = _export(Skipping(), tmp_path / "source.onnx", exporter, (2, 3, 6, 6))
-    with pytest.raises(front_onnx.FrontError, match="no repeated block"):
-        front_onnx.resize(source, depth=3)
+def test_blocks_that_the_head_reads_too_hand_on_two_tensors(tmp_path: Path, exporter: str) -> None:
+    source = _export(Skipping(4), tmp_path / "source.onnx", exporter, (2, 3, 6, 6))
+    for layers in (2, 6):
+        native = _export(Skipping(layers), tmp_path / "native.onnx", exporter, (2, 3, 6, 6))
+        resized = front_onnx.resize(source, depth=layers, output=tmp_path / "resized.onnx")
+        assert resized.plan.depths == [(4, layers)]
+        assert compare(tmp_path / "resized.onnx", native, tied=False) == []
 
 
 class Shuffled(nn.Module):

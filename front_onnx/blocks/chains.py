@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 
-from front_onnx.axes.size import Conflict, size_of
-from front_onnx.blocks.entry import find_entry
+from front_onnx.axes.size import AxisRole, Conflict, size_of
+from front_onnx.blocks.entry import find_entry, find_exit
 from front_onnx.blocks.paths import Path, find_paths
 from front_onnx.blocks.runs import Run, single_runs
 from front_onnx.blocks.segments import Flow, Segment
@@ -35,9 +35,11 @@ class Chain:
         name: the stem of its parameter names, or chain1, chain2, ...
         units: the segments of each unit, in order.
         entry: the segments of a first block that differs, counted in the depth.
+        exit: those of a last block that makes fewer streams than the others, counted as well.
         layers: how many layers a unit holds.
         places: for each reading of a constant in the first unit, that in the same place of every unit.
         nodes: for each node of the first unit, the node in the same place of every unit.
+        main: which of the tensors that units hand on is the residual stream, where they are several.
         loop: where one body is run once for each layer, whose weights lie stacked along an axis; its units are one.
     """
 
@@ -47,26 +49,47 @@ class Chain:
     layers: int
     places: dict[Edge, tuple[Edge, ...]] = field(repr=False)
     nodes: dict[int, tuple[int, ...]] = field(repr=False)
+    exit: tuple[Segment, ...] = ()
+    main: int = 0
     loop: Loop | None = None
 
     @property
     def depth(self) -> int:
         """Number of layers, as the architecture counts them."""
-        return len(self.units) * self.layers + bool(self.entry)
+        return len(self.units) * self.layers + self.beside
+
+    @property
+    def beside(self) -> int:
+        """Number of layers that are counted and never repeated."""
+        return bool(self.entry) + bool(self.exit)
 
     @property
     def start(self) -> str:
-        """The tensor the first unit reads."""
-        return self.units[0][0].start
+        """The tensor the first unit reads: the residual stream, where there are several."""
+        return self.start_of(0)
 
     def start_of(self, unit: int) -> str:
         """The tensor a unit reads."""
-        return self.units[unit][0].start
+        return self.units[unit][0].starts[self.main]
+
+    def end_of(self, unit: int) -> str:
+        """The tensor a unit makes."""
+        return self.units[unit][-1].ends[self.main]
 
     @property
     def end(self) -> str:
         """The tensor the last unit makes."""
-        return self.units[-1][-1].end
+        return self.end_of(-1)
+
+    @property
+    def starts(self) -> tuple[str, ...]:
+        """All tensors that the first unit is handed."""
+        return self.units[0][0].starts
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """All tensors that the last unit hands on."""
+        return self.units[-1][-1].ends
 
 
 def find_chains(flow: Flow) -> list[Chain]:
@@ -93,8 +116,11 @@ def find_chains(flow: Flow) -> list[Chain]:
 
 def _shrinks(flow: Flow, chain: Chain) -> bool:
     """True if blocks give back other sizes than they are given: strided convolutions, whose number is no depth."""
-    start, end = (flow.analysis.facts[name].axes or () for name in (chain.start, chain.units[0][-1].end))
-    return len(start) == len(end) and len(chain.units) > 1 and [*map(size_of, start)] != [*map(size_of, end)]
+    for names in zip(chain.starts, chain.units[0][-1].ends, strict=True) if len(chain.units) > 1 else ():
+        start, end = (fact.axes or () if (fact := flow.analysis.facts.get(name)) else () for name in names)
+        if len(start) == len(end) and [*map(size_of, start)] != [*map(size_of, end)]:
+            return True
+    return False
 
 
 def chain_at(flow: Flow, segments: list[Segment], start: int, period: int, count: int, number: int) -> Chain | None:
@@ -132,14 +158,30 @@ def _chain(flow: Flow, path: Path, run: Run, number: int) -> Chain | None:
     if together > 1:
         return _chain(flow, path, Run(run.start, run.period * together, run.count // together), number)
     layers = _layers(flow, units[0], aligned)
+    entry = find_entry(flow, path, run, layers)
     return Chain(
         name=_name(flow, units, number),
         units=units,
-        entry=find_entry(flow, path, run, layers),
+        entry=entry,
+        exit=find_exit(flow, path, run, entry),
         layers=layers,
         places=aligned,
         nodes={node: tuple(there) for node, there in nodes.items() if len(there) == run.count},
+        main=_main(flow, units),
     )
+
+
+def _main(flow: Flow, units: tuple[tuple[Segment, ...], ...]) -> int:
+    """Which of the tensors that units hand on is the residual stream: made anew, with most channels for weights."""
+    starts, ends = units[0][0].starts, units[0][-1].ends
+
+    def channels(place: int) -> tuple[bool, int]:
+        axes = flow.analysis.facts[ends[place]].axes or ()
+        free = (flow.analysis.algebra.free_variables(axis) for axis in axes)
+        sizes = (var.size for found in free for var in found if AxisRole.CONTRACTED in var.roles)
+        return starts[place] != ends[place], max(sizes, default=0)
+
+    return max(range(len(ends)), key=channels)
 
 
 def _is_number(flow: Flow, edge: Edge) -> bool:
@@ -189,7 +231,8 @@ def _layers(flow: Flow, unit: tuple[Segment, ...], places: dict[Edge, tuple[Edge
     mixing tokens is not mixing channels, whatever the numbers.
     """
     algebra = flow.analysis.algebra
-    frontier = {var for axis in flow.analysis.facts[unit[-1].end].axes or () for var in algebra.expand(axis)}
+    between = [flow.analysis.facts[name].axes or () for name in unit[-1].ends]
+    frontier = {var for axes in between for axis in axes for var in algebra.expand(axis)}
     inside = {node: i for i, segment in enumerate(unit) for node in flow.behind_segment(segment)}
     per_segment: list[list[str]] = [[] for _ in unit]
     for edge in places:

@@ -18,7 +18,7 @@ from front_onnx.blocks.segments import Flow, Segment
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.names import follows
 
-__all__ = ["find_entry"]
+__all__ = ["find_entry", "find_exit"]
 
 
 def find_entry(flow: Flow, path: Path, run: Run, layers: int) -> tuple[Segment, ...]:
@@ -26,6 +26,8 @@ def find_entry(flow: Flow, path: Path, run: Run, layers: int) -> tuple[Segment, 
     taken = {i for other in path.runs for i in range(other.start, other.stop)}
     unit = path.segments[run.start : run.start + run.period]
     if rest := _rest(flow, path, run, taken):
+        return rest
+    if len(unit[0].starts) > 1 and (rest := _turned(flow, path, run, taken)):
         return rest
     before = range(run.start - run.period, run.start)
     if before.start >= 0 and taken.isdisjoint(before):
@@ -50,6 +52,28 @@ def find_entry(flow: Flow, path: Path, run: Run, layers: int) -> tuple[Segment, 
                 found = ()
             return found or _module(flow, path, run, taken, len(layer))
     return ()
+
+
+def find_exit(flow: Flow, path: Path, run: Run, entry: Sequence[Segment]) -> tuple[Segment, ...]:
+    """The segments of the block behind a run of units that hand on several tensors, or ().
+
+    It is a unit without what makes the streams that nothing reads behind it: half of the weights at least, in order,
+    and named as those of a next unit are, where there are names. What belongs to one block with the entry is none.
+    """
+    layer = _weighted(flow, path.segments[run.start : run.start + run.period])
+    if len(path.segments[run.start].starts) == 1 or (entry and len(_weighted(flow, entry)) < len(layer)):
+        return ()
+    taken = {i for other in path.runs for i in range(other.start, other.stop)}
+    found = _behind(flow, path, run, layer, taken)
+    return tuple(path.segments[run.stop : found[-1] + 1]) if found and 2 * len(found) >= len(layer) else ()
+
+
+def _goes_on(flow: Flow, mine: int, node: int) -> bool:
+    """True if a node sums over a weight as one of the unit before does, and is named as the next one."""
+    one, other = (_sums(flow, index) for index in (mine, node))
+    names = [(flow.graph.scope(i), flow.graph.nodes[i].name) for i in (mine, node)]
+    told = [(a, b) for a, b in zip(*names, strict=True) if a and b]
+    return one == other and (not told or any(follows(a, b) for a, b in told))
 
 
 def _recurs(flow: Flow, entry: Sequence[Segment], unit: Sequence[Segment]) -> bool:
@@ -100,13 +124,52 @@ def _rest(flow: Flow, path: Path, run: Run, taken: set[int]) -> tuple[Segment, .
     return tuple(rest) if complete and _weighted(flow, rest) else ()
 
 
+def _turned(flow: Flow, path: Path, run: Run, taken: set[int]) -> tuple[Segment, ...]:
+    """The end of a unit before a run of units that hand on several tensors, told by its weights.
+
+    Such units may begin anywhere in a block: the first block lacks a stream, the last one what nothing reads. At least
+    half of the weights of a layer are before the run, or behind it.
+    """
+    unit = path.segments[run.start : run.start + run.period]
+    layer = _weighted(flow, unit)
+    before, start = list(layer), run.start
+    while start > 0 and start - 1 not in taken and before:
+        nodes = _weighted(flow, path.segments[start - 1 : start])
+        theirs = before[len(before) - len(nodes) :]
+        if len(nodes) > len(before) or not all(_goes_on(flow, a, b) for a, b in zip(nodes, theirs, strict=True)):
+            break
+        start, before = start - 1, before[: len(before) - len(nodes)]
+    while start < run.start and not _weighted(flow, path.segments[start : start + 1]):
+        start += 1
+    found = len(layer) - len(before) + len(_behind(flow, path, run, before, taken))
+    return tuple(path.segments[start : run.start]) if 2 * found >= len(layer) else ()
+
+
+def _behind(flow: Flow, path: Path, run: Run, layer: Sequence[int], taken: set[int]) -> list[int]:
+    """For each weight behind a run that some of a unit are followed by, its segment: as far as they go on in order."""
+    last = [i for s in path.segments[run.stop - run.period : run.stop] for i in s.nodes]
+    first = [i for s in path.segments[run.start : run.start + run.period] for i in s.nodes]
+    there = dict(zip(first, last, strict=False))
+    waiting = [there.get(index, index) for index in layer]
+    found: list[int] = []
+    for place in range(run.stop, len(path.segments)):
+        for node in _weighted(flow, path.segments[place : place + 1]):
+            at = next((i for i, mine in enumerate(waiting) if _goes_on(flow, mine, node)), None)
+            if place in taken or at is None:
+                return found
+            waiting = waiting[at + 1 :]
+            found.append(place)
+    return found
+
+
 def _shapes(flow: Flow, stretch: Sequence[Segment]) -> list[tuple[str, list[list[int]]]]:
     """What sums over weights, in order: operators and the shapes of their constants."""
-    graph = flow.graph
-    return [
-        (graph.nodes[i].op_type, [list(graph.constants[n].dims) for n in graph.nodes[i].input if n in graph.constants])
-        for i in _weighted(flow, stretch)
-    ]
+    return [_sums(flow, index) for index in _weighted(flow, stretch)]
+
+
+def _sums(flow: Flow, index: int) -> tuple[str, list[list[int]]]:
+    constants, node = flow.graph.constants, flow.graph.nodes[index]
+    return node.op_type, [list(constants[name].dims) for name in node.input if name in constants]
 
 
 def _projected(flow: Flow, path: Path, stretch: range, unit: Sequence[Segment], taken: set[int]) -> tuple[Segment, ...]:

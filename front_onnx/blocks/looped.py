@@ -29,7 +29,7 @@ def _looped(flow: Flow, loop: Loop, number: int) -> Chain | None:
     given_back = (var for a in analysis.facts[end].axes or () for var in algebra.free_variables(a))
     if AxisRole.CONTRACTED in axis[0].roles or axis[0] in given_back:
         return None  # it runs once for each feature or token, not for each layer
-    unit = (Segment(start, end, (*sorted(flow.graph.order.inside(loop.node)), loop.node), 0, 0),)
+    unit = (Segment((start,), (end,), (*sorted(flow.graph.order.inside(loop.node)), loop.node), 0, 0),)
     count = size_of(axis)
     if any(_is_stack(analysis, edge, count) for edge in analysis.tables if edge.node in unit[0].nodes):
         algebra.hold(axis, Hold(Why.PICKED_LAYER))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from front_onnx.blocks.runs import Run, find_runs
 from front_onnx.blocks.segments import Flow, Segment
+from front_onnx.blocks.wide import find_wide
 
 __all__ = ["Path", "find_paths"]
 
@@ -43,6 +44,7 @@ class Path:
 def find_paths(flow: Flow) -> list[Path]:
     """Paths with repeated blocks, those that explain most first; no node is on two of them."""
     found: list[Path] = []
+    plain: dict[tuple[int, ...], Segment] = {}  # stretches that no single tensor cuts
     covered: set[int] = set()
     sides: set[str] = set()
     tried: set[str] = set()
@@ -58,13 +60,15 @@ def find_paths(flow: Flow) -> list[Path]:
         tried.add(sink)
         needed = needed or flow.behind(sink)
         for path in _candidates(flow, sink, needed):
+            plain |= {segment.nodes: segment for segment in _long(flow, path)}
             path = _uncovered(path, covered)
             path = replace(path, runs=[run for run in path.runs if _closed(flow, path, run, needed)])
             if path.repeated:
                 found.append(path)
                 covered |= path.nodes - {i for segment in _long(flow, path) for i in segment.nodes}
                 sides |= {*flow.entering(path.nodes), *_meeting(flow, path)[1]}
-    return found
+    left = [segment for segment in plain.values() if covered.isdisjoint(segment.nodes)]
+    return found + [Path(wide.segments, wide.runs) for wide in find_wide(flow, left, covered)]
 
 
 def _uncovered(path: Path, covered: set[int]) -> Path:
@@ -88,9 +92,10 @@ def _closed(flow: Flow, path: Path, run: Run, needed: set[int]) -> bool:
         last = start + run.period == run.stop
         for index in inside:
             for name in flow.outputs[index]:
-                if name == unit[-1].end and last:
+                handed = name in unit[-1].ends
+                if handed and last:
                     continue
-                allowed = on_path if name == unit[-1].end else inside
+                allowed = on_path if handed else inside
                 readers = {flow.graph.order.home(edge.node) for edge in flow.graph.consumers.get(name, ())}
                 if any(reader in needed and flow.makes_data(reader) for reader in readers - allowed):
                     return False

@@ -147,10 +147,10 @@ def _finder(flow: Flow, chain: Chain) -> _Finder:
 
     Elsewhere what is behind the chain is no part of it, however alike: a final head beside those of early exits.
     """
-    found = _Finder(flow, chain, None).run()
+    found = _Finder(flow, chain, ()).run()
     if not found.ports.refused:
         return found
-    ending = _Finder(flow, chain, chain.end).run()
+    ending = _Finder(flow, chain, chain.ends).run()
     return found if ending.ports.refused else ending
 
 
@@ -193,10 +193,11 @@ class _Output:
 
 
 class _Finder:
-    def __init__(self, flow: Flow, chain: Chain, main: str | None) -> None:
+    def __init__(self, flow: Flow, chain: Chain, main: Sequence[str]) -> None:
         self.flow, self.graph, self.chain = flow, flow.graph, chain
+        self.ends = {*chain.ends}
         self.ports = Ports(branches=[set() for _ in chain.units])
-        self.main = flow.behind(main or self._main_output())
+        self.main = flow.behind(*(main or [self._main_output()]))
         self.place: dict[str, tuple[int, object]] = {}  # tensors of units: the unit, and where in it
         own = flow.private(chain.units[0])
         for first, there in chain.nodes.items():
@@ -206,7 +207,7 @@ class _Finder:
 
     def _main_output(self) -> str:
         """What the chain is for: of the outputs behind its end the one with the most layers."""
-        reached = {self.chain.end}
+        reached = {*self.chain.ends}
         for index, names in enumerate(self.flow.inputs):
             if not reached.isdisjoint(names):
                 reached.update(self.graph.nodes[index].output)
@@ -247,7 +248,8 @@ class _Finder:
         reads: set[str] = set()
         branch = self._branch(tensor, reads)
         units = {self.place[read][0] for read in reads}
-        if branch is None or len(units) != 1:
+        handed = units != {len(self.chain.units) - 1} and self.ends.issuperset(reads)  # on, through the last unit
+        if branch is None or len(units) != 1 or handed:
             return None
         place = self._computed(tensor, branch, {})
         return units.pop(), place, _Output(name, tensor, (nodes - self.main) | branch, reads)
@@ -321,13 +323,13 @@ class _Finder:
             self.ports.outputs.append(port)
             for unit, here in enumerate(family):
                 self.ports.branches[unit].update(*(output.nodes for output in here))
-        elif any(before) or any(output.reads != {self.chain.end} for output in last):
+        elif any(before) or any(not self.ends.issuperset(output.reads) for output in last):
             reason = "it leaves the graph from a block, and the outputs of blocks do not count"
             self.ports.refused.append((present[0].name, reason))
 
     def _port(self, place: object, family: list[list[_Output]], names: list[str]) -> Port | None:
         units, layers = len(self.chain.units), self.chain.layers
-        if len(names) == units and (units > 1 or family[0][0].tensor != self.chain.end):
+        if len(names) == units and (units > 1 or family[0][0].tensor not in self.ends):
             count = Count.of(names, layers)
             return Port(tuple(names), tuple(here[0].tensor for here in family), count) if count else None
         direct = isinstance(place, tuple) and place[0] in self.chain.nodes
@@ -344,6 +346,6 @@ class _Finder:
             count = Count.of([*names, name]) if texts(name) == texts(names[0]) else None
             if count is not None and count.step == self.chain.layers:
                 found = self._output(name)
-                if found is None or found[2].reads == {self.chain.end}:
+                if found is None or self.ends.issuperset(found[2].reads):
                     return count
         return None

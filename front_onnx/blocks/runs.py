@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 
 import numpy as np
@@ -35,12 +36,12 @@ class Run:
         return self.start + self.period * self.count
 
 
-def find_runs(flow: Flow, segments: Sequence[Segment]) -> list[Run]:
-    """Disjoint runs of at least two units, those that explain most nodes first."""
+def find_runs(flow: Flow, segments: Sequence[Segment], longest: int = _LONGEST) -> list[Run]:
+    """Disjoint runs of at least two units of `longest` segments at most, those that explain most nodes first."""
     signatures = np.array([s.signature for s in segments], np.int64)
     nodes = [0, *accumulate(len(s.nodes) for s in segments)]
     found: list[tuple[int, int, int, int]] = []
-    for period in range(1, min(_LONGEST, len(segments) // 2) + 1):
+    for period in range(1, min(longest, len(segments) // 2) + 1):
         same = np.concatenate(([False], signatures[:-period] == signatures[period:], [False]))
         for start, end in np.flatnonzero(same[1:] != same[:-1]).reshape(-1, 2).tolist():
             if end - start >= period:
@@ -69,14 +70,17 @@ def _learns(flow: Flow, segments: Sequence[Segment], run: Run) -> bool:
 
 
 def _best_rotation(flow: Flow, segments: Sequence[Segment], start: int, stop: int, period: int) -> Run:
-    """Where a unit begins: names that count decide, then the latest start (a norm closes its block)."""
+    """Where a unit begins: names that count decide, then the fewest tensors, then the latest start.
+
+    A norm closes its block.
+    """
     count = (stop - start) // period
     best = Run(start, period, count)
-    most = -1
+    most = (-1, 0)
     for first in range(start, stop - count * period + 1):
         run = Run(first, period, count)
         units = [segments[first + i * period : first + (i + 1) * period] for i in range(count)]
-        score = flow.counted_names(units)
+        score = flow.counted_names(units), -len(segments[first].starts)
         if score >= most:
             best, most = run, score
     return best
@@ -91,8 +95,8 @@ def single_runs(analysis: Analysis, segments: Sequence[Segment], runs: Sequence[
         for i in range(len(segments) - run.period + 1):
             here = range(i, i + run.period)
             if taken.isdisjoint(here) and [segments[j].skeleton for j in here] == skeleton:
-                start, end = segments[i].start, segments[i + run.period - 1].end
-                if _same_axes(analysis, start, end):
+                given, made = segments[i].starts, segments[i + run.period - 1].ends
+                if len(given) == len(made) and all(map(partial(_same_axes, analysis), given, made)):
                     taken.update(here)
                     found.append(Run(i, run.period, 1))
     return found

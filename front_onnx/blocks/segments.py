@@ -36,13 +36,31 @@ _SOURCES = 24  # how many early tensors are tried as the place where a chain cou
 
 @dataclass(frozen=True)
 class Segment:
-    """What lies between two consecutive cuts."""
+    """What lies between two consecutive cuts.
 
-    start: str
-    end: str
+    Attributes:
+        starts: the tensors of the cut before it: one, but where blocks hand on several (`wide.py`).
+        ends: those of the cut behind it.
+        nodes: the nodes between them.
+        signature: a hash of all there is.
+        skeleton: a hash of what there is without any size.
+    """
+
+    starts: tuple[str, ...]
+    ends: tuple[str, ...]
     nodes: tuple[int, ...]
     signature: int
     skeleton: int
+
+    @property
+    def start(self) -> str:
+        """The tensor that it reads, or the first of them."""
+        return self.starts[0]
+
+    @property
+    def end(self) -> str:
+        """The tensor that it makes, or the first of them."""
+        return self.ends[0]
 
 
 _Hash = tuple[int, int]  # of all there is, and of the skeleton
@@ -90,7 +108,7 @@ class Flow:
             self.weighted.append(self._has_weight(index))
         self._side: dict[str, _Hash] = {}
         self._contents: dict[str, int] = {}
-        self._signatures: dict[tuple[str, tuple[int, ...]], _Hash] = {}
+        self._signatures: dict[tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]], _Hash] = {}
         self._ways: dict[str, _Way] = {}
         self._before: dict[str, dict[str, _Hash]] = {}
         self._counted: dict[tuple[str, ...], int] = {}
@@ -207,29 +225,38 @@ class Flow:
 
     def segments(self, cuts: _Cuts) -> list[Segment]:
         """The segments between consecutive cuts, in order."""
-        return [
-            Segment(start, end, tuple(nodes), *self._signature(start, end, tuple(nodes)))
-            for (start, _), (end, nodes) in pairwise(cuts)
-        ]
+        return [self.segment((start,), (end,), nodes) for (start, _), (end, nodes) in pairwise(cuts)]
 
-    def _signature(self, start: str, end: str, nodes: tuple[int, ...]) -> _Hash:
-        if (start, nodes) not in self._signatures:
-            self._signatures[start, nodes] = self._hashes(start, nodes)[end]
-        return self._signatures[start, nodes]
+    def segment(self, starts: tuple[str, ...], ends: tuple[str, ...], nodes: Sequence[int]) -> Segment:
+        """What lies between two cuts; in which order it makes several tensors is no part of its signature."""
+        key = starts, ends, tuple(nodes)
+        if key not in self._signatures:
+            local = self._hashes(starts, nodes)
+            exact, loose = (sorted(local[end][i] for end in ends) for i in (0, 1))
+            several = len(ends) > 1
+            self._signatures[key] = (hash(tuple(exact)), hash(tuple(loose))) if several else (exact[0], loose[0])
+        return Segment(starts, ends, tuple(nodes), *self._signatures[key])
+
+    def made_by(self, segment: Segment) -> list[int]:
+        """For each tensor that a segment makes, what it computes of those it reads."""
+        local = self._hashes(segment.starts, segment.nodes)
+        return [local[end][0] for end in segment.ends]
 
     def node_hashes(self, segment: Segment) -> dict[int, _Hash]:
         """For each node of a segment, what it and all before it in the segment compute."""
-        local = self._hashes(segment.start, segment.nodes)
+        local = self._hashes(segment.starts, segment.nodes)
         return {index: local[self.outputs[index][0]] for index in segment.nodes}
 
-    def _hashes(self, start: str, nodes: Iterable[int]) -> dict[str, _Hash]:
+    def _hashes(self, starts: tuple[str, ...], nodes: Iterable[int]) -> dict[str, _Hash]:
         local: dict[str, _Hash] = {}
         inside = set(nodes)
         for name in (name for index in inside for name in self._meetings.first.get(index, ())):
             before = self._hashes_before(name) if self._meetings.at[name] <= inside else {}
-            if start not in before:  # the keys of a cache, not a mask for all nor what the segment itself goes on from
+            if before.keys().isdisjoint(
+                starts
+            ):  # the keys of a cache, not a mask for all nor what the segment itself goes on from
                 local |= before
-        local[start] = (1, 1)
+        local |= {start: (place, place) for place, start in enumerate(starts, 1)}
         for index in nodes:
             self._hash_into(local, index, local)
         return local
@@ -343,6 +370,18 @@ class Flow:
                     waiting.append(maker)
         return found
 
+    def alike(self, left: int, right: int) -> bool:
+        """True if two nodes do the same with what they read."""
+        a, b = self.graph.nodes[left], self.graph.nodes[right]
+        if (a.domain, a.op_type, len(a.input), len(a.output)) != (b.domain, b.op_type, len(b.input), len(b.output)):
+            return False
+        texts = ({i.name: i.SerializeToString(deterministic=True) for i in node.attribute} for node in (a, b))
+        return len({str(sorted(found.items())) for found in texts}) == 1
+
+    def same_aside(self, edges: tuple[Edge, Edge], names: tuple[str, str]) -> bool:
+        """True if two side expressions compute the same, or are weights of one shape."""
+        return names[0] == names[1] or self._leaf(edges[0], names[0]) == self._leaf(edges[1], names[1])
+
     def pair(self, left: Segment, right: Segment) -> tuple[dict[int, int], dict[Edge, Edge]]:
         """Which node and which reading of a constant of `right` stands where one of `left` does.
 
@@ -351,8 +390,8 @@ class Flow:
         """
         nodes: dict[int, int] = {}
         edges: dict[Edge, Edge] = {}
-        waiting = [(left.end, right.end)]
-        seen = {(left.start, right.start)}
+        waiting = [*zip(left.ends, right.ends, strict=True)]
+        seen = {*zip(left.starts, right.starts, strict=True)}
         while waiting:
             names = waiting.pop()
             if names in seen:
@@ -377,7 +416,7 @@ class Flow:
         while waiting:
             for name in self.graph.nodes[waiting.pop()].input:
                 index = self.graph.producer.get(name)
-                if name != segment.start and index is not None and index not in found and self._walked(name):
+                if name not in segment.starts and index is not None and index not in found and self._walked(name):
                     found.add(index)
                     waiting.append(index)
         return found
@@ -446,7 +485,7 @@ class Flow:
 
     def counted_names(self, units: Sequence[Sequence[Segment]]) -> int:
         """How many weights of a unit have names that count over the units."""
-        key = (*(segment.start for unit in units for segment in unit), units[-1][-1].end)
+        key = (*(name for unit in units for segment in unit for name in segment.starts), *units[-1][-1].ends)
         if key not in self._counted:
             self._counted[key] = sum(counts(names) for names in self.weight_names(units))
         return self._counted[key]

@@ -26,7 +26,7 @@ def unlike(flow: Flow) -> str | None:
     handed = [name for name in dict.fromkeys(flow.entering(numbers[second])) if name in reached]
     if len(handed) > 1:
         shown = ", ".join(handed[:_FEW]) + (", ..." if len(handed) > _FEW else "")
-        return f"{one} hands {len(handed)} tensors to {other} ({shown}), and blocks of a chain hand on one"
+        return f"{one} hands {len(handed)} tensors to {other} ({shown}), and no two blocks in a row make them alike"
     pair = numbers[first], numbers[second]
     operators = [Counter(flow.graph.nodes[i].op_type for i in nodes if flow.makes_data(i)) for nodes in pair]
     more, fewer = operators[0] - operators[1], operators[1] - operators[0]

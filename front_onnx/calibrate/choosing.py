@@ -302,7 +302,7 @@ class _Choosing:
                 continue
             self.moved[number] = [0.0] * len(chain.units)
             for unit in range(len(chain.units)):
-                yield self._block(number, unit, chain.start_of(unit), chain.units[unit][-1].end)
+                yield self._block(number, unit, chain.start_of(unit), chain.end_of(unit))
 
     def _block(self, number: int, unit: int, start: str, end: str) -> _Look:
         changed, whole = [0.0], [0.0]

@@ -53,6 +53,14 @@ class _Naming:
             for var in self.algebra.free_variables(axis)
         }
 
+        self.handed = {
+            var
+            for chain in structure.chains
+            for name in {*chain.ends} - {chain.end}
+            for axis in self.analysis.facts[name].axes or ()
+            for var in self.algebra.free_variables(axis)
+        }
+
     def _filled(self) -> Iterator[tuple[Edge, Shape]]:
         """Weights that the graph makes of one value and a written shape: (where the shape is read, axes)."""
         for index, node in enumerate(self.analysis.graph.nodes):
@@ -138,6 +146,8 @@ class _Naming:
         if var not in self.flowing and not self._makes_up_the_width(var):
             return Why.NO_FLOW
         contracted = AxisRole.CONTRACTED in var.roles
+        if var in self.handed & self.outside and not self._as_wide_as_its_chain(var):
+            return Why.OUTPUT  # boxes beside the queries that refine them
         if not contracted and AxisRole.INNER not in var.roles:
             if var not in self.outside:
                 return Why.NO_CONTRACTION

@@ -114,7 +114,7 @@ class Structure:
         """The chain that each node of a unit or a lead belongs to."""
         found: dict[int, int] = {}
         for number, chain in enumerate(self.chains):
-            for unit in (*chain.units, chain.entry):
+            for unit in (*chain.units, chain.entry, chain.exit):
                 for node in self.flow.private(unit) if unit else ():
                     found[node] = number
         return found

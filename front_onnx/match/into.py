@@ -24,7 +24,7 @@ def resize_request(structure: Structure, matching: Matching, scale: str) -> Requ
     depth = [chain.depth for chain in structure.chains]
     for number, units in matching.depth.items():
         chain = structure.chains[number]
-        depth[number] = units * chain.layers + bool(chain.entry)
+        depth[number] = units * chain.layers + chain.beside
     dims = {
         dim.name: matching.sizes[dim.var] * dim.times
         for dim in structure.dims

@@ -82,15 +82,17 @@ class Growing:
     @cached_property
     def way(self) -> Way | None:
         """The way through the last block, which all are like."""
-        unit = self.chain.units[-1]
-        return find_way(self.plan.structure.analysis, self.norms, unit[0].start, unit[-1].end)
+        if len(self.chain.ends) > 1:
+            return None
+        return find_way(self.plan.structure.analysis, self.norms, self.chain.start_of(-1), self.chain.end)
 
     @cached_property
     def layer(self) -> Layer | None:
         """The one layer that each block is, if nothing passes it by."""
-        unit = self.chain.units[-1]
+        if len(self.chain.ends) > 1:
+            return None
         analysis = self.plan.structure.analysis
-        return find_layer(analysis, Trace(analysis).contractions, unit[0].start, unit[-1].end)
+        return find_layer(analysis, Trace(analysis).contractions, self.chain.start_of(-1), self.chain.end)
 
     def pass_on(self, unit: int, layer: Layer) -> None:
         """Let a block that is one layer be the identity."""

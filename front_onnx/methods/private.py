@@ -43,7 +43,7 @@ class Private:
         return [edge for edge in every if self.unit(edge) == self.unit(edges[0])]
 
     def unit(self, edge: Edge) -> tuple[int, int] | None:
-        """The chain and the unit that an edge is in, if any; the entry block is unit -1."""
+        """The chain and the unit that an edge is in, if any; the entry block is unit -1, the exit block -2."""
         return self._units.get(self.structure.graph.order.home(edge.node))
 
     @cached_property
@@ -52,7 +52,7 @@ class Private:
         return {
             (number, unit): flow.private(segments)
             for number, chain in enumerate(self.structure.chains)
-            for unit, segments in ((-1, chain.entry), *enumerate(chain.units))
+            for unit, segments in ((-1, chain.entry), (-2, chain.exit), *enumerate(chain.units))
             if segments
         }
 

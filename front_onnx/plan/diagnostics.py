@@ -93,7 +93,12 @@ def _siblings(plan: Plan) -> Iterator[str]:
             continue
         pattern = re.compile(re.escape(start) + r"(\d+)[./]")
         numbers = Counter(match[1] for name in graph.initializers if (match := pattern.match(name)))
-        lead = {name for segment in chain.entry for node in segment.nodes for name in graph.nodes[node].input}
+        lead = {
+            name
+            for segment in (*chain.entry, *chain.exit)
+            for node in segment.nodes
+            for name in graph.nodes[node].input
+        }
         held = {match[1] for names in (*stacks, lead) for name in names if (match := pattern.match(name))}
         least = max(_BLOCK, min((numbers[number] for number in held), default=0))
         others = [number for number, weights in numbers.items() if number not in held and weights >= least]

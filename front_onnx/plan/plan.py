@@ -75,7 +75,7 @@ class Plan:
     def depths(self) -> list[tuple[int, int]]:
         """(before, after) of each chain, in layers."""
         return [
-            (chain.depth, units * chain.layers + bool(chain.entry))
+            (chain.depth, units * chain.layers + chain.beside)
             for chain, units in zip(self.structure.chains, self.units, strict=True)
         ]
 

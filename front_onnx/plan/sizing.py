@@ -53,10 +53,10 @@ def target_units(structure: Structure, request: Request) -> list[int]:
             continue
         chain = chains[number]
         _check_followed(structure, chain)
-        entry = int(bool(chain.entry))
-        layers = wanted - entry
-        if layers % chain.layers or layers < (0 if entry else chain.layers):
-            low = max(layers // chain.layers, 0 if entry else 1) * chain.layers + entry
+        beside = chain.beside
+        layers = wanted - beside
+        if layers % chain.layers or layers < (0 if beside else chain.layers):
+            low = max(layers // chain.layers, 0 if beside else 1) * chain.layers + beside
             near = sorted({low, low + chain.layers} if layers > 0 else {low})
             raise RequestError(
                 f"chain {chain.name} cannot have this depth: its unit holds {chain.layers} layers"
@@ -84,9 +84,9 @@ def _depths(chains: Sequence[Chain], request: Request) -> list[int | None]:
 
 def _nearest_depth(chain: Chain, wanted: Fraction, exact: bool) -> int:
     """The possible depth of a chain that is nearest; halves go up."""
-    entry = int(bool(chain.entry))
-    units = max(math.floor((wanted - entry) / chain.layers + Fraction(1, 2)), 0 if entry else 1)
-    found = units * chain.layers + entry
+    beside = chain.beside
+    units = max(math.floor((wanted - beside) / chain.layers + Fraction(1, 2)), 0 if beside else 1)
+    found = units * chain.layers + beside
     if exact and found != wanted:
         raise RequestError(
             f"chain {chain.name} cannot have this depth",

@@ -148,7 +148,7 @@ class _Weights:
             return Numbers(tuple(tensor.dims), tensor.data_type, (value,))
 
         if len(set(values)) == 1:
-            layers = target * chain.layers + bool(chain.entry)
+            layers = target * chain.layers + chain.beside
             power = depth_power(values[0], chain.depth, layers)
             if power is not None and layers != chain.depth:
                 self.plan.warnings.append(
@@ -161,7 +161,7 @@ class _Weights:
         step = period(values)
         if step is not None:
             return [Original(names[u if u < len(names) else u % step]) for u in range(target)]
-        layers = target * chain.layers + bool(chain.entry)
+        layers = target * chain.layers + chain.beside
         going = continued(values, chain.layers)
         share = shares(values, chain.layers, chain.depth, layers)
         if share is None and going is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import onnx
@@ -120,11 +120,10 @@ class Interface:
         self.inputs = PortGroup([info.name for info in graph.proto.input])
         self.outputs = PortGroup(graph.outputs)
 
-    def rebind(self, old: str, new: str) -> None:
-        """Let an output that is one tensor be another."""
+    def rebind(self, tensors: Mapping[str, str]) -> None:
+        """Let outputs that are some tensors be others."""
         for name, tensor in self.outputs.tensors.items():
-            if tensor == old:
-                self.outputs.tensors[name] = new
+            self.outputs.tensors[name] = tensors.get(tensor, tensor)
 
     def named(self) -> dict[str, str]:
         """The name that each tensor of an input or output has to have; an output may need an Identity."""

@@ -8,7 +8,7 @@ to units (`blocks/ports.py`) go and come with them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from onnx import NodeProto
 
@@ -60,7 +60,7 @@ class _Editor:
         for unit, own in enumerate(self.own):
             for index in own:
                 for name in self.graph.nodes[index].output:
-                    if name == self.chain.end:
+                    if name in self.chain.ends:
                         continue
                     if name in self.graph.outputs and name not in self.numbered:
                         raise self._refusal(f"output {name} leaves the graph from block {unit}", index)
@@ -92,8 +92,8 @@ class _Editor:
                 for slot, name in enumerate(self.graph.nodes[there[unit]].output):
                     if target:
                         names[name] = self.graph.nodes[there[target - 1]].output[slot]
-        last = self.chain.units[target - 1][-1].end if target else self.chain.start
-        names[self.chain.end] = last
+        last = self.chain.units[target - 1][-1].ends if target else self.chain.starts
+        names |= zip(self.chain.ends, last, strict=True)
         gone = len(self.chain.units) - target
         if any(gone > len(port.names) for port in self.ports.outputs):
             raise self._refusal("no block would be left to make its outputs", self.graph.producer[self.chain.end])
@@ -109,10 +109,10 @@ class _Editor:
                 self.draft.nodes.pop(index, None)
         self.draft.rename(names, self._outside())
 
-    def _end_at(self, last: str) -> None:
+    def _end_at(self, last: Sequence[str]) -> None:
         """What leaves the graph from the chain's end leaves it from its new end, unless it is numbered."""
-        if self.chain.end not in self.numbered:
-            self.draft.interface.rebind(self.chain.end, last)
+        moved = dict(zip(self.chain.ends, last, strict=True))
+        self.draft.interface.rebind({end: new for end, new in moved.items() if end not in self.numbered})
 
     def _unwrap(self) -> None:
         """Numbered outputs become the tensors they are; the Identity nodes before them go."""
@@ -135,24 +135,25 @@ class _Editor:
         places = {there[-1]: there for there in self.chain.nodes.values()}
         stems = self._stems()
         after = max(template)
-        start, end = self.chain.start_of(-1), self.chain.end
+        starts, ends = self.chain.units[-1][0].starts, self.chain.ends
         taken = [port.names[-1] for port in self.ports.inputs]
-        feed, made = end, []
+        feed, made = ends, []
         for unit in range(len(self.chain.units), target):
-            mapped = {start: feed}
+            mapped = dict(zip(starts, feed, strict=True))
             for port in self.ports.inputs:
                 mapped[port.names[-1]] = self.draft.new_tensor(port.count.at(unit))
                 self.draft.copies[mapped[port.names[-1]]] = port.names[-1]
             for index in template:
                 node = self._copy(index, unit, places.get(index), stems, mapped)
                 self.draft.added.append((after, index, node, (self.number, unit)))
-            feed = mapped[end]
+            feed = tuple(mapped[end] for end in ends)
             made.append(mapped)
         self._end_at(feed)
         self._unwrap()
         self._extend(made)
-        for name in (start, *taken):
+        for name in {*starts, *taken}:
             del mapped[name]
+        mapped |= zip(ends, feed, strict=True)
         self.draft.rename(mapped, self._outside(template))
 
     def _extend(self, made: list[dict[str, str]]) -> None:
@@ -169,7 +170,7 @@ class _Editor:
     def _template(self) -> set[int]:
         """The nodes of the last unit, and side nodes it reads that depend on it (shape arithmetic others share)."""
         own = self.own[-1]
-        made = {name for index in own for name in self.graph.nodes[index].output} | {self.chain.start_of(-1)}
+        made = {name for index in own for name in self.graph.nodes[index].output} | {*self.chain.units[-1][0].starts}
         made.update(port.names[-1] for port in self.ports.inputs)
         behind: set[int] = set()
         waiting = list(own)
