@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from small import run
 from small_graphs import Net, feeds_for, run_all
 
 from front_onnx.api import inspect, resize
@@ -248,3 +249,44 @@ def test_the_proof_reads_bodies():
     )
     with pytest.raises(FrontError, match="does not hold together"):
         proof.verify(plan, rewritten)
+
+
+SQUEEZED = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    squeezed (float[batch, 1, 5] x) => (float[batch, 3] y) <int64 one = {1}, int64[1] axis = {1}> {
+        h = MatMul(x, up)
+        shape = Shape(h)
+        side = Gather<axis = 0>(shape, one)
+        alone = Equal(side, one)
+        flat = If(alone) <
+            then_branch = taken () => (float[batch, 8] a) { a = Squeeze(h, axis) },
+            else_branch = other () => (float[batch, 1, 8] b) { b = Identity(h) }
+        >
+        y = MatMul(flat, down)
+    }
+"""
+
+
+@pytest.mark.parametrize("names", [("taken", "other"), ("other", "taken")])
+def test_a_branch_that_ranks_and_fixed_sizes_decide(names: tuple[str, str]) -> None:
+    """What TorchScript makes of `squeeze(1)`: the other branch has another rank, and is never taken."""
+    source = onnx.parser.parse_model(SQUEEZED)
+    rng = np.random.default_rng(0)
+    for name, shape in (("up", (5, 8)), ("down", (8, 3))):
+        source.graph.initializer.append(onnx.numpy_helper.from_array(rng.normal(size=shape).astype(np.float32), name))
+    (node,) = (node for node in source.graph.node if node.op_type == "If")
+    if names[0] == "other":  # the same, asked the other way round
+        turned = onnx.helper.make_node("Not", ["alone"], ["several"])
+        source.graph.node.insert([*source.graph.node].index(node), turned)
+        (node,) = (node for node in source.graph.node if node.op_type == "If")
+        node.input[0] = "several"
+        branches = {attribute.name: attribute.g for attribute in node.attribute}
+        swapped = onnx.helper.make_node(
+            "If", node.input, node.output, then_branch=branches["else_branch"], else_branch=branches["then_branch"]
+        )
+        node.CopyFrom(swapped)
+    made = resize(source, width_mult=2, method="lossless").model
+    assert isinstance(made, onnx.ModelProto)
+    assert {tuple(tensor.dims) for tensor in made.graph.initializer} >= {(5, 16), (16, 3)}
+    feed = {"x": rng.normal(size=(4, 1, 5)).astype(np.float32)}
+    np.testing.assert_allclose(run(made, feed)[0], run(source, feed)[0], rtol=1e-4, atol=1e-5)

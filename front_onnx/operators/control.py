@@ -23,12 +23,28 @@ _ENDLESS = 1 << 31  # exporters write the largest integer where only the conditi
 
 @operator("If")
 def if_(ctx: RuleContext) -> None:
-    """Both branches read outer tensors and give back tensors of one shape, or of lengths that part at run time."""
+    """Both branches read outer tensors and give back tensors of one shape, or of lengths that part at run time.
+
+    Where ranks decide which branch is taken, the other one may make what it likes.
+    """
     _keep_condition(ctx, 0)
     yes, no = (ctx.records.follow(ctx.body(name), ()) for name in ("then_branch", "else_branch"))
+    taken = _decided(ctx.value(0))
     for slot, (left, right) in enumerate(zip(yes, no, strict=True)):
         ctx.note_counters([left, right])
-        ctx.outputs[slot] = AbstractTensor(_one_of(ctx, _axes(left), _axes(right)))
+        if taken is None:
+            ctx.outputs[slot] = AbstractTensor(_one_of(ctx, _axes(left), _axes(right)))
+            continue
+        live = left if taken else right
+        same = len(_axes(left)) == len(_axes(right))
+        ctx.outputs[slot] = AbstractTensor(_one_of(ctx, _axes(left), _axes(right)) if same else live.axes, live.value)
+
+
+def _decided(condition: np.ndarray | None) -> bool | None:
+    """What a condition is, if it is known; it has to stay that (`_keep_condition`)."""
+    if condition is None or varies(condition):
+        return None
+    return bool(value_of(condition.reshape(-1)[0]))
 
 
 def _one_of(ctx: RuleContext, left: Shape, right: Shape) -> Shape:
