@@ -174,6 +174,18 @@ def test_quantised_files_are_left_out(two: Path, tmp_path: Path) -> None:
         resize_folder(two, output=tmp_path / "other", depth=1)
 
 
+def test_merged_decoders_are_left_out_where_both_parts_are(two: Path, tmp_path: Path) -> None:
+    for name in ("decoder_with_past_model", "decoder_model_merged"):
+        shutil.copy(two / "onnx" / "decoder_model.onnx", two / "onnx" / f"{name}.onnx")
+    merged = onnx.load(two / "onnx" / "decoder_model_merged.onnx")
+    merged.graph.input.append(onnx.helper.make_tensor_value_info("use_cache_branch", onnx.TensorProto.BOOL, [1]))
+    onnx.save(merged, two / "onnx" / "decoder_model_merged.onnx")
+    made = resize_folder(two, dry_run=True, depth=1)
+    assert "merge" in made.left[Path("onnx/decoder_model_merged.onnx")] and len(made.results) == 3
+    made = resize_folder(two, dry_run=True, depth=1, skip="*with_past*")
+    assert "merge" in made.left[Path("onnx/decoder_model_merged.onnx")] and len(made.results) == 2
+
+
 def test_large_weights_stay_beside_their_file(tmp_path: Path) -> None:
     (tmp_path / "bert").mkdir()
     model = golden("torch-bert-torchscript")
