@@ -91,7 +91,7 @@ def resize_folder(
             left[name] = "quantised: quantise the resized file again"
         elif _is_merged(name, held):
             left[name] = (
-                "two files in one, which are resized by themselves: merge them again (merge_decoders of Optimum)"
+                "two files in one, both of which are here: merge what they become (merge_decoders of Optimum)"
             )
         if name in left:
             del models[name]
