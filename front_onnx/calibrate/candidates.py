@@ -6,13 +6,14 @@ choices of blocks: never worse than the best of them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import numpy as np
 
-from front_onnx.calibrate.calibrating import calibrate_plan, encoded, looked_at
+from front_onnx.calibrate.calibrating import Calibration, calibrate_plan, encoded, looked_at
 from front_onnx.calibrate.comparing import Likeness, Reference, compare
 from front_onnx.calibrate.counted import Counted
 from front_onnx.calibrate.fitting import Fitted
@@ -27,7 +28,7 @@ from front_onnx.plan.plan import Plan
 from front_onnx.plan.planning import make_plan
 from front_onnx.plan.request import Request
 from front_onnx.read.graph import Graph
-from front_onnx.samples.inputs import Inputs
+from front_onnx.samples.inputs import Feed, Inputs
 from front_onnx.samples.padding import padding
 from front_onnx.samples.samples import Samples
 from front_onnx.streams.norms import find_norms
@@ -41,8 +42,9 @@ __all__ = ["RIDGES", "Candidate", "Outcome", "best_start"]
 RIDGES = (0.005, 0.05, 0.5)
 CALIBRATED = "calibrated"
 AS_IT_IS = "as it is"
-_TRIAL = 4  # part of the batches that choices of blocks are tried on
-_LEAST = 4  # batches that they are tried on
+_TRIAL = 4  # part of the samples that choices of blocks are tried on
+_LEAST = 0.5  # of what makes a batch: the least that they are tried on
+_ENOUGH = 4  # rows for each column of the decoders that they are compared through
 
 Feeds = Sequence[Mapping[str, np.ndarray]]
 
@@ -127,6 +129,9 @@ class _Start:
     rewritten: Rewritten
     arrays: Mapping[str, np.ndarray]
     decoders: Mapping[str, Mapping[int, np.ndarray]]
+    held: Mapping[str, np.ndarray] = field(default_factory=dict)
+    changed: Mapping[str, np.ndarray] = field(default_factory=dict)
+    tables: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def best_start(
@@ -172,19 +177,26 @@ class _Starts:
         self.threads, self.progress, self.goal = threads, progress, goal
 
     @cached_property
+    def inputs(self) -> Inputs:
+        """What the source takes."""
+        return Inputs.of(self.plan.structure.graph)
+
+    @cached_property
     def last(self) -> frozenset[int]:
         """Nodes of the source that end their block."""
         structure = self.plan.structure
         return Targets(structure, find_layers(structure), find_norms(structure.analysis)).last
 
     def run(self) -> Outcome:
-        graph = self.plan.structure.graph
         parts = {"samples": self.samples.batches, "held out": self.samples.held_out}
-        self.progress("source", 0, 1)
-        mask = padding(Inputs.of(graph), parts["samples"])
-        self.counted = Counted(self.plan.structure, mask)
+        self.counted = Counted(self.plan.structure, padding(self.inputs, parts["samples"]))
+        reference = Reference(self.shelf, parts, self.counted)
         try:
-            reference = Reference.of(graph, parts, self.shelf, self.threads, self.counted)
+            looked = self._looked(reference)
+            self.progress("source", 0, 1)
+            reference.run(self.plan.structure.graph, "held out", self.threads)
+            if not isinstance(looked, Plan):
+                reference.run(self.plan.structure.graph, "samples", self.threads)
         except UnsupportedError:
             self._refuse_samples()
             raise
@@ -192,7 +204,7 @@ class _Starts:
             raise RequestError("the model has no output of numbers to compare by")
         best: _Start | None = None
         tried: list[Candidate] = []
-        for start in self._starts(reference):
+        for start in self._starts(reference, looked):
             tried.append(start if isinstance(start, Candidate) else start.candidate)
             if isinstance(start, _Start) and (best is None or start.candidate.rank < best.candidate.rank):
                 best = start
@@ -208,51 +220,81 @@ class _Starts:
             (self.samples.count, self.samples.made_up),
         )
 
+    def _looked(self, reference: Reference) -> Plan | Candidate | None:
+        """What activations decide, from a run of the source that gives what it makes of the samples besides.
+
+        Returns:
+            A candidate that says why nothing could be decided; None if there is nothing to decide.
+        """
+        if not self.plan.resizes:
+            return None
+        tell, batches = self._telling("choose"), self.samples.batches
+        try:
+            return looked_at(
+                self.plan,
+                batches,
+                self.shelf,
+                tell,
+                self.threads,
+                counted=self.counted,
+                outputs=partial(reference.take, "samples"),
+            )
+        except FrontError as error:
+            return Candidate(CALIBRATED, why=str(error), calibrated=True)
+
     def _refuse_samples(self) -> None:
         """Say that the samples are at fault, if the whole model does not run on them either.
 
         Raises:
             RequestError: it does not.
         """
-        inputs = Inputs.of(self.plan.structure.graph)
         for feed in (*self.samples.batches, *self.samples.held_out):
-            failure = inputs.failure(feed)
+            failure = self.inputs.failure(feed)
             if failure is not None:
                 shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in feed.items())
                 raise RequestError(f"the model does not run on the samples: {failure}", got=shapes)
 
-    def _starts(self, reference: Reference) -> Iterator[_Start | Candidate]:
+    def _starts(self, reference: Reference, looked: Plan | Candidate | None) -> Iterator[_Start | Candidate]:
         for name, method in self._data_free(self.plan.request):
             yield self._made(reference, name, partial(self._planned, method))
         yield from self._there(reference)
-        if not self.plan.resizes:
+        if isinstance(looked, Candidate):
+            yield looked
+        if not isinstance(looked, Plan):
             return
-        try:
-            looked = looked_at(
-                self.plan, self.samples.batches, self.shelf, self._telling("choose"), self.threads, counted=self.counted
-            )
-        except FrontError as error:
-            yield Candidate(CALIBRATED, why=str(error), calibrated=True)
-            return
-        sets = block_sets(looked)
-        if len(sets) == 1:
-            yield self._made(reference, CALIBRATED, partial(self._proved, looked), self.samples.batches)
-            return
-        some = self.samples.batches[:: max(1, min(_TRIAL, len(self.samples.batches) // _LEAST))]
-        whole = len(some) == len(self.samples.batches)
-        best: tuple[tuple[float, float], Plan] | None = None
-        for kept in sets:
+        sets, some = block_sets(looked), self._some()
+        whole = sum(map(self.inputs.count, some)) == self.samples.count
+        best: _Start | None = None
+        for kept in sets if len(sets) > 1 else ():
             plan = with_blocks(looked, kept)
             told = " ".join(",".join(map(str, own)) for own in kept.values())
-            name = f"{CALIBRATED}, blocks {told}" + (
-                "" if whole else f", {len(some)} of {len(self.samples.batches)} batches"
-            )
-            made = self._made(reference, name, partial(self._proved, plan), some)
-            if isinstance(made, _Start) and (best is None or made.candidate.rank < best[0]):
-                best = made.candidate.rank, plan
+            part = "" if whole else f", {sum(map(self.inputs.count, some))} of {self.samples.count} samples"
+            name = f"{CALIBRATED}, blocks {told}{part}"
+            made = self._made(reference, name, partial(self._proved, plan), some, trial=not whole)
+            if isinstance(made, _Start) and (best is None or made.candidate.rank < best.candidate.rank):
+                best = made
             yield made
-        if best is not None and not whole:
-            yield self._made(reference, CALIBRATED, partial(self._proved, best[1]), self.samples.batches)
+        if len(sets) == 1 or (best is not None and not whole):
+            chosen = looked if best is None else best.plan
+            made = self._made(reference, CALIBRATED, partial(self._proved, chosen), self.samples.batches)
+            best = made if isinstance(made, _Start) else None
+            yield made
+        if best is not None and best.tables:
+            yield self._joined(reference, best)
+
+    def _some(self) -> list[Feed]:
+        """The part of the samples that choices of blocks are tried on: some batches, or some of each batch."""
+        batches = self.samples.batches
+        counts = [self.inputs.count(feed) for feed in batches]
+        least = max((_LEAST * self.inputs.batch_size(self.inputs.taken(feed, [0])) for feed in batches), default=0.0)
+        wanted = max(self.samples.count / _TRIAL, least)
+        found: list[Feed] = []
+        step = max(1, min(_TRIAL, len(batches) // _TRIAL))
+        share = min(1.0, wanted / max(sum(counts[::step]), 1))
+        for feed, count in zip(batches[::step], counts[::step], strict=True):
+            rows = count if self.inputs.batch is not None else math.ceil(share * count)
+            found.append(feed if rows == count else self.inputs.taken(feed, range(rows)))
+        return found
 
     def _proved(self, plan: Plan) -> tuple[Plan, Rewritten]:
         return plan, self._rewritten(plan)
@@ -282,42 +324,93 @@ class _Starts:
         name: str,
         make: Callable[[], tuple[Plan, Rewritten]],
         batches: Feeds | None = None,
+        *,
+        trial: bool = False,
     ) -> _Start | Candidate:
-        """One start, compared; or why there is none."""
+        """One start, compared; or why there is none. A trial takes one ridge for all layers."""
         try:
             plan, rewritten = make()
             arrays: dict[str, np.ndarray] = {}
             fill(plan.structure.graph, rewritten.pending, arrays.__setitem__)
-            changed: Mapping[str, np.ndarray] = {}
-            report: tuple[Fitted, ...] = ()
+            done = None
             if batches is not None:
-                tell = self._telling(CALIBRATED)
-                done = calibrate_plan(
-                    plan,
-                    rewritten,
-                    batches,
-                    self.shelf,
-                    ridges=self.ridges,
-                    threads=self.threads,
-                    progress=tell,
-                    counted=self.counted,
-                )
-                changed, report = done.arrays, done.report
-            graph, held, written = self.goal.filled(rewritten, arrays, changed)
-            likeness, decoders = self._compared(reference, plan, graph, held)
+                done = self._fitted(plan, rewritten, arrays, batches, trial=trial)
+            return self._start(reference, name, plan, rewritten, arrays, done, _ENOUGH if trial else None)
         except FrontError as error:
             return Candidate(name, why=str(error), calibrated=batches is not None)
-        return _Start(Candidate(name, likeness, "", report, batches is not None), plan, rewritten, written, decoders)
+
+    def _joined(self, reference: Reference, start: _Start) -> _Start | Candidate:
+        """A calibrated start whose tables that are layers too serve both, and what is between them, fitted again."""
+        name, arrays = f"{CALIBRATED}, tied tables with their layers", dict[str, np.ndarray]()
+        try:
+            fill(start.plan.structure.graph, start.rewritten.pending, arrays.__setitem__)
+            arrays |= start.tables
+            again = self._fitted(
+                start.plan, start.rewritten, arrays, self.samples.batches, joined=frozenset(start.tables)
+            )
+            changed = {**start.tables, **again.arrays}
+            done = replace(again, arrays=changed, tables={})
+            return self._start(reference, name, start.plan, start.rewritten, arrays, done, None)
+        except FrontError as error:
+            return Candidate(name, why=str(error), calibrated=True)
+
+    def _fitted(
+        self,
+        plan: Plan,
+        rewritten: Rewritten,
+        arrays: dict[str, np.ndarray],
+        batches: Feeds,
+        *,
+        trial: bool = False,
+        joined: frozenset[str] = frozenset(),
+    ) -> Calibration:
+        """Weights fitted in place."""
+        return calibrate_plan(
+            plan,
+            rewritten,
+            arrays,
+            batches,
+            self.shelf,
+            ridges=self.ridges[len(self.ridges) // 2 :][:1] if trial else self.ridges,
+            threads=self.threads,
+            progress=self._telling(CALIBRATED),
+            counted=self.counted,
+            joined=joined,
+        )
+
+    def _start(
+        self,
+        reference: Reference,
+        name: str,
+        plan: Plan,
+        rewritten: Rewritten,
+        arrays: Mapping[str, np.ndarray],
+        done: Calibration | None,
+        enough: int | None,
+    ) -> _Start:
+        """Weights as a start, compared."""
+        changed = done.arrays if done is not None else {}
+        graph, held, written = self.goal.filled(rewritten, arrays, changed)
+        likeness, decoders = self._compared(reference, plan, graph, held, enough)
+        candidate = Candidate(name, likeness, "", () if done is None else done.report, done is not None)
+        start = _Start(candidate, plan, rewritten, written, decoders)
+        return replace(start, held=arrays, changed=changed, tables=done.tables) if done and done.tables else start
 
     def _compared(
-        self, reference: Reference, plan: Plan, graph: Graph, arrays: Mapping[str, np.ndarray]
+        self,
+        reference: Reference,
+        plan: Plan,
+        graph: Graph,
+        arrays: Mapping[str, np.ndarray],
+        enough: int | None = None,
     ) -> tuple[dict[str, Likeness], dict[str, dict[int, np.ndarray]]]:
         """How far what a graph makes is from the source, and decoders of its outputs."""
         given, stands = ports(plan, kept_blocks(plan), self.last)
         feeds = (encoded(plan, part, given) for part in (self.samples.batches, self.samples.held_out))
         fitted_on, held_out = map(self.goal.feeds, feeds)
         self.progress("compare", 0, 1)
-        return compare(reference, graph, arrays, fitted_on, held_out, self.threads, self.goal.stands(stands))
+        like = self.goal.stands(stands)
+        return compare(reference, graph, arrays, fitted_on, held_out, self.threads, like, enough=enough)
 
     def _there(self, reference: Reference) -> Iterator[_Start | Candidate]:
         """The start that is there already, if there is one."""

@@ -24,6 +24,7 @@ from front_onnx.calibrate.rows import Positions, gathered, sampled
 from front_onnx.calibrate.solving import Sums, best_ridge
 from front_onnx.calibrate.stepping import Stepper
 from front_onnx.calibrate.targets import Target, Targets
+from front_onnx.calibrate.tied import fit_both, tied_names
 from front_onnx.errors import FrontError
 from front_onnx.read.graph import Edge, Graph, label
 from front_onnx.streams.norms import Norm
@@ -89,6 +90,11 @@ class Fitting:
             of the batches.
         contents: what the plan says that the target's weights are, by name.
         counted: which tokens count.
+        joined: constants that were fitted as tables and layers at once, see `tied.py`: they stay as they are.
+
+    Attributes:
+        report: what became of each layer and norm, in order.
+        tables: by name, what constants that are tables and layers at once should be; they are not changed.
     """
 
     def __init__(
@@ -102,8 +108,9 @@ class Fitting:
         ridges: Sequence[float],
         contents: Mapping[str, Pending],
         counted: Counted,
+        joined: frozenset[str] = frozenset(),
     ) -> None:
-        self.counted = counted
+        self.counted, self.joined = counted, joined
         self.graph, self.source, self.target = graph, source, target
         self.places, self.targets, self.ridges = places, targets, ridges
         self.before = targets.structure.graph
@@ -111,6 +118,7 @@ class Fitting:
         self.matrices = Matrices(places.plan, self.held)
         self.norms = BatchNorms(self.matrices)
         self.report: list[Fitted] = []
+        self.tables: dict[str, np.ndarray] = {}
         found = find_opaque(targets.structure, targets.layers)
         own = Places(places.plan, places.kept)
         made = {each.node: [n for n in self.before.nodes[each.node].output if n] for each in found}
@@ -216,7 +224,8 @@ class Fitting:
 
     def _fit_layers(self, group: _Group) -> None:
         first = group.layers[0]
-        why = [self._hindrance(layer) for layer in group.layers]
+        tied = [tied_names(self.targets.structure, self.held, layer) for layer in group.layers]
+        why = [None if names else self._hindrance(layer) for names, layer in zip(tied, group.layers, strict=True)]
         columns = self.matrices.columns(first)
         parts = Sums(), Sums()
         encoders = [self.places.encoder(target.plus[0]) for target in group.targets]
@@ -250,7 +259,9 @@ class Fitting:
             parts[number % _PART == _PART - 1 and len(self.ridges) > 1].add(rows, targets)
         for place, layer in enumerate(group.layers):
             name = label(self.before.nodes[layer.node])
-            if tried[place] and columns <= _LARGE:
+            if tried[place] and columns <= _LARGE and tied[place]:
+                self._tie(layer, tied[place], parts[0] + parts[1], place, name)
+            elif tried[place] and columns <= _LARGE:
                 self._put(layer, parts, place, name)
             else:
                 told = why[place] or f"{columns} columns are too many to solve for"
@@ -282,6 +293,22 @@ class Fitting:
             self.held.put(layer.bias, shift.reshape(-1) / layer.share)
         self.held.store(weight, layer.in_file(fitted, held, self.matrices.view(layer)))
         self.report.append(Fitted(name, "fitted", missed, left, int(sums.count), matrix.shape[1], ridge))
+
+    def _tie(self, layer: Layer, names: Sequence[str], sums: Sums, place: int, name: str) -> None:
+        """Note what a table that is a layer too should be; what comes before the layer has seen it as it is."""
+        held, centred = self.held.array(names[0]), layer.bias is not None
+        matrix = layer.matrix(self.matrices.weight(layer))
+        bias = self.norms.whole_bias(layer, None).reshape(1, -1)
+        missed = sums.error(place, matrix, bias)
+        if names[0] in self.joined:
+            self.report.append(Fitted(name, "fitted", missed, missed, int(sums.count), matrix.shape[1]))
+            return
+        both = layer.in_file(fit_both(sums, place, matrix, centred=centred), held)
+        if np.isfinite(both).all():
+            self.tables[names[0]] = both
+            self.tables.update((other, np.ascontiguousarray(both.T)) for other in names[1:])
+        told = f"{names[-1]} is a table too"
+        self.report.append(Fitted(name, "kept", missed, missed, int(sums.count), matrix.shape[1], why=told))
 
     def _hindrance(self, layer: Layer) -> str | None:
         """Why a layer's weights stay; None if they need not."""

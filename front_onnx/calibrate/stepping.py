@@ -19,7 +19,7 @@ from front_onnx.calibrate.shelf import Shelf
 from front_onnx.errors import UnsupportedError
 from front_onnx.read.graph import Graph, label
 
-__all__ = ["Stepper"]
+__all__ = ["Stepper", "made_outputs"]
 
 _INSIDE = 64  # elements: constants up to this are part of the steps, as shape arithmetic is
 _SESSIONS = 64
@@ -241,6 +241,11 @@ class Stepper:
             del field[:]
             field.extend(renamed)
         return copy
+
+
+def made_outputs(graph: Graph) -> tuple[str, ...]:
+    """The outputs of a graph that nodes make of its inputs."""
+    return tuple(name for name in graph.outputs if name in graph.producer and name not in graph.constants)
 
 
 class _Step:
