@@ -14,15 +14,15 @@ from small import DIGITS, mlp, run
 from tiers import few
 
 import front_onnx
-from front_onnx.calibrate.candidates import Candidate
-from front_onnx.calibrate.comparing import Likeness
-from front_onnx.calibrate.places import kept_blocks, ports
-from front_onnx.calibrate.removing import eliminate
-from front_onnx.calibrate.settings import CalibrationSettings, in_bytes
-from front_onnx.calibrate.shelf import Shelf
-from front_onnx.calibrate.solving import Sums
-from front_onnx.calibrate.stepping import Stepper
-from front_onnx.calibrate.tied import fit_both
+from front_onnx.calibration.comparing import Likeness
+from front_onnx.calibration.places import kept_blocks, ports
+from front_onnx.calibration.removing import eliminate
+from front_onnx.calibration.settings import CalibrationSettings, in_bytes
+from front_onnx.calibration.shelf import Shelf
+from front_onnx.calibration.solving import Sums
+from front_onnx.calibration.starts import Candidate
+from front_onnx.calibration.stepping import Stepper
+from front_onnx.calibration.tied import fit_both
 from front_onnx.commands import main
 from front_onnx.errors import FrontError, OutputError, RequestError
 from front_onnx.read.graph import Graph

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
-from front_onnx.calibrate.candidates import RIDGES
-from front_onnx.calibrate.settings import CalibrationSettings, in_bytes
+from front_onnx.calibration.candidates import RIDGES
+from front_onnx.calibration.settings import CalibrationSettings, in_bytes
 from front_onnx.errors import RequestError
 from front_onnx.plan.request import BANDS
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from front_onnx.calibrate.candidates import RIDGES, Outcome, best_start
-from front_onnx.calibrate.goals import Goal
-from front_onnx.calibrate.shelf import Shelf
+from front_onnx.calibration.candidates import RIDGES, best_start
+from front_onnx.calibration.goals import Goal
+from front_onnx.calibration.shelf import Shelf
+from front_onnx.calibration.starts import Outcome
 from front_onnx.errors import RequestError
 from front_onnx.plan.plan import Plan
 from front_onnx.samples.samples import Data, read_samples

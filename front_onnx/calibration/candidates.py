@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property, partial
 
 import numpy as np
 
-from front_onnx.calibrate.calibrating import Calibration, calibrate_plan, encoded, looked_at
-from front_onnx.calibrate.comparing import Likeness, Reference, compare
-from front_onnx.calibrate.counted import Counted
-from front_onnx.calibrate.fitting import Fitted
-from front_onnx.calibrate.goals import Goal, Resized
-from front_onnx.calibrate.layers import find_layers
-from front_onnx.calibrate.places import kept_blocks, ports
-from front_onnx.calibrate.shelf import Shelf
-from front_onnx.calibrate.targets import Targets
+from front_onnx.calibration.calibrating import Calibration, calibrate_plan, encoded, looked_at
+from front_onnx.calibration.comparing import Likeness, Reference, compare
+from front_onnx.calibration.counted import Counted
+from front_onnx.calibration.goals import Goal, Resized
+from front_onnx.calibration.layers import find_layers
+from front_onnx.calibration.places import kept_blocks, ports
+from front_onnx.calibration.shelf import Shelf
+from front_onnx.calibration.starts import Candidate, Outcome, Start
+from front_onnx.calibration.targets import Targets
 from front_onnx.errors import FrontError, RequestError, UnsupportedError
 from front_onnx.methods.copy import blocks
 from front_onnx.plan.plan import Plan
@@ -37,7 +37,7 @@ from front_onnx.types import Progress, silent
 from front_onnx.write.rewrite import Rewritten, rewrite
 from front_onnx.write.verify import verify
 
-__all__ = ["RIDGES", "Candidate", "Outcome", "best_start"]
+__all__ = ["RIDGES", "best_start"]
 
 RIDGES = (0.005, 0.05, 0.5)
 CALIBRATED = "calibrated"
@@ -47,59 +47,6 @@ _LEAST = 0.5  # of what makes a batch: the least that they are tried on
 _ENOUGH = 4  # rows for each column of the decoders that they are compared through
 
 Feeds = Sequence[Mapping[str, np.ndarray]]
-
-
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """One start.
-
-    Attributes:
-        name: what was done.
-        likeness: by output.
-        why: why it could not be made or compared; empty if it was.
-        report: what became of each layer, if it was calibrated.
-        calibrated: True if weights were fitted.
-    """
-
-    name: str
-    likeness: Mapping[str, Likeness] = field(default_factory=dict)
-    why: str = ""
-    report: tuple[Fitted, ...] = ()
-    calibrated: bool = False
-
-    @property
-    def error(self) -> float:
-        """The mean error over all outputs, none counted as more than ten times the output itself."""
-        errors = [min(each.error, 10.0) for each in self.likeness.values()]
-        return float(np.mean(errors)) if errors else float("inf")
-
-    @property
-    def rank(self) -> tuple[float, float]:
-        """What candidates are ordered by, the best first: the error, and where all of it is too much, by how much."""
-        return self.error, sum(each.error for each in self.likeness.values())
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """The best of several starts.
-
-    Attributes:
-        plan: how the best one was made.
-        rewritten: its graph.
-        arrays: weights to write, by name: those that are not what the plan says, or all that a given model gets.
-        decoders: D [N, M] of outputs whose size is not the source's, by output and axis.
-        best: which one it is.
-        candidates: all of them, in the order in which they were tried.
-        samples: how many samples were calibrated on, and whether they were made up.
-    """
-
-    plan: Plan
-    rewritten: Rewritten
-    arrays: Mapping[str, np.ndarray]
-    decoders: Mapping[str, Mapping[int, np.ndarray]]
-    best: Candidate
-    candidates: tuple[Candidate, ...]
-    samples: tuple[int, bool]
 
 
 def block_sets(plan: Plan) -> list[dict[int, tuple[int, ...]]]:
@@ -120,18 +67,6 @@ def with_blocks(plan: Plan, kept: Mapping[int, tuple[int, ...]]) -> Plan:
     assert plan.request.evidence is not None
     evidence = replace(plan.request.evidence, blocks={number: np.array(own) for number, own in kept.items()})
     return make_plan(plan.structure, replace(plan.request, evidence=evidence))
-
-
-@dataclass(eq=False)
-class _Start:
-    candidate: Candidate
-    plan: Plan
-    rewritten: Rewritten
-    arrays: Mapping[str, np.ndarray]
-    decoders: Mapping[str, Mapping[int, np.ndarray]]
-    held: Mapping[str, np.ndarray] = field(default_factory=dict)
-    changed: Mapping[str, np.ndarray] = field(default_factory=dict)
-    tables: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def best_start(
@@ -202,11 +137,11 @@ class _Starts:
             raise
         if not reference.names:
             raise RequestError("the model has no output of numbers to compare by")
-        best: _Start | None = None
+        best: Start | None = None
         tried: list[Candidate] = []
         for start in self._starts(reference, looked):
             tried.append(start if isinstance(start, Candidate) else start.candidate)
-            if isinstance(start, _Start) and (best is None or start.candidate.rank < best.candidate.rank):
+            if isinstance(start, Start) and (best is None or start.candidate.rank < best.candidate.rank):
                 best = start
         if best is None:
             raise FrontError(tried[0].why)
@@ -254,7 +189,7 @@ class _Starts:
                 shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in feed.items())
                 raise RequestError(f"the model does not run on the samples: {failure}", got=shapes)
 
-    def _starts(self, reference: Reference, looked: Plan | Candidate | None) -> Iterator[_Start | Candidate]:
+    def _starts(self, reference: Reference, looked: Plan | Candidate | None) -> Iterator[Start | Candidate]:
         for name, method in self._data_free(self.plan.request):
             yield self._made(reference, name, partial(self._planned, method))
         yield from self._there(reference)
@@ -264,20 +199,20 @@ class _Starts:
             return
         sets, some = block_sets(looked), self._some()
         whole = sum(map(self.inputs.count, some)) == self.samples.count
-        best: _Start | None = None
+        best: Start | None = None
         for kept in sets if len(sets) > 1 else ():
             plan = with_blocks(looked, kept)
             told = " ".join(",".join(map(str, own)) for own in kept.values())
             part = "" if whole else f", {sum(map(self.inputs.count, some))} of {self.samples.count} samples"
             name = f"{CALIBRATED}, blocks {told}{part}"
             made = self._made(reference, name, partial(self._proved, plan), some, trial=not whole)
-            if isinstance(made, _Start) and (best is None or made.candidate.rank < best.candidate.rank):
+            if isinstance(made, Start) and (best is None or made.candidate.rank < best.candidate.rank):
                 best = made
             yield made
         if len(sets) == 1 or (best is not None and not whole):
             chosen = looked if best is None else best.plan
             made = self._made(reference, CALIBRATED, partial(self._proved, chosen), self.samples.batches)
-            best = made if isinstance(made, _Start) else None
+            best = made if isinstance(made, Start) else None
             yield made
         if best is not None and best.tables:
             yield self._joined(reference, best)
@@ -326,7 +261,7 @@ class _Starts:
         batches: Feeds | None = None,
         *,
         trial: bool = False,
-    ) -> _Start | Candidate:
+    ) -> Start | Candidate:
         """One start, compared; or why there is none. A trial takes one ridge for all layers."""
         try:
             plan, rewritten = make()
@@ -339,7 +274,7 @@ class _Starts:
         except FrontError as error:
             return Candidate(name, why=str(error), calibrated=batches is not None)
 
-    def _joined(self, reference: Reference, start: _Start) -> _Start | Candidate:
+    def _joined(self, reference: Reference, start: Start) -> Start | Candidate:
         """A calibrated start whose tables that are layers too serve both, and what is between them, fitted again."""
         name, arrays = f"{CALIBRATED}, tied tables with their layers", dict[str, np.ndarray]()
         try:
@@ -387,14 +322,14 @@ class _Starts:
         arrays: Mapping[str, np.ndarray],
         done: Calibration | None,
         enough: int | None,
-    ) -> _Start:
+    ) -> Start:
         """Weights as a start, compared."""
         changed = done.arrays if done is not None else {}
         graph, held, written = self.goal.filled(rewritten, arrays, changed)
         likeness, decoders = self._compared(reference, plan, graph, held, enough)
         candidate = Candidate(name, likeness, "", () if done is None else done.report, done is not None)
-        start = _Start(candidate, plan, rewritten, written, decoders)
-        return replace(start, held=arrays, changed=changed, tables=done.tables) if done and done.tables else start
+        tables = done.tables if done is not None else {}
+        return Start(candidate, plan, rewritten, written, decoders, tables)
 
     def _compared(
         self,
@@ -412,7 +347,7 @@ class _Starts:
         like = self.goal.stands(stands)
         return compare(reference, graph, arrays, fitted_on, held_out, self.threads, like, enough=enough)
 
-    def _there(self, reference: Reference) -> Iterator[_Start | Candidate]:
+    def _there(self, reference: Reference) -> Iterator[Start | Candidate]:
         """The start that is there already, if there is one."""
         if self.goal.there is None:
             return
@@ -422,7 +357,7 @@ class _Starts:
         except FrontError as error:
             yield Candidate(AS_IT_IS, why=str(error))
             return
-        yield _Start(Candidate(AS_IT_IS, likeness), plan, rewritten, {}, decoders)
+        yield Start(Candidate(AS_IT_IS, likeness), plan, rewritten, {}, decoders)
 
     def _telling(self, stage: str) -> Callable[[int, int], None]:
         return lambda done, total: self.progress(stage, done, total)

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from front_onnx.calibrate.held import Held
-from front_onnx.calibrate.layers import Layer, readers
-from front_onnx.calibrate.solving import Sums
+from front_onnx.calibration.held import Held
+from front_onnx.calibration.layers import Layer, readers
+from front_onnx.calibration.solving import Sums
 from front_onnx.dims.structure import Structure
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge

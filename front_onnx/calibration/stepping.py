@@ -15,7 +15,7 @@ import onnx
 import onnxruntime
 from onnx import NodeProto, helper, numpy_helper
 
-from front_onnx.calibrate.shelf import Shelf
+from front_onnx.calibration.shelf import Shelf
 from front_onnx.errors import UnsupportedError
 from front_onnx.read.graph import Graph, label
 

@@ -7,14 +7,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from front_onnx.calibrate.choosing import choose
-from front_onnx.calibrate.counted import Counted
-from front_onnx.calibrate.fitting import Fitted, Fitting
-from front_onnx.calibrate.layers import find_layers
-from front_onnx.calibrate.places import Places, kept_blocks, ports
-from front_onnx.calibrate.shelf import Shelf
-from front_onnx.calibrate.stepping import Stepper
-from front_onnx.calibrate.targets import Targets
+from front_onnx.calibration.choosing import choose
+from front_onnx.calibration.counted import Counted
+from front_onnx.calibration.fitted import Fitted
+from front_onnx.calibration.fitting import Fitting
+from front_onnx.calibration.layers import find_layers
+from front_onnx.calibration.places import Places, kept_blocks, ports
+from front_onnx.calibration.shelf import Shelf
+from front_onnx.calibration.stepping import Stepper
+from front_onnx.calibration.targets import Targets
 from front_onnx.errors import RequestError
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.planning import make_plan

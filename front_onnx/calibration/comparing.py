@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.linalg
 
-from front_onnx.calibrate.counted import Counted
-from front_onnx.calibrate.shelf import Shelf
-from front_onnx.calibrate.stepping import Stepper, made_outputs
+from front_onnx.calibration.counted import Counted
+from front_onnx.calibration.shelf import Shelf
+from front_onnx.calibration.stepping import Stepper, made_outputs
 from front_onnx.errors import FrontError
 from front_onnx.read.graph import Graph
 
