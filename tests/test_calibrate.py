@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from click.testing import CliRunner
 from golden import PAIRS, golden
@@ -15,6 +16,7 @@ from tiers import few
 
 import front_onnx
 from front_onnx.calibration.comparing import Likeness
+from front_onnx.calibration.engine import Engine
 from front_onnx.calibration.places import kept_blocks, ports
 from front_onnx.calibration.removing import eliminate
 from front_onnx.calibration.settings import CalibrationSettings, in_bytes
@@ -674,3 +676,23 @@ def test_best_grows_first_where_one_size_grows_and_another_shrinks(sizes: dict[s
     alone = front_onnx.resize(source, **sizes).model
     assert isinstance(alone, onnx.ModelProto)
     assert ((found - wanted) ** 2).sum() < ((run(alone, {"x": x})[0] - wanted) ** 2).sum()
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:one", "cuda:", "", "rocm"])
+def test_a_device_that_is_not_there_is_one_line(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(RequestError) as caught:
+        CalibrationSettings(device=device)
+    assert repr(device) in str(caught.value) or device in str(caught.value)
+    done = CliRunner().invoke(main, ["resize", str(DIGITS), "--width", "24", "--data", "synthetic", "--device", device])
+    assert done.exit_code == 2
+
+
+def test_a_device_is_what_sessions_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processor is behind it, for what it cannot run."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    asked = []
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda model, options, providers: asked.append(providers))
+    Engine("cuda:1").session(b"")
+    CalibrationSettings().engine.session(b"")
+    assert asked == [[("CUDAExecutionProvider", {"device_id": "1"}), "CPUExecutionProvider"], ["CPUExecutionProvider"]]

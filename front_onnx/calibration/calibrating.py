@@ -9,6 +9,7 @@ import numpy as np
 
 from front_onnx.calibration.choosing import choose
 from front_onnx.calibration.counted import Counted
+from front_onnx.calibration.engine import CPU, Engine
 from front_onnx.calibration.fitted import Fitted
 from front_onnx.calibration.fitting import Fitting
 from front_onnx.calibration.layers import find_layers
@@ -52,7 +53,7 @@ def looked_at(
     batches: Feeds,
     shelf: Shelf,
     progress: Callable[[int, int], None] = lambda done, total: None,
-    threads: int = 0,
+    engine: Engine = CPU,
     *,
     counted: Counted | None = None,
     outputs: Callable[[int, Mapping[str, np.ndarray]], None] | None = None,
@@ -64,14 +65,14 @@ def looked_at(
         batches: complete feeds of the source.
         shelf: where activations are kept.
         progress: told how many places were looked at, and of how many.
-        threads: of onnxruntime.
+        engine: what runs graphs.
         counted: which tokens count; all if None.
         outputs: told the outputs of the source, batch by batch, which the same run makes.
     """
     structure = plan.structure
     layers, norms = find_layers(structure), find_norms(structure.analysis)
     counted = counted or Counted(structure, None)
-    evidence = choose(plan, layers, norms, batches, shelf, counted, threads=threads, progress=progress, outputs=outputs)
+    evidence = choose(plan, layers, norms, batches, shelf, counted, engine=engine, progress=progress, outputs=outputs)
     request = replace(
         plan.request, method="calibrated", evidence=evidence, scale="auto", ratio=1.0, align=False, order=False
     )
@@ -86,7 +87,7 @@ def calibrate_plan(
     shelf: Shelf,
     *,
     ridges: Sequence[float],
-    threads: int = 0,
+    engine: Engine = CPU,
     progress: Callable[[int, int], None] = lambda done, total: None,
     counted: Counted | None = None,
     joined: frozenset[str] = frozenset(),
@@ -101,7 +102,7 @@ def calibrate_plan(
         shelf: where activations are kept.
         ridges: toward the weights that the plan gives, as parts of the mean diagonal of each layer's Gram matrix; each
             layer takes the best one.
-        threads: of onnxruntime.
+        engine: what runs graphs.
         progress: told how many layers and norms are done, and of how many.
         counted: which tokens count; all if None.
         joined: constants among the arrays that were fitted as tables and layers at once: they stay.
@@ -118,8 +119,8 @@ def calibrate_plan(
     kept = kept_blocks(plan)
     places = Places(plan, kept, targets.last)
     given, _ = ports(plan, kept, targets.last)
-    source = Stepper(structure.graph, {}, batches, shelf, threads)
-    target = Stepper(graph, arrays, encoded(plan, batches, given), shelf, threads)
+    source = Stepper(structure.graph, {}, batches, shelf, engine)
+    target = Stepper(graph, arrays, encoded(plan, batches, given), shelf, engine)
     counted = counted or Counted(structure, None)
     fitting = Fitting(graph, arrays, source, target, places, targets, ridges, rewritten.pending, counted, joined)
     fitting.run(progress)

@@ -16,6 +16,7 @@ import numpy as np
 from front_onnx.calibration.calibrating import Calibration, calibrate_plan, encoded, looked_at
 from front_onnx.calibration.comparing import Likeness, Reference, compare
 from front_onnx.calibration.counted import Counted
+from front_onnx.calibration.engine import CPU, Engine
 from front_onnx.calibration.goals import Goal, Resized
 from front_onnx.calibration.layers import find_layers
 from front_onnx.calibration.places import kept_blocks, ports
@@ -75,7 +76,7 @@ def best_start(
     shelf: Shelf,
     *,
     ridges: Sequence[float] = RIDGES,
-    threads: int = 0,
+    engine: Engine = CPU,
     progress: Progress = silent,
     goal: Goal | None = None,
 ) -> Outcome:
@@ -86,7 +87,7 @@ def best_start(
         samples: unlabeled inputs of the source.
         shelf: where activations are kept.
         ridges: that each layer chooses from, see `fitting.py`.
-        threads: of onnxruntime.
+        engine: what runs graphs.
         progress: told what is done.
         goal: where weights go; into the resized graph if None.
 
@@ -94,7 +95,7 @@ def best_start(
         RequestError: there are too few samples for the widest layer, or the source gives no output to compare.
         FrontError: not one start could be made.
     """
-    return _Starts(plan, samples, shelf, ridges, threads, progress, goal or Resized()).run()
+    return _Starts(plan, samples, shelf, ridges, engine, progress, goal or Resized()).run()
 
 
 class _Starts:
@@ -104,12 +105,12 @@ class _Starts:
         samples: Samples,
         shelf: Shelf,
         ridges: Sequence[float],
-        threads: int,
+        engine: Engine,
         progress: Progress,
         goal: Goal,
     ) -> None:
         self.plan, self.samples, self.shelf, self.ridges = plan, samples, shelf, ridges
-        self.threads, self.progress, self.goal = threads, progress, goal
+        self.engine, self.progress, self.goal = engine, progress, goal
 
     @cached_property
     def inputs(self) -> Inputs:
@@ -129,9 +130,9 @@ class _Starts:
         try:
             looked = self._looked(reference)
             self.progress("source", 0, 1)
-            reference.run(self.plan.structure.graph, "held out", self.threads)
+            reference.run(self.plan.structure.graph, "held out", self.engine)
             if not isinstance(looked, Plan):
-                reference.run(self.plan.structure.graph, "samples", self.threads)
+                reference.run(self.plan.structure.graph, "samples", self.engine)
         except UnsupportedError:
             self._refuse_samples()
             raise
@@ -170,7 +171,7 @@ class _Starts:
                 batches,
                 self.shelf,
                 tell,
-                self.threads,
+                self.engine,
                 counted=self.counted,
                 outputs=partial(reference.take, "samples"),
             )
@@ -307,7 +308,7 @@ class _Starts:
             batches,
             self.shelf,
             ridges=self.ridges[len(self.ridges) // 2 :][:1] if trial else self.ridges,
-            threads=self.threads,
+            engine=self.engine,
             progress=self._telling(CALIBRATED),
             counted=self.counted,
             joined=joined,
@@ -345,7 +346,7 @@ class _Starts:
         fitted_on, held_out = map(self.goal.feeds, feeds)
         self.progress("compare", 0, 1)
         like = self.goal.stands(stands)
-        return compare(reference, graph, arrays, fitted_on, held_out, self.threads, like, enough=enough)
+        return compare(reference, graph, arrays, fitted_on, held_out, self.engine, like, enough=enough)
 
     def _there(self, reference: Reference) -> Iterator[Start | Candidate]:
         """The start that is there already, if there is one."""

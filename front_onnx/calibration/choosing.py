@@ -20,6 +20,7 @@ import numpy as np
 
 from front_onnx.axes.size import Axis, SizeVar
 from front_onnx.calibration.counted import Counted
+from front_onnx.calibration.engine import CPU, Engine
 from front_onnx.calibration.layers import Layer
 from front_onnx.calibration.removing import eliminate, made, removal
 from front_onnx.calibration.rows import gathered, patches, sampled
@@ -55,7 +56,7 @@ def choose(
     shelf: Shelf,
     counted: Counted,
     *,
-    threads: int = 0,
+    engine: Engine = CPU,
     progress: Callable[[int, int], None] = lambda done, total: None,
     outputs: Callable[[int, Mapping[str, np.ndarray]], None] | None = None,
 ) -> Evidence:
@@ -68,11 +69,11 @@ def choose(
         batches: complete feeds of the source.
         shelf: where activations are kept.
         counted: which tokens count.
-        threads: of onnxruntime.
+        engine: what runs graphs.
         progress: told how many places were looked at, and of how many.
         outputs: told the outputs of the source, batch by batch.
     """
-    return _Choosing(plan, layers, norms, batches, shelf, counted, threads, outputs).run(progress)
+    return _Choosing(plan, layers, norms, batches, shelf, counted, engine, outputs).run(progress)
 
 
 @dataclass
@@ -100,14 +101,14 @@ class _Choosing:
         batches: Sequence[Mapping[str, np.ndarray]],
         shelf: Shelf,
         counted: Counted,
-        threads: int,
+        engine: Engine,
         outputs: Callable[[int, Mapping[str, np.ndarray]], None] | None,
     ) -> None:
         self.counted, self.outputs = counted, outputs
         self.plan, self.structure, self.layers, self.norms = plan, plan.structure, layers, norms
         self.graph, self.algebra = self.structure.graph, self.structure.analysis.algebra
         self.private = Private(self.structure)
-        self.batches, self.shelf, self.threads = batches, shelf, threads
+        self.batches, self.shelf, self.engine = batches, shelf, engine
         self.smaller = {var for var, size in plan.sizes.items() if size < var.size and var not in self.structure.depths}
         self.dense = {var for var in self.smaller if is_linear(self.structure, norms, var)}
         self.pooled: dict[SizeVar, np.ndarray] = {}
@@ -121,7 +122,7 @@ class _Choosing:
     def run(self, progress: Callable[[int, int], None]) -> Evidence:
         looks = [*self._states(), *self._reads(), *self._blocks()]
         looks = [*sorted(looks, key=lambda look: look.order), *self._ends()]
-        stepper = Stepper(self.graph, {}, self.batches, self.shelf, self.threads)
+        stepper = Stepper(self.graph, {}, self.batches, self.shelf, self.engine)
         stepper.expect(name for look in looks for name in look.names)
         for done, look in enumerate(looks):
             progress(done, len(looks))

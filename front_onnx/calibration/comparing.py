@@ -13,6 +13,7 @@ import numpy as np
 import scipy.linalg
 
 from front_onnx.calibration.counted import Counted
+from front_onnx.calibration.engine import CPU, Engine
 from front_onnx.calibration.shelf import Shelf
 from front_onnx.calibration.stepping import Stepper, made_outputs
 from front_onnx.errors import FrontError
@@ -63,13 +64,13 @@ class Reference:
     counted: Counted | None = None
     names: list[str] = field(default_factory=list)
 
-    def run(self, graph: Graph, part: str, threads: int = 0) -> None:
+    def run(self, graph: Graph, part: str, engine: Engine = CPU) -> None:
         """Run the source on a part of the samples.
 
         Raises:
             FrontError: an output is not finite.
         """
-        for number, found in enumerate(_outputs(graph, {}, self.parts[part], self.shelf, threads)):
+        for number, found in enumerate(_outputs(graph, {}, self.parts[part], self.shelf, engine)):
             self.take(part, number, found)
 
     def take(self, part: str, number: int, found: Mapping[str, np.ndarray]) -> None:
@@ -111,7 +112,7 @@ def compare(
     arrays: Mapping[str, np.ndarray],
     fitted_on: Feeds,
     held_out: Feeds,
-    threads: int = 0,
+    engine: Engine = CPU,
     stands: Mapping[str, str] | None = None,
     *,
     enough: int | None = None,
@@ -124,7 +125,7 @@ def compare(
         arrays: its weights.
         fitted_on: its feeds, to fit decoders on.
         held_out: its feeds, to compare on.
-        threads: of onnxruntime.
+        engine: what runs graphs.
         stands: the source's output that an output stands for, where it is another one; outputs of blocks that are
             gone are not compared.
         enough: rows for each column of a decoder beyond which no more are taken; None for all that there are.
@@ -133,13 +134,13 @@ def compare(
         Likeness by output, and decoders D [N, M] by output and axis.
     """
     pairs = _Pairs()
-    first = next(_outputs(graph, arrays, held_out[:1], reference.shelf, threads))
+    first = next(_outputs(graph, arrays, held_out[:1], reference.shelf, engine))
     like = {name: (stands or {}).get(name, name) for name in first}
     like = {name: theirs for name, theirs in like.items() if theirs in reference.names}
     axis = {name: _other_axis(reference.get("held out", like[name], 0), first[name]) for name in like}
     moved = {name: place for name, place in axis.items() if place is not None and place >= 0}
     if moved:
-        for number, found in enumerate(_outputs(graph, arrays, fitted_on, reference.shelf, threads)):
+        for number, found in enumerate(_outputs(graph, arrays, fitted_on, reference.shelf, engine)):
             for name, place in moved.items():
                 flags = reference.counting("samples", like[name], number, found[name].shape)
                 pairs.add(name, found[name], reference.get("samples", like[name], number), place, flags)
@@ -147,7 +148,7 @@ def compare(
                 break
     decoders = {name: pairs.solve(name) for name in moved}
     measures = {name: _Measure(reference.is_ragged(like[name])) for name, place in axis.items() if place is not None}
-    for number, found in enumerate(_outputs(graph, arrays, held_out, reference.shelf, threads)):
+    for number, found in enumerate(_outputs(graph, arrays, held_out, reference.shelf, engine)):
         for name, measure in measures.items():
             theirs = reference.get("held out", like[name], number)
             mine = found[name]
@@ -165,9 +166,9 @@ def compare(
 
 
 def _outputs(
-    graph: Graph, arrays: Mapping[str, np.ndarray], feeds: Feeds, shelf: Shelf, threads: int
+    graph: Graph, arrays: Mapping[str, np.ndarray], feeds: Feeds, shelf: Shelf, engine: Engine
 ) -> Iterator[dict[str, np.ndarray]]:
-    stepper = Stepper(graph, arrays, feeds, shelf, threads)
+    stepper = Stepper(graph, arrays, feeds, shelf, engine)
     names = made_outputs(graph)
     stepper.expect(names)
     try:

@@ -176,6 +176,7 @@ CALIBRATION = (
         metavar="SIZE",
         help="Activations kept in memory; more goes into temporary files.",
     ),
+    click.option("--device", default="cpu", show_default=True, help="What onnxruntime runs on: cpu, cuda, cuda:1."),
 )
 
 
@@ -190,6 +191,7 @@ def calibration(given: dict[str, Any]) -> CalibrationSettings:
         hold_out=given.pop("hold_out"),
         memory=in_bytes(given.pop("memory")),
         ridges=tuple(given.pop("ridges")) or RIDGES,
+        device=given.pop("device"),
     )
 
 
