@@ -2,10 +2,10 @@
 
 from front_onnx.api import Result, inspect, resize, validate
 from front_onnx.blocks.chains import Chain
-from front_onnx.calibrate.candidates import Candidate, Outcome
-from front_onnx.calibrate.comparing import Likeness
-from front_onnx.calibrate.fitting import Fitted
-from front_onnx.calibrate.settings import CalibrationSettings
+from front_onnx.calibration.comparing import Likeness
+from front_onnx.calibration.fitted import Fitted
+from front_onnx.calibration.settings import CalibrationSettings
+from front_onnx.calibration.starts import Candidate, Outcome
 from front_onnx.check.validate import Check, Validation
 from front_onnx.compare.row import Row, Size, Source, Trained, Worth
 from front_onnx.compare.run import Comparison, compare

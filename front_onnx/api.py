@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from front_onnx.calibrate.best import BEST, Steps, steps
-from front_onnx.calibrate.candidates import Outcome
-from front_onnx.calibrate.settings import DEFAULT, CalibrationSettings, calibrated
+from front_onnx.calibration.best import BEST, Steps, steps
+from front_onnx.calibration.settings import DEFAULT, CalibrationSettings, calibrated
+from front_onnx.calibration.starts import Outcome
 from front_onnx.check.agreement import Agreement, agreement, stands_for
 from front_onnx.check.validate import Validation, check_result, validate_model
 from front_onnx.dims.structure import Structure
@@ -157,7 +157,7 @@ def resize(
         data: unlabeled inputs to calibrate on, "synthetic" to make some up: weights are fitted in closed form to what
             the source computes, several starts are compared on held-out inputs and the best is written; see
             `front_onnx/samples/samples.py` for where they may come from.
-        calibration: how many samples, ridges, memory; see `front_onnx/calibrate/settings.py`.
+        calibration: how many samples, ridges, memory; see `front_onnx/calibration/settings.py`.
         output: where to write. A model given by path is written to `default_output` if this is None;
             a model given in memory is returned and not written.
         dry_run: plan only.

@@ -14,9 +14,9 @@ import numpy as np
 import onnx
 
 from front_onnx.api import write_decoder
-from front_onnx.calibrate.candidates import Outcome
-from front_onnx.calibrate.goals import Standing
-from front_onnx.calibrate.settings import DEFAULT, CalibrationSettings, calibrated
+from front_onnx.calibration.goals import Standing
+from front_onnx.calibration.settings import DEFAULT, CalibrationSettings, calibrated
+from front_onnx.calibration.starts import Outcome
 from front_onnx.check.validate import Validation, check_result
 from front_onnx.dims.structure import Structure
 from front_onnx.errors import FrontError, RequestError
@@ -166,7 +166,7 @@ def calibrate(
         scale: scale convention of the method without samples; "auto" if this is None.
         method: what to compare with that looks at no samples, see `resize`; one that changes weights only.
         symmetry: see `resize`.
-        calibration: how many samples, ridges, memory; see `front_onnx/calibrate/settings.py`.
+        calibration: how many samples, ridges, memory; see `front_onnx/calibration/settings.py`.
         dry_run: match only.
         validate: check the result.
         seed: of which samples are taken, and of what is made up.

@@ -388,3 +388,12 @@ def test_results_do_not_share_state() -> None:
     first = front_onnx.resize(source, depth=5).model.SerializeToString()
     front_onnx.resize(source, depth=2, width_mult=2)
     assert front_onnx.resize(source, depth=5).model.SerializeToString() == first
+
+
+def test_no_module_hides_behind_a_function_of_its_name() -> None:
+    """`import front_onnx.NAME` gives what `front_onnx.NAME` is."""
+    folder = Path(front_onnx.__file__).parent
+    modules = {path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").exists()}
+    functions = {name for name in front_onnx.__all__ if callable(getattr(front_onnx, name))}
+    assert "calibrate" in functions and "calibration" in modules
+    assert not functions & modules

@@ -33,7 +33,7 @@ ROW = (
     "match",
     "session",
     "samples",
-    "calibrate",
+    "calibration",
     "api",
     "into",
     "learngenes",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from click.testing import CliRunner
 from golden import PAIRS, golden
@@ -14,14 +15,16 @@ from small import DIGITS, mlp, run
 from tiers import few
 
 import front_onnx
-from front_onnx.calibrate.candidates import Candidate
-from front_onnx.calibrate.comparing import Likeness
-from front_onnx.calibrate.places import kept_blocks, ports
-from front_onnx.calibrate.removing import eliminate
-from front_onnx.calibrate.settings import CalibrationSettings, in_bytes
-from front_onnx.calibrate.shelf import Shelf
-from front_onnx.calibrate.solving import Sums
-from front_onnx.calibrate.stepping import Stepper
+from front_onnx.calibration.comparing import Likeness
+from front_onnx.calibration.engine import Engine
+from front_onnx.calibration.places import kept_blocks, ports
+from front_onnx.calibration.removing import eliminate
+from front_onnx.calibration.settings import CalibrationSettings, in_bytes
+from front_onnx.calibration.shelf import Shelf
+from front_onnx.calibration.solving import Sums
+from front_onnx.calibration.starts import Candidate
+from front_onnx.calibration.stepping import Stepper
+from front_onnx.calibration.tied import fit_both
 from front_onnx.commands import main
 from front_onnx.errors import FrontError, OutputError, RequestError
 from front_onnx.read.graph import Graph
@@ -292,10 +295,81 @@ def test_tied_heads_stay_tied() -> None:
     source = golden("torch-gpt2-torchscript")
     result = front_onnx.resize(source, width_mult="0.5", data="synthetic", calibration=FAST)
     assert isinstance(result.model, onnx.ModelProto) and result.calibration is not None
-    assert result.calibration.best.calibrated
+    errors = {candidate.name: candidate.error for candidate in result.calibration.candidates}
+    assert errors["calibrated, tied tables with their layers"] < 0.85 * errors["calibrated"]
     arrays = [numpy_helper.to_array(tensor) for tensor in result.model.graph.initializer if len(tensor.dims) == 2]
     (head, table) = sorted((a for a in arrays if max(a.shape) == 101), key=lambda a: a.shape[0])
     assert np.array_equal(head.T, table)
+
+
+TIES = ["transposed by a node", "transposed by the head", "kept twice"]
+
+
+def tied_net(tie: str) -> onnx.ModelProto:
+    """Three ids that a table embeds, their sum, blocks x + relu(x A) B, and the table again as the head."""
+    rng = np.random.default_rng(5)
+    words, width, inner = 60, 16, 48
+    table = (rng.standard_normal((words, width)) * np.geomspace(1, 0.5, width)).astype(np.float32)
+    weights, value = {"table": table}, "s"
+    nodes = [
+        helper.make_node("Gather", ["table", "ids"], ["e"], "embed"),
+        helper.make_node("ReduceSum", ["e", "second"], ["s"], "three", keepdims=0),
+    ]
+    for n in range(3):
+        weights[f"{n}.a"] = rng.standard_normal((width, inner)).astype(np.float32) / 4
+        weights[f"{n}.b"] = rng.standard_normal((inner, width)).astype(np.float32) / 8
+        nodes += [
+            helper.make_node("MatMul", [value, f"{n}.a"], [f"h{n}"], f"up{n}"),
+            helper.make_node("Relu", [f"h{n}"], [f"r{n}"], f"relu{n}"),
+            helper.make_node("MatMul", [f"r{n}", f"{n}.b"], [f"d{n}"], f"down{n}"),
+            helper.make_node("Add", [value, f"d{n}"], [f"x{n}"], f"sum{n}"),
+        ]
+        value = f"x{n}"
+    if tie == "transposed by a node":
+        nodes.append(helper.make_node("Transpose", ["table"], ["turned"], "turn", perm=[1, 0]))
+        nodes.append(helper.make_node("MatMul", [value, "turned"], ["y"], "head"))
+    elif tie == "transposed by the head":
+        nodes.append(helper.make_node("Gemm", [value, "table"], ["y"], "head", transB=1))
+    else:
+        weights["head"] = np.ascontiguousarray(table.T)
+        nodes.append(helper.make_node("MatMul", [value, "head"], ["y"], "head"))
+    graph = helper.make_graph(
+        nodes,
+        "tied",
+        [helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()]
+        + [numpy_helper.from_array(np.array([1]), "second")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize("tie", TIES)
+def test_a_table_that_is_the_head_too_serves_both(tie: str) -> None:
+    ids = np.random.default_rng(1).integers(0, 60, (4000, 3))
+    result = front_onnx.resize(tied_net(tie), width=8, data={"ids": ids})
+    assert isinstance(result.model, onnx.ModelProto) and result.calibration is not None
+    errors = {candidate.name: candidate.error for candidate in result.calibration.candidates}
+    assert errors["calibrated, tied tables with their layers"] < min(errors["calibrated"], errors["front"])
+    (head,) = (fitted for fitted in result.calibration.best.report if fitted.node == "head")
+    assert head.level == "fitted"
+    held = [numpy_helper.to_array(t) for t in result.model.graph.initializer if 60 in t.dims]
+    assert len(held) == 1 + (tie == "kept twice")
+    assert all(np.array_equal(held[0], other.T) for other in held[1:])
+
+
+def test_both_objectives_of_a_tied_table_are_least() -> None:
+    """The gradient of their sum is zero there, as parts of their own squares."""
+    rng = np.random.default_rng(2)
+    rows, wanted = rng.standard_normal((200, 6)), rng.standard_normal((200, 9))
+    first = rng.standard_normal((6, 9))
+    sums = Sums()
+    sums.add(rows[:, None], {0: wanted[:, None]})
+    table = fit_both(sums, 0, first[None], centred=False)[0]
+    of_layer = rows.T @ (rows @ table - wanted) / (wanted**2).sum()
+    of_table = (table - first) / (first**2).sum()
+    assert np.abs(of_layer + of_table).max() < 1e-12
+    assert np.abs(of_layer).max() > 1e-4
 
 
 def test_too_few_samples_leave_what_needs_none() -> None:
@@ -602,3 +676,23 @@ def test_best_grows_first_where_one_size_grows_and_another_shrinks(sizes: dict[s
     alone = front_onnx.resize(source, **sizes).model
     assert isinstance(alone, onnx.ModelProto)
     assert ((found - wanted) ** 2).sum() < ((run(alone, {"x": x})[0] - wanted) ** 2).sum()
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:one", "cuda:", "", "rocm"])
+def test_a_device_that_is_not_there_is_one_line(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(RequestError) as caught:
+        CalibrationSettings(device=device)
+    assert repr(device) in str(caught.value) or device in str(caught.value)
+    done = CliRunner().invoke(main, ["resize", str(DIGITS), "--width", "24", "--data", "synthetic", "--device", device])
+    assert done.exit_code == 2
+
+
+def test_a_device_is_what_sessions_run_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processor is behind it, for what it cannot run."""
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    asked = []
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda model, options, providers: asked.append(providers))
+    Engine("cuda:1").session(b"")
+    CalibrationSettings().engine.session(b"")
+    assert asked == [[("CUDAExecutionProvider", {"device_id": "1"}), "CPUExecutionProvider"], ["CPUExecutionProvider"]]

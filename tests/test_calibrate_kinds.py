@@ -9,8 +9,8 @@ from test_calibrate import net
 from test_experts import mixture
 
 import front_onnx
-from front_onnx.calibrate.fitting import Fitted
-from front_onnx.calibrate.settings import CalibrationSettings
+from front_onnx.calibration.fitted import Fitted
+from front_onnx.calibration.settings import CalibrationSettings
 
 SETTINGS = CalibrationSettings(ridges=(1e-3, 0.01))
 PRECISE = CalibrationSettings(ridges=(1e-9,))

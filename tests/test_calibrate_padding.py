@@ -9,7 +9,7 @@ from test_calibrate_into import renamed
 from tiers import few
 
 import front_onnx
-from front_onnx.calibrate.settings import CalibrationSettings
+from front_onnx.calibration.settings import CalibrationSettings
 from front_onnx.read.graph import Graph
 from front_onnx.samples.inputs import Inputs
 from front_onnx.samples.padding import padding

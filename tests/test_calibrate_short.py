@@ -9,7 +9,7 @@ from onnx import numpy_helper
 from test_calibrate import FAST, net, normed_net
 
 import front_onnx
-from front_onnx.calibrate.candidates import Candidate
+from front_onnx.calibration.starts import Candidate
 from front_onnx.session import Session
 from front_onnx.streams.norms import find_norms
 

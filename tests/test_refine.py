@@ -94,6 +94,25 @@ def test_the_penalty_moves_energy_into_the_low_band(tmp_path: Path) -> None:
     assert ends[0.02]["reg_now"] < 0.95 * ends[0.0]["reg_now"]
 
 
+@pytest.mark.parametrize("every", [1, 2])
+def test_steps_of_several_batches_are_those_of_one(small: Path, tmp_path: Path, every: int) -> None:
+    """Also where the last batch of an epoch is short, and the penalty counts once in a step."""
+    made, lines = [], []
+    for batch, number in ((24, 1), (8, 3)):
+        how = {**QUICK, "epochs": 2, "batch_size": batch, "accumulate": number, "lam": 0.01, "every": every}
+        refined = refine(small, samples(44), output=tmp_path / f"{batch}.onnx", **how)
+        made.append(weights(onnx.load(refined.output)))
+        lines.append(refined.history[-1])
+    plain = refine(small, samples(44), output=tmp_path / "other.onnx", **{**QUICK, "epochs": 2})
+    other = weights(onnx.load(plain.output))
+    for name, array in made[0].items():
+        assert np.abs(made[1][name] - array).max() < 1e-5 * max(1.0, np.abs(array).max())
+    assert any(np.abs(other[name] - array).max() > 1e-3 for name, array in made[0].items())
+    assert lines[0]["steps"] == lines[1]["steps"] == 4
+    assert lines[0]["task"] == pytest.approx(lines[1]["task"], rel=1e-5)
+    assert lines[0]["reg"] == pytest.approx(lines[1]["reg"], rel=1e-5)
+
+
 def test_a_learngene_of_the_result_makes_other_sizes(small: Path, tmp_path: Path) -> None:
     refined = refine(small, samples(), output=tmp_path / "out.onnx", ratio=0.5, **QUICK)
     assert refined.gene is not None

@@ -15,6 +15,7 @@ from small import mlp, run
 from front_onnx.errors import FileError, FrontError, RequestError
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import read_model
+from front_onnx.samples.noise import coloured, picture_like
 from front_onnx.samples.samples import Samples, read_samples
 
 FLOAT, INT, BYTE, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.UINT8, TensorProto.BOOL
@@ -598,3 +599,17 @@ def test_rows_that_are_made_up_are_as_many_as_asked_for():
     samples = read_samples("synthetic", graph_of(mlp()), count=300, batch=128)
     assert [len(feed["x"]) for feed in samples.batches] == [128, 128, 44]
     assert sum(len(feed["x"]) for feed in samples.held_out) == 30
+
+
+def test_pictures_made_up_have_edges() -> None:
+    """Differences of neighbours are mostly small and sometimes large, as in what is recorded; clouds' are Gaussian."""
+
+    def tails(pictures: np.ndarray) -> float:
+        steps = np.diff(pictures, axis=-1).astype(np.float64)
+        steps = steps / steps.std((1, 2, 3), keepdims=True)
+        return float((steps**4).mean((1, 2, 3)).mean())
+
+    pictures = picture_like(np.random.default_rng(0), (64, 3, 32, 32), (2, 3))
+    clouds = coloured(np.random.default_rng(0), (64, 3, 32, 32), 2)
+    assert tails(pictures) > 1.3 * tails(clouds)
+    assert np.abs(pictures.std((1, 2, 3)) - 1).max() < 1e-3

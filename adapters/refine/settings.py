@@ -39,6 +39,7 @@ class Settings:
         every: evaluate L_reg in one of so many steps.
         from_scratch: FRONT+: forget the weights first.
         epochs, batch_size, lr, weight_decay, clip: AdamW; gradients are clipped to a norm, 0 for not at all.
+        accumulate: batches of each step, whose gradients are added up as parts of one mean over samples.
         warmup: epochs of linear warm-up, then cosine decay.
         label_smoothing: of cross-entropies.
         temperature, distill_weight: of the teacher's term.
@@ -57,6 +58,7 @@ class Settings:
     from_scratch: bool = False
     epochs: int = 20
     batch_size: int = 128
+    accumulate: int = 1
     lr: float = 5e-4
     weight_decay: float = 0.05
     clip: float = 1.0
@@ -96,6 +98,7 @@ class Settings:
             ("every", self.every >= 1, "at least 1"),
             ("epochs", self.epochs >= 1, "at least 1"),
             ("batch-size", self.batch_size >= 1, "at least 1"),
+            ("accumulate", self.accumulate >= 1, "at least 1"),
             ("lr", self.lr > 0, "more than 0"),
             ("weight-decay", self.weight_decay >= 0, "at least 0"),
             ("clip", self.clip >= 0, "at least 0"),

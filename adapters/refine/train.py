@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +55,28 @@ class _Objective(nn.Module):
         self.task, self.settings, self.output, self.processes = task, settings, output, processes
         self.others = (teacher, regularizer)  # in a tuple: no submodules
 
-    def forward(self, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(the loss to go back from, L_task, L_reg, sums of metric and its count) of this process' samples."""
+    def forward(
+        self, batch: dict[str, Tensor], share: float = 1.0, first: bool = True
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(the loss to go back from, L_task, L_reg, sums of metric and its count) of this process' samples.
+
+        Args:
+            batch: the samples.
+            share: their part of the samples of a step; the first three are parts of its means.
+            first: True for the first part, which L_reg goes with: it counts once in a step.
+        """
         teacher, regularizer = self.others
         device = self.processes.device
         reduced = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(self.settings.amp)
         with torch.autocast(device.type, reduced) if reduced and self.training else nullcontext():
             outputs = self.module({name: batch[name] for name in self.module.input_names})
         task, metric = self._task(outputs, batch, teacher)
+        task = task * share
         penalty = task.new_zeros(())
         total = task
-        if regularizer is not None and self.training:
+        if regularizer is not None and self.training and not first:
+            total = (1 - regularizer.lam) * task
+        elif regularizer is not None and self.training:
             total = regularizer.total(task)
             penalty = penalty if regularizer.last is None else regularizer.last
         return total, task.detach(), penalty.detach(), metric
@@ -136,7 +148,8 @@ class Loop:
             {"params": [p for p in weights if p.dim() <= 1], "weight_decay": 0.0},
         ]
         self.optimizer = torch.optim.AdamW([g for g in groups if g["params"]], lr=s.lr)
-        total, warm = s.epochs * self.data.steps, s.warmup * self.data.steps
+        self.steps = -(-self.data.steps // s.accumulate)
+        total, warm = s.epochs * self.steps, s.warmup * self.steps
         first = min(1.0, _FIRST_LR / s.lr)
 
         def factor(step: int) -> float:
@@ -199,14 +212,16 @@ class Loop:
         self.norms = {}
         samples = 0
         generator = torch.Generator().manual_seed(self.settings.seed * 1_000_003 + epoch)
-        for number, batch in enumerate(self.data.batches(epoch - 1), 1):
-            samples += len(next(iter(batch.values())))
-            sums[:4] += self._step(wrapped, self._given(batch, generator), (epoch - 1) * self.data.steps + number)
+        for number, batches in enumerate(_together(self.data.batches(epoch - 1), self.settings.accumulate), 1):
+            counts = [len(next(iter(batch.values()))) for batch in batches]
+            samples += sum(counts)
+            parts = ((self._given(b, generator), n / sum(counts)) for b, n in zip(batches, counts, strict=True))
+            sums[:4] += self._step(wrapped, parts, (epoch - 1) * self.steps + number)
             sums[4] += 1
             if self.processes.leads:
                 passed = time.perf_counter() - started
-                left = self.data.steps * (self.settings.epochs - epoch + 1) - number
-                about = {"epoch": epoch, "step": number, "steps": self.data.steps, **self._means(sums)}
+                left = self.steps * (self.settings.epochs - epoch + 1) - number
+                about = {"epoch": epoch, "step": number, "steps": self.steps, **self._means(sums)}
                 speed = {"samples_per_second": samples / passed, "seconds_left": left * passed / number}
                 self.tell({"event": "step", "metric_name": self.metric, **about, **speed})
         seconds = time.perf_counter() - started
@@ -214,7 +229,7 @@ class Loop:
         lam = self.settings.lam if self.regularizer is not None else 0.0
         return {
             "epoch": epoch,
-            "steps": epoch * self.data.steps,
+            "steps": epoch * self.steps,
             "loss": (1 - lam) * means["task"] + lam * means["reg"],
             **means,
             "lr": self.schedule.get_last_lr()[0],
@@ -223,17 +238,26 @@ class Loop:
             "samples_per_second": round(samples / seconds, 1),
         }
 
-    def _step(self, wrapped: nn.Module, given: dict[str, Tensor], step: int) -> Tensor:
-        """One step of the optimizer; L_task, L_reg, metric and its count, summed over the processes [4]."""
+    def _step(self, wrapped: nn.Module, parts: Iterable[tuple[dict[str, Tensor], float]], step: int) -> Tensor:
+        """One step of the optimizer; L_task, L_reg, metric and its count, summed over the processes [4].
+
+        Args:
+            wrapped: the objective, perhaps data-parallel.
+            parts: samples, and their share of those of the step: gradients are added up over them.
+            step: its number.
+        """
+        sums = torch.zeros(5, device=self.processes.device)  # the loss, L_task, L_reg, metric and its count
         try:
-            total, task, penalty, metric = wrapped(given)
             self.optimizer.zero_grad(set_to_none=True)
-            self.scaler.scale(total).backward()
+            for number, (given, share) in enumerate(parts):
+                total, task, penalty, metric = wrapped(given, share, number == 0)
+                self.scaler.scale(total).backward()
+                sums += torch.cat([torch.stack([total.detach(), task, penalty]), metric])
             self.scaler.unscale_(self.optimizer)
             if not self.norms:
                 self.norms = self._norms()
             norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.clip or math.inf)
-            loss = self.processes.total(total) / self.processes.size
+            loss = self.processes.total(sums[0]) / self.processes.size
             both = torch.stack([loss, norm.to(loss)]).tolist()  # waits for the device once
             self._stop_if_lost(both[0], both[1], step)
             self.scaler.step(self.optimizer)
@@ -241,7 +265,7 @@ class Loop:
             raise self._too_large(error) from None
         self.scaler.update()
         self.schedule.step()
-        return self.processes.total(torch.cat([torch.stack([task, penalty]), metric]).double().cpu())
+        return self.processes.total(sums[1:].double().cpu())
 
     def _means(self, sums: Tensor) -> dict[str, float]:
         """L_task, L_reg and metric of the steps so far."""
@@ -288,7 +312,9 @@ class Loop:
     def _too_large(self, error: Exception) -> FrontError:
         half = max(1, self.settings.batch_size // 2)
         line = " ".join(str(error).split())[:120]
-        hint = f"try --batch-size {half}" if half < self.settings.batch_size else "the model itself is too large"
+        more = 2 * self.settings.accumulate
+        smaller = f"try --batch-size {half} --accumulate {more}, which gives the same steps"
+        hint = smaller if half < self.settings.batch_size else "the model itself is too large"
         return FrontError(f"out of memory: {line}", hint=hint)
 
     # -- measuring --------------------------------------------------------------------------------------------
@@ -375,6 +401,13 @@ class Loop:
         if self.regularizer is not None:
             self.regularizer.calls, last = tensors["calls"], tensors["last"]
             self.regularizer.last = None if last is None else last.to(self.processes.device)
+
+
+def _together(batches: Iterable[Batch], number: int) -> Iterator[list[Batch]]:
+    """Batches, so many for each step of the optimizer; the last of an epoch has those that are left."""
+    left = iter(batches)
+    while group := [*islice(left, number)]:
+        yield group
 
 
 def _norm(gradients: Iterable[Tensor]) -> float:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 from rich.markup import escape
 
-from front_onnx.calibrate.report import describe_calibration
+from front_onnx.calibration.report import describe_calibration
 from front_onnx.commands.options import (
     BY_HAND,
     CALIBRATION,

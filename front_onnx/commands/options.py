@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import click
 
-from front_onnx.calibrate.candidates import RIDGES
-from front_onnx.calibrate.settings import CalibrationSettings, in_bytes
+from front_onnx.calibration.candidates import RIDGES
+from front_onnx.calibration.settings import CalibrationSettings, in_bytes
 from front_onnx.errors import RequestError
 from front_onnx.plan.request import BANDS
 
@@ -176,6 +176,7 @@ CALIBRATION = (
         metavar="SIZE",
         help="Activations kept in memory; more goes into temporary files.",
     ),
+    click.option("--device", default="cpu", show_default=True, help="What onnxruntime runs on: cpu, cuda, cuda:1."),
 )
 
 
@@ -190,6 +191,7 @@ def calibration(given: dict[str, Any]) -> CalibrationSettings:
         hold_out=given.pop("hold_out"),
         memory=in_bytes(given.pop("memory")),
         ridges=tuple(given.pop("ridges")) or RIDGES,
+        device=given.pop("device"),
     )
 
 

@@ -85,6 +85,14 @@ SPECTRAL = (
 TRAINING = (
     click.option("--epochs", type=int, default=20, show_default=True),
     click.option("--batch-size", type=int, default=128, show_default=True, help="Over all processes."),
+    click.option(
+        "--accumulate",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        metavar="N",
+        help="Batches of each step of the optimizer: the step of a batch N times as large, in the memory of one.",
+    ),
     click.option("--lr", type=float, default=5e-4, show_default=True, help="Of AdamW, after the warm-up."),
     click.option("--weight-decay", type=float, default=0.05, show_default=True),
     click.option(

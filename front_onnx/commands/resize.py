@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from front_onnx.api import Result, inspect, resize
 from front_onnx.axes.size import size_of
-from front_onnx.calibrate.report import describe_calibration
+from front_onnx.calibration.report import describe_calibration
 from front_onnx.check.apart import start_ahead
 from front_onnx.commands.folder import tell_folder
 from front_onnx.commands.options import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from front_onnx.calibrate.best import BEST
+from front_onnx.calibration.best import BEST
 from front_onnx.errors import RequestError
 from front_onnx.methods.calibrated import Calibrated
 from front_onnx.methods.registry import choose, methods, parse

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from front_onnx.calibrate.calibrating import encoded
-from front_onnx.calibrate.comparing import Reference
-from front_onnx.calibrate.comparing import compare as likeness
-from front_onnx.calibrate.counted import Counted
-from front_onnx.calibrate.layers import find_layers
-from front_onnx.calibrate.places import kept_blocks, ports
-from front_onnx.calibrate.settings import CalibrationSettings
-from front_onnx.calibrate.shelf import Shelf
-from front_onnx.calibrate.targets import Targets
+from front_onnx.calibration.calibrating import encoded
+from front_onnx.calibration.comparing import Reference
+from front_onnx.calibration.comparing import compare as likeness
+from front_onnx.calibration.counted import Counted
+from front_onnx.calibration.layers import find_layers
+from front_onnx.calibration.places import kept_blocks, ports
+from front_onnx.calibration.settings import CalibrationSettings
+from front_onnx.calibration.shelf import Shelf
+from front_onnx.calibration.targets import Targets
 from front_onnx.check.agreement import stands_for
 from front_onnx.check.validate import open_session
 from front_onnx.compare.labels import LABELS, Labels

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from front_onnx.calibrate.comparing import Reference
+from front_onnx.calibration.comparing import Reference
 from front_onnx.errors import FrontError, RequestError
 from front_onnx.samples.inputs import Feed, Inputs
 

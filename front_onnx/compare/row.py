@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from statistics import mean, stdev
 from typing import Any
 
-from front_onnx.calibrate.comparing import Likeness
+from front_onnx.calibration.comparing import Likeness
 
 __all__ = ["KINDS", "Row", "Size", "Source", "Trained", "Worth"]
 

@@ -16,8 +16,8 @@ from typing import Any, Unpack
 import onnx
 
 from front_onnx.api import Result, resize
-from front_onnx.calibrate.settings import DEFAULT, CalibrationSettings
-from front_onnx.calibrate.shelf import Shelf
+from front_onnx.calibration.settings import DEFAULT, CalibrationSettings
+from front_onnx.calibration.shelf import Shelf
 from front_onnx.check.validate import check_result
 from front_onnx.compare.contenders import MADE_UP, Contender, contenders, named_methods
 from front_onnx.compare.judge import Judge

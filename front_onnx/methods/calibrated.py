@@ -19,7 +19,7 @@ __all__ = ["Calibrated"]
 class Calibrated(Method):
     """Principal directions of activations where any map will do, chosen units, heads and channels elsewhere.
 
-    Chosen by `calibrate/choosing.py`. A size that nothing was found out about is spread evenly.
+    Chosen by `calibration/choosing.py`. A size that nothing was found out about is spread evenly.
     """
 
     name = "calibrated"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from front_onnx.api import Result
-from front_onnx.calibrate.candidates import Outcome
+from front_onnx.calibration.starts import Outcome
 from front_onnx.check.validate import Validation
 from front_onnx.compare.curves import mean_curve, worth_curves
 from front_onnx.compare.row import Row

@@ -39,12 +39,14 @@ class Contraction:
         edge: where the weight is read, perhaps by a Transpose before the node.
         into: axes of the weight that are summed over.
         out: axes of the weight that are in the result, in its order; kernel sides are neither.
+        counted_as_kept: True if these are axes of what is read at the edge; False if of what the node itself reads.
     """
 
     node: int
     edge: Edge
     into: tuple[int, ...]
     out: tuple[int, ...]
+    counted_as_kept: bool = True
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""Noise that is alike to what is recorded: amplitudes that fall with the frequency, channels that go together."""
+"""Noise that is alike to what is recorded: amplitudes that fall with frequency, channels that go together, edges."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,17 +13,29 @@ __all__ = ["coloured", "picture_like", "sequence_like"]
 _SLOPES = 0.5, 1.5  # of natural pictures: about 1 (Field 1987, doi:10.1364/JOSAA.4.002379)
 _TOGETHER = 0.5, 0.95  # the correlation of two channels
 _BRIGHTNESS = 0.5  # deviation of a sample's mean
+_CONTRAST = (
+    0.5,
+    8.0,
+)  # of a sample before it saturates: above 1, it has areas of one value with edges between
+_LEVEL = 0.7  # deviation of what it saturates about, in its own: how much is figure, and how much ground
 
 
 def picture_like(rng: np.random.Generator, shape: Sequence[int], sides: tuple[int, int]) -> np.ndarray:
-    """Pictures of deviation 1 and random brightness; samples along axis 0, channels where the sides are not."""
+    """Pictures of deviation 1 and random brightness; samples along axis 0, channels where the sides are not.
+
+    Spectra alone make clouds. What is recorded has things that cover one another, areas with edges between (Ruderman
+    1997, doi:10.1016/S0042-6989(97)00008-4), so that each sample saturates at a contrast and a level of its own.
+    """
     height, width = (shape[side] for side in sides)
     samples, channels = shape[0], shape[6 - sum(sides)]
     found = coloured(rng, (samples, channels + 1, height, width), 2)
     share = rng.uniform(*_TOGETHER, (samples, 1, 1, 1)).astype(np.float32)
     mixed: np.ndarray = np.sqrt(share) * found[:, :1] + np.sqrt(1 - share) * found[:, 1:]
-    mixed -= mixed.mean((1, 2, 3), keepdims=True)
-    mixed /= mixed.std((1, 2, 3), keepdims=True) + 1e-6
+    mixed = _standard(mixed)
+    low, high = map(math.log, _CONTRAST)
+    contrast = np.exp(rng.uniform(low, high, (samples, 1, 1, 1))).astype(np.float32)
+    level = _LEVEL * rng.standard_normal((samples, 1, 1, 1), np.float32)
+    mixed = _standard(np.tanh(contrast * (mixed - level)))
     mixed += _BRIGHTNESS * rng.standard_normal((samples, 1, 1, 1), np.float32)
     return mixed if sides == (2, 3) else mixed.transpose(0, 2, 3, 1)
 
@@ -34,6 +47,13 @@ def sequence_like(rng: np.random.Generator, shape: Sequence[int], time: int) -> 
     axes = tuple(range(1, len(shape)))
     found -= found.mean(axes, keepdims=True)
     found /= found.std(axes, keepdims=True) + 1e-6
+    return found
+
+
+def _standard(pictures: np.ndarray) -> np.ndarray:
+    """Each sample with mean 0 and deviation 1."""
+    pictures = pictures - pictures.mean((1, 2, 3), keepdims=True)
+    found: np.ndarray = pictures / (pictures.std((1, 2, 3), keepdims=True) + 1e-6)
     return found
 
 

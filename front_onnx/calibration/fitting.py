@@ -7,72 +7,36 @@ ones before it make, and makes up for what they miss.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
 
-from front_onnx.calibrate.batch_norms import BatchNorms
-from front_onnx.calibrate.counted import Counted
-from front_onnx.calibrate.held import Held
-from front_onnx.calibrate.layers import Layer
-from front_onnx.calibrate.lines import Lines
-from front_onnx.calibrate.matrices import Matrices
-from front_onnx.calibrate.opaque import OpaqueRows, find_opaque
-from front_onnx.calibrate.places import Encoder, Places
-from front_onnx.calibrate.rows import Positions, gathered, sampled
-from front_onnx.calibrate.solving import Sums, best_ridge
-from front_onnx.calibrate.stepping import Stepper
-from front_onnx.calibrate.targets import Target, Targets
+from front_onnx.calibration.batch_norms import BatchNorms
+from front_onnx.calibration.counted import Counted
+from front_onnx.calibration.fitted import Fitted
+from front_onnx.calibration.held import Held
+from front_onnx.calibration.layers import Layer
+from front_onnx.calibration.lines import Lines
+from front_onnx.calibration.matrices import Matrices
+from front_onnx.calibration.opaque import OpaqueRows, find_opaque
+from front_onnx.calibration.places import Encoder, Places
+from front_onnx.calibration.rows import Positions, gathered, sampled
+from front_onnx.calibration.solving import Sums, best_ridge
+from front_onnx.calibration.stepping import Stepper
+from front_onnx.calibration.targets import Target, Targets
+from front_onnx.calibration.tied import fit_both, tied_names
+from front_onnx.calibration.work import Group, work_of
 from front_onnx.errors import FrontError
 from front_onnx.read.graph import Edge, Graph, label
 from front_onnx.streams.norms import Norm
 from front_onnx.transform.contents import Pending
 
-__all__ = ["Fitted", "Fitting"]
+__all__ = ["Fitting"]
 
 _LARGE = 4608  # columns of a Gram matrix that is still solved
 _PART = 5  # every fifth batch says which ridge is best
 _TRIED = 1e-2  # relative difference up to which a node computes what its matrix says
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """What became of one layer or norm.
-
-    Attributes:
-        node: its label.
-        level: "fitted" to what it is to make; "decoded": to what its weights make of what the source reads, as it is
-            not known what the node makes of that; or "kept".
-        before: what it missed with the weights it had, as a part of the square of what it was to make.
-        after: what it misses now.
-        rows: samples of it: tokens, or places of pictures.
-        columns: unknowns of each of its outputs.
-        ridge: toward the weights that it had.
-        why: of what was kept.
-    """
-
-    node: str
-    level: str
-    before: float = float("nan")
-    after: float = float("nan")
-    rows: int = 0
-    columns: int = 0
-    ridge: float | None = None
-    why: str = ""
-
-
-@dataclass
-class _Group:
-    """Layers that read the same tensor in the same way, none of them after what another one makes."""
-
-    layers: list[Layer] = field(default_factory=list)
-    targets: list[Target] = field(default_factory=list)
-
-
-@dataclass
-class _OfNorm:
-    norm: Norm
 
 
 class Fitting:
@@ -89,6 +53,11 @@ class Fitting:
             of the batches.
         contents: what the plan says that the target's weights are, by name.
         counted: which tokens count.
+        joined: constants that were fitted as tables and layers at once, see `tied.py`: they stay as they are.
+
+    Attributes:
+        report: what became of each layer and norm, in order.
+        tables: by name, what constants that are tables and layers at once should be; they are not changed.
     """
 
     def __init__(
@@ -102,8 +71,9 @@ class Fitting:
         ridges: Sequence[float],
         contents: Mapping[str, Pending],
         counted: Counted,
+        joined: frozenset[str] = frozenset(),
     ) -> None:
-        self.counted = counted
+        self.counted, self.joined = counted, joined
         self.graph, self.source, self.target = graph, source, target
         self.places, self.targets, self.ridges = places, targets, ridges
         self.before = targets.structure.graph
@@ -111,6 +81,7 @@ class Fitting:
         self.matrices = Matrices(places.plan, self.held)
         self.norms = BatchNorms(self.matrices)
         self.report: list[Fitted] = []
+        self.tables: dict[str, np.ndarray] = {}
         found = find_opaque(targets.structure, targets.layers)
         own = Places(places.plan, places.kept)
         made = {each.node: [n for n in self.before.nodes[each.node].output if n] for each in found}
@@ -119,9 +90,9 @@ class Fitting:
 
     def run(self, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
         """Fit everything that can be fitted; what was changed is in `held.changed`, what was done in `report`."""
-        work = [*self._work()]
+        work = [*work_of(self.held, self.matrices, self.targets, self.opaque)]
         for item in work:
-            if isinstance(item, _Group):
+            if isinstance(item, Group):
                 self.target.expect(self._reads(item))
                 self.source.expect(self._wants(item.targets))
             elif isinstance(item, OpaqueRows):
@@ -133,7 +104,7 @@ class Fitting:
                 self.source.expect(self._wants([self.targets.of_norm(item.norm)]))
         for done, item in enumerate(work):
             progress(done, len(work))
-            if isinstance(item, _Group):
+            if isinstance(item, Group):
                 self._fit_layers(item)
             elif isinstance(item, OpaqueRows):
                 self._fit_opaque(item)
@@ -142,46 +113,7 @@ class Fitting:
         self.report += self._left_out()
         progress(len(work), len(work))
 
-    # -- what there is to do --------------------------------------------------------------------------------------
-
-    def _work(self) -> Iterator[_Group | OpaqueRows | _OfNorm]:
-        here = self.graph.producer
-        found: list[tuple[int, Layer | OpaqueRows | Norm]] = [(self.held.mine(o.opaque.node), o) for o in self.opaque]
-        for layer in self.targets.layers.values():
-            if layer.raw in here:
-                found.append((here[layer.raw], self.matrices.sized(layer)))
-        for norm in self.targets.norms:
-            if norm.output in here and norm.plain and (norm.gain is not None or norm.bias is not None):
-                found.append((here[norm.output], norm))
-        group: _Group | None = None
-        for _, item in sorted(found, key=lambda pair: pair[0]):
-            if not isinstance(item, Layer):
-                if group is not None:
-                    yield group
-                group = None
-                yield _OfNorm(item) if isinstance(item, Norm) else item
-                continue
-            target = self.targets.of(item)
-            first = group.layers[0] if group is not None else None
-            alike = (
-                first is not None
-                and (first.data, first.read) == (item.data, item.read)
-                and not item.convolves
-                and not item.batch
-                and not first.batch
-                and not first.convolves
-                and not target.minus
-                and not any(each.minus for each in (group.targets if group is not None else ()))
-            )
-            if not alike:
-                if group is not None:
-                    yield group
-                group = _Group()
-            assert group is not None
-            group.layers.append(item)
-            group.targets.append(target)
-        if group is not None:
-            yield group
+    # -- what is read ------------------------------------------------------------------------------------------
 
     def _left_out(self) -> Iterator[Fitted]:
         """Weights that are summed over and belong to nothing that could be fitted."""
@@ -194,7 +126,7 @@ class Fitting:
             if here and structure.constants.of(self.before.read_by(edge)).learned:
                 yield Fitted(label(node), "kept", why=f"{node.op_type} is not fitted here")
 
-    def _reads(self, group: _Group) -> list[str]:
+    def _reads(self, group: Group) -> list[str]:
         """What is read of the target for a group."""
         own = [self._data(group.layers[0]), *(self.held.operand(e) for target in group.targets for e in target.minus)]
         return list(dict.fromkeys(own))
@@ -214,9 +146,10 @@ class Fitting:
 
     # -- layers -----------------------------------------------------------------------------------------------------
 
-    def _fit_layers(self, group: _Group) -> None:
+    def _fit_layers(self, group: Group) -> None:
         first = group.layers[0]
-        why = [self._hindrance(layer) for layer in group.layers]
+        tied = [tied_names(self.targets.structure, self.held, layer) for layer in group.layers]
+        why = [None if names else self._hindrance(layer) for names, layer in zip(tied, group.layers, strict=True)]
         columns = self.matrices.columns(first)
         parts = Sums(), Sums()
         encoders = [self.places.encoder(target.plus[0]) for target in group.targets]
@@ -250,7 +183,9 @@ class Fitting:
             parts[number % _PART == _PART - 1 and len(self.ridges) > 1].add(rows, targets)
         for place, layer in enumerate(group.layers):
             name = label(self.before.nodes[layer.node])
-            if tried[place] and columns <= _LARGE:
+            if tried[place] and columns <= _LARGE and tied[place]:
+                self._tie(layer, tied[place], parts[0] + parts[1], place, name)
+            elif tried[place] and columns <= _LARGE:
                 self._put(layer, parts, place, name)
             else:
                 told = why[place] or f"{columns} columns are too many to solve for"
@@ -282,6 +217,22 @@ class Fitting:
             self.held.put(layer.bias, shift.reshape(-1) / layer.share)
         self.held.store(weight, layer.in_file(fitted, held, self.matrices.view(layer)))
         self.report.append(Fitted(name, "fitted", missed, left, int(sums.count), matrix.shape[1], ridge))
+
+    def _tie(self, layer: Layer, names: Sequence[str], sums: Sums, place: int, name: str) -> None:
+        """Note what a table that is a layer too should be; what comes before the layer has seen it as it is."""
+        held, centred = self.held.array(names[0]), layer.bias is not None
+        matrix = layer.matrix(self.matrices.weight(layer))
+        bias = self.norms.whole_bias(layer, None).reshape(1, -1)
+        missed = sums.error(place, matrix, bias)
+        if names[0] in self.joined:
+            self.report.append(Fitted(name, "fitted", missed, missed, int(sums.count), matrix.shape[1]))
+            return
+        both = layer.in_file(fit_both(sums, place, matrix, centred=centred), held)
+        if np.isfinite(both).all():
+            self.tables[names[0]] = both
+            self.tables.update((other, np.ascontiguousarray(both.T)) for other in names[1:])
+        told = f"{names[-1]} is a table too"
+        self.report.append(Fitted(name, "kept", missed, missed, int(sums.count), matrix.shape[1], why=told))
 
     def _hindrance(self, layer: Layer) -> str | None:
         """Why a layer's weights stay; None if they need not."""

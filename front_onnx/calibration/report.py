@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from front_onnx.calibrate.candidates import Outcome
+from front_onnx.calibration.starts import Outcome
 
 __all__ = ["describe_calibration"]
 

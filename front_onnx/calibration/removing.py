@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import scipy.linalg
 
-__all__ = ["eliminate", "removal"]
+__all__ = ["eliminate", "made", "removal"]
 
 _DAMPING = 1e-3  # of the mean diagonal of a Gram matrix
 _AT_ONCE, _LARGE_AT_ONCE = 24, 6  # parts in which entries are removed, and where there are many places
 _LARGE = 768  # places from which rounding is worth less than time: single precision, few parts
+_ROWS = 128
 
 
 def removal(gram: np.ndarray, matrix: np.ndarray, places: np.ndarray, size: int) -> np.ndarray:
@@ -26,8 +27,11 @@ def eliminate(readers: list[tuple[np.ndarray, np.ndarray, np.ndarray]], size: in
         size: entries.
         target: how many are left.
     """
-    state = [(_inverse(gram), matrix.copy(), places.copy()) for gram, matrix, places in readers]
-    totals = [max(float(np.einsum("kn,kl,ln->", m, g, m, optimize=True)), 1e-30) for g, m, _ in readers]
+    state, totals = [], []
+    for gram, matrix, places in readers:
+        inverse = _inverse(gram)
+        totals.append(max(made(gram, matrix), 1e-30))
+        state.append((inverse, matrix.astype(inverse.dtype), places))
     left, gone = np.arange(size), list[int]()
     parts = _AT_ONCE if max(len(places) for _, _, places in readers) <= _LARGE else _LARGE_AT_ONCE
     while len(left) > target:
@@ -40,15 +44,35 @@ def eliminate(readers: list[tuple[np.ndarray, np.ndarray, np.ndarray]], size: in
     return np.array([*left.tolist(), *gone], np.int64)
 
 
+def made(gram: np.ndarray, matrix: np.ndarray) -> float:
+    """The sum of squares of what a weight [K, N] makes of rows with a Gram matrix: tr W^T C W."""
+    return float(np.vdot(matrix, gram @ matrix))
+
+
 def _inverse(gram: np.ndarray) -> np.ndarray:
-    damped = gram + _DAMPING * max(float(np.trace(gram)) / len(gram), 1e-30) * np.eye(len(gram))
-    factor, failed = scipy.linalg.lapack.dpotrf(damped, lower=1)
-    if failed:
-        singular: np.ndarray = np.linalg.pinv(damped, hermitian=True)
-        return singular
-    half, _ = scipy.linalg.lapack.dpotri(factor, lower=1)
-    inverse: np.ndarray = np.tril(half) + np.tril(half, -1).T
-    return inverse
+    """The inverse of a Gram matrix, damped; in single precision where it is large, if that is enough."""
+    level = _DAMPING * max(float(np.trace(gram)) / len(gram), 1e-30)
+    for kind in ("float32", "float64") if len(gram) > _LARGE else ("float64",):
+        damped = gram.astype(kind)
+        np.fill_diagonal(damped, gram.diagonal() + level)
+        factor, inverse = scipy.linalg.lapack.get_lapack_funcs(("potrf", "potri"), (damped,))
+        half, failed = factor(damped.T, lower=1, overwrite_a=1)  # its transpose lies as LAPACK wants it
+        if not failed:
+            half, _ = inverse(half, lower=1, overwrite_c=1)
+            return _mirrored(half)
+    damped = gram + level * np.eye(len(gram))
+    singular: np.ndarray = np.linalg.pinv(damped, hermitian=True)
+    return singular
+
+
+def _mirrored(half: np.ndarray) -> np.ndarray:
+    """A symmetric matrix of its lower half, in place: a few rows at a time."""
+    for start in range(0, len(half), _ROWS):
+        end = min(start + _ROWS, len(half))
+        half[:start, start:end] = half[start:end, :start].T
+        block = np.tril(half[start:end, start:end])
+        half[start:end, start:end] = block + np.tril(block, -1).T
+    return half
 
 
 def _costs(inverse: np.ndarray, matrix: np.ndarray, places: np.ndarray, entries: np.ndarray) -> np.ndarray:

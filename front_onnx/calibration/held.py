@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from front_onnx.calibrate.layers import readers
+from front_onnx.calibration.layers import readers
 from front_onnx.errors import FrontError
 from front_onnx.read.graph import Edge, Graph
 

@@ -214,13 +214,18 @@ def _kept_apart(structure: Structure, index: int) -> Iterator[Contraction]:
             yield Contraction(index, edge, (1,), (0,))
         elif not record.has(Trait.CONVOLVES) and summed is not None and len(summed) == 1 and edge != Edge(index, slot):
             out = (axis for axis in range(len(fact.axes)) if axis not in summed)
-            yield Contraction(index, edge, tuple(summed), tuple(out))
+            yield Contraction(index, edge, tuple(summed), tuple(out), counted_as_kept=False)
 
 
 def _view(structure: Structure, index: int, slot: int, contraction: Contraction) -> tuple[Axis, ...] | None:
-    """The axes of a weight as a node reads it, where it is kept in another shape."""
+    """The axes of a weight as a node reads it, where a contraction counts them and not those that it is kept with."""
     analysis, graph = structure.analysis, structure.graph
-    if slot < 0 or contraction.edge.node == index or graph.stored(Edge(index, slot)) != contraction.edge:
+    if (
+        contraction.counted_as_kept
+        or slot < 0
+        or contraction.edge.node == index
+        or graph.stored(Edge(index, slot)) != contraction.edge
+    ):
         return None
     fact, held = analysis.facts.get(graph.nodes[index].input[slot]), analysis.uses[contraction.edge]
     axes = fact.axes if fact is not None else None

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from front_onnx.calibrate.candidates import RIDGES, Outcome, best_start
-from front_onnx.calibrate.goals import Goal
-from front_onnx.calibrate.shelf import Shelf
+from front_onnx.calibration.candidates import RIDGES, best_start
+from front_onnx.calibration.engine import Engine
+from front_onnx.calibration.goals import Goal
+from front_onnx.calibration.shelf import Shelf
+from front_onnx.calibration.starts import Outcome
 from front_onnx.errors import RequestError
 from front_onnx.plan.plan import Plan
 from front_onnx.samples.samples import Data, read_samples
@@ -31,6 +33,7 @@ class CalibrationSettings:
             its Gram matrix.
         memory: bytes of activations that are kept in memory; what is more goes into temporary files.
         threads: of onnxruntime; 0 for its own choice.
+        device: that onnxruntime runs on: "cpu", "cuda", "cuda:1".
         image_size, mean, deviation: of pictures, see `samples/samples.py`.
         folder: for the temporary files; the system's if None.
 
@@ -43,6 +46,7 @@ class CalibrationSettings:
     ridges: tuple[float, ...] = RIDGES
     memory: int = 1 << 30
     threads: int = 0
+    device: str = "cpu"
     image_size: int | tuple[int, int] | None = None
     mean: float | Sequence[float] | None = None
     deviation: float | Sequence[float] | None = None
@@ -53,6 +57,12 @@ class CalibrationSettings:
             raise RequestError("--ridge has to be above zero", got=self.ridges)
         if self.memory < 0:
             raise RequestError("--memory has to be a number of bytes", got=self.memory)
+        Engine(self.device, self.threads)  # refuses what is not there
+
+    @property
+    def engine(self) -> Engine:
+        """What runs graphs."""
+        return Engine(self.device, self.threads)
 
 
 DEFAULT = CalibrationSettings()
@@ -108,5 +118,5 @@ def calibrated(
     )
     with Shelf(settings.memory, settings.folder) as shelf:
         return best_start(
-            plan, samples, shelf, ridges=settings.ridges, threads=settings.threads, progress=progress, goal=goal
+            plan, samples, shelf, ridges=settings.ridges, engine=settings.engine, progress=progress, goal=goal
         )

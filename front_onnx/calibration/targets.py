@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from front_onnx.calibrate.layers import Layer
+from front_onnx.calibration.layers import Layer
 from front_onnx.dims.structure import Structure
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge

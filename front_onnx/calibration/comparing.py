@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import scipy.linalg
 
-from front_onnx.calibrate.counted import Counted
-from front_onnx.calibrate.shelf import Shelf
-from front_onnx.calibrate.stepping import Stepper
+from front_onnx.calibration.counted import Counted
+from front_onnx.calibration.engine import CPU, Engine
+from front_onnx.calibration.shelf import Shelf
+from front_onnx.calibration.stepping import Stepper, made_outputs
 from front_onnx.errors import FrontError
 from front_onnx.read.graph import Graph
 
@@ -47,44 +48,47 @@ class Likeness:
 
 @dataclass
 class Reference:
-    """What the source makes of samples: kept, as every candidate is compared with it."""
+    """What the source makes of samples: kept, as every candidate is compared with it.
+
+    Args:
+        shelf: where outputs are kept.
+        parts: feeds of the source by the name of the part: "samples" and "held out".
+        counted: which tokens count; all if None.
+
+    Attributes:
+        names: outputs of floats that have an axis.
+    """
 
     shelf: Shelf
-    names: list[str]
+    parts: Mapping[str, Feeds]
     counted: Counted | None = None
-    parts: Mapping[str, Feeds] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
+    names: list[str] = field(default_factory=list)
 
-    @classmethod
-    def of(
-        cls, graph: Graph, parts: Mapping[str, Feeds], shelf: Shelf, threads: int = 0, counted: Counted | None = None
-    ) -> Reference:
-        """Run a source on parts of the samples.
-
-        Args:
-            graph: the source.
-            parts: feeds by the name of the part.
-            shelf: where outputs are kept.
-            threads: of onnxruntime.
-            counted: which tokens count; all if None.
+    def run(self, graph: Graph, part: str, engine: Engine = CPU) -> None:
+        """Run the source on a part of the samples.
 
         Raises:
             FrontError: an output is not finite.
         """
-        made = cls(shelf, [], counted, parts)
-        for part, feeds in parts.items():
-            made.counts[part] = len(feeds)
-            for number, found in enumerate(_outputs(graph, {}, feeds, shelf, threads)):
-                for name, value in found.items():
-                    if value.dtype.kind == "f" and not np.isfinite(value).all():
-                        raise FrontError("the source itself makes what is not finite of these samples", got=name)
-                    shelf.put(f"reference {part}:{name}", number, value)
-                made.names = [name for name, value in found.items() if value.dtype.kind == "f" and value.ndim]
-        return made
+        for number, found in enumerate(_outputs(graph, {}, self.parts[part], self.shelf, engine)):
+            self.take(part, number, found)
+
+    def take(self, part: str, number: int, found: Mapping[str, np.ndarray]) -> None:
+        """Keep what the source made of one batch.
+
+        Raises:
+            FrontError: an output is not finite.
+        """
+        found = {name: value for name, value in found.items() if isinstance(value, np.ndarray)}
+        for name, value in found.items():
+            if value.dtype.kind == "f" and not np.isfinite(value).all():
+                raise FrontError("the source itself makes what is not finite of these samples", got=name)
+            self.shelf.put(f"reference {part}:{name}", number, value)
+        self.names = [name for name, value in found.items() if value.dtype.kind == "f" and value.ndim]
 
     def is_ragged(self, name: str) -> bool:
         """True for an output whose last axis is no set of columns: samples lie there, or its size changes."""
-        shapes = [self.get("held out", name, number).shape for number in range(self.counts["held out"])]
+        shapes = [self.get("held out", name, number).shape for number in range(len(self.parts["held out"]))]
         return len(shapes[0]) == 1 or len({shape[-1] for shape in shapes}) > 1
 
     def counting(self, part: str, name: str, number: int, shape: tuple[int, ...]) -> np.ndarray | None:
@@ -108,8 +112,10 @@ def compare(
     arrays: Mapping[str, np.ndarray],
     fitted_on: Feeds,
     held_out: Feeds,
-    threads: int = 0,
+    engine: Engine = CPU,
     stands: Mapping[str, str] | None = None,
+    *,
+    enough: int | None = None,
 ) -> tuple[dict[str, Likeness], dict[str, dict[int, np.ndarray]]]:
     """Compare a model's outputs with the source's.
 
@@ -119,27 +125,30 @@ def compare(
         arrays: its weights.
         fitted_on: its feeds, to fit decoders on.
         held_out: its feeds, to compare on.
-        threads: of onnxruntime.
+        engine: what runs graphs.
         stands: the source's output that an output stands for, where it is another one; outputs of blocks that are
             gone are not compared.
+        enough: rows for each column of a decoder beyond which no more are taken; None for all that there are.
 
     Returns:
         Likeness by output, and decoders D [N, M] by output and axis.
     """
     pairs = _Pairs()
-    first = next(_outputs(graph, arrays, held_out[:1], reference.shelf, threads))
+    first = next(_outputs(graph, arrays, held_out[:1], reference.shelf, engine))
     like = {name: (stands or {}).get(name, name) for name in first}
     like = {name: theirs for name, theirs in like.items() if theirs in reference.names}
     axis = {name: _other_axis(reference.get("held out", like[name], 0), first[name]) for name in like}
     moved = {name: place for name, place in axis.items() if place is not None and place >= 0}
     if moved:
-        for number, found in enumerate(_outputs(graph, arrays, fitted_on, reference.shelf, threads)):
+        for number, found in enumerate(_outputs(graph, arrays, fitted_on, reference.shelf, engine)):
             for name, place in moved.items():
                 flags = reference.counting("samples", like[name], number, found[name].shape)
                 pairs.add(name, found[name], reference.get("samples", like[name], number), place, flags)
+            if enough is not None and all(pairs.has(name, enough) for name in moved):
+                break
     decoders = {name: pairs.solve(name) for name in moved}
     measures = {name: _Measure(reference.is_ragged(like[name])) for name, place in axis.items() if place is not None}
-    for number, found in enumerate(_outputs(graph, arrays, held_out, reference.shelf, threads)):
+    for number, found in enumerate(_outputs(graph, arrays, held_out, reference.shelf, engine)):
         for name, measure in measures.items():
             theirs = reference.get("held out", like[name], number)
             mine = found[name]
@@ -157,14 +166,16 @@ def compare(
 
 
 def _outputs(
-    graph: Graph, arrays: Mapping[str, np.ndarray], feeds: Feeds, shelf: Shelf, threads: int
+    graph: Graph, arrays: Mapping[str, np.ndarray], feeds: Feeds, shelf: Shelf, engine: Engine
 ) -> Iterator[dict[str, np.ndarray]]:
-    stepper = Stepper(graph, arrays, feeds, shelf, threads)
-    names = [name for name in graph.outputs if name in graph.producer and name not in graph.constants]
+    stepper = Stepper(graph, arrays, feeds, shelf, engine)
+    names = made_outputs(graph)
     stepper.expect(names)
-    for found in stepper.run(names, peek=True):
-        yield {name: np.asarray(found[name]) for name in names if isinstance(found[name], np.ndarray)}
-    stepper.close()
+    try:
+        for found in stepper.run(names, peek=True):
+            yield {name: np.asarray(found[name]) for name in names if isinstance(found[name], np.ndarray)}
+    finally:
+        stepper.close()
 
 
 def _counting(mine: np.ndarray, theirs: np.ndarray, flags: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -202,6 +213,11 @@ class _Pairs:
         found = [np.float64(len(x)), x.sum(0), t.sum(0), x.T @ x, x.T @ t]
         held = self.sums.get(name)
         self.sums[name] = found if held is None else [a + b for a, b in zip(held, found, strict=True)]
+
+    def has(self, name: str, enough: int) -> bool:
+        """True if there are so many rows for each column."""
+        held = self.sums.get(name)
+        return held is not None and bool(held[0] >= enough * len(held[1]))
 
     def solve(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         count, x, t, gram, cross = self.sums[name]

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from front_onnx.calibrate.held import Held
-from front_onnx.calibrate.layers import Layer
-from front_onnx.calibrate.rows import Positions, gathered, patches, spread
+from front_onnx.calibration.held import Held
+from front_onnx.calibration.layers import Layer
+from front_onnx.calibration.rows import Positions, gathered, patches, spread
 from front_onnx.plan.plan import Plan
 
 __all__ = ["Matrices"]

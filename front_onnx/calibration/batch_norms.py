@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from front_onnx.calibrate.layers import Layer
-from front_onnx.calibrate.matrices import Matrices
-from front_onnx.calibrate.solving import Sums
+from front_onnx.calibration.layers import Layer
+from front_onnx.calibration.matrices import Matrices
+from front_onnx.calibration.solving import Sums
 from front_onnx.read.graph import Edge
 
 __all__ = ["BatchNorms"]

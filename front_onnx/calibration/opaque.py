@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from front_onnx.axes.size import size_of
-from front_onnx.calibrate.held import Held
-from front_onnx.calibrate.layers import Layer
-from front_onnx.calibrate.places import Places
-from front_onnx.calibrate.solving import Sums
+from front_onnx.calibration.held import Held
+from front_onnx.calibration.layers import Layer
+from front_onnx.calibration.places import Places
+from front_onnx.calibration.solving import Sums
 from front_onnx.dims.structure import Structure
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge

@@ -15,11 +15,12 @@ import onnx
 import onnxruntime
 from onnx import NodeProto, helper, numpy_helper
 
-from front_onnx.calibrate.shelf import Shelf
+from front_onnx.calibration.engine import CPU, Engine
+from front_onnx.calibration.shelf import Shelf
 from front_onnx.errors import UnsupportedError
 from front_onnx.read.graph import Graph, label
 
-__all__ = ["Stepper"]
+__all__ = ["Stepper", "made_outputs"]
 
 _INSIDE = 64  # elements: constants up to this are part of the steps, as shape arithmetic is
 _SESSIONS = 64
@@ -33,7 +34,7 @@ class Stepper:
         arrays: contents of constants in place of the graph's own, and looked up each time: they may change.
         batches: complete feeds.
         shelf: where activations are kept.
-        threads: of onnxruntime; 0 for its own choice.
+        engine: what runs it.
     """
 
     def __init__(
@@ -42,9 +43,9 @@ class Stepper:
         arrays: Mapping[str, np.ndarray],
         batches: Sequence[Mapping[str, np.ndarray]],
         shelf: Shelf,
-        threads: int = 0,
+        engine: Engine = CPU,
     ) -> None:
-        self.graph, self.arrays, self.batches, self.shelf, self.threads = graph, arrays, batches, shelf, threads
+        self.graph, self.arrays, self.batches, self.shelf, self.engine = graph, arrays, batches, shelf, engine
         self._done: set[int] = set()
         self._live: set[str] = set()
         self._wanted: dict[str, int] = {}
@@ -210,9 +211,7 @@ class Stepper:
             if len(self._sessions) >= _SESSIONS:
                 self._sessions.pop(next(iter(self._sessions)))
             try:
-                self._sessions[key] = onnxruntime.InferenceSession(
-                    key, _options(self.threads), providers=["CPUExecutionProvider"]
-                )
+                self._sessions[key] = self.engine.session(key)
             except Exception as error:
                 raise UnsupportedError(_why(error), node=label(self.graph.nodes[nodes[-1]])) from error
         step.session = self._sessions[key]
@@ -243,6 +242,11 @@ class Stepper:
         return copy
 
 
+def made_outputs(graph: Graph) -> tuple[str, ...]:
+    """The outputs of a graph that nodes make of its inputs."""
+    return tuple(name for name in graph.outputs if name in graph.producer and name not in graph.constants)
+
+
 class _Step:
     """A part of a graph as a model."""
 
@@ -259,16 +263,6 @@ def _fed(array: np.ndarray) -> np.ndarray | onnxruntime.OrtValue:
     if kind != onnx.TensorProto.BFLOAT16:
         return array
     return onnxruntime.OrtValue.ortvalue_from_numpy_with_onnx_type(np.ascontiguousarray(array).view(np.uint16), kind)
-
-
-def _options(threads: int) -> onnxruntime.SessionOptions:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # numpy has work to do between
-    options.enable_cpu_mem_arena = options.enable_mem_pattern = False  # sizes differ from batch to batch
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    return options
 
 
 def _why(error: Exception) -> str:

@@ -14,22 +14,22 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from front_onnx.axes.algebra import Algebra
-from front_onnx.axes.size import Axis, SizeVar, size_of
-from front_onnx.calibrate.counted import Counted
-from front_onnx.calibrate.layers import Layer, readers
-from front_onnx.calibrate.removing import eliminate, removal
-from front_onnx.calibrate.rows import gathered, patches, sampled
-from front_onnx.calibrate.shelf import Shelf
-from front_onnx.calibrate.stepping import Stepper
-from front_onnx.dims.structure import Structure
+from front_onnx.axes.size import Axis, SizeVar
+from front_onnx.calibration.counted import Counted
+from front_onnx.calibration.engine import CPU, Engine
+from front_onnx.calibration.layers import Layer
+from front_onnx.calibration.removing import eliminate, made, removal
+from front_onnx.calibration.rows import gathered, patches, sampled
+from front_onnx.calibration.shelf import Shelf
+from front_onnx.calibration.stepping import Stepper, made_outputs
+from front_onnx.calibration.variables import entry_of, is_linear
 from front_onnx.errors import FrontError
 from front_onnx.methods.evidence import Evidence
 from front_onnx.methods.private import Private
-from front_onnx.operators.analysis import Analysis
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import label
@@ -38,7 +38,6 @@ from front_onnx.transform.maps import AxisMap, Matrix, Select
 
 __all__ = ["choose"]
 
-_LINEAR = Trait.VIEW | Trait.PICKS | Trait.REPEATS | Trait.JOINS | Trait.SHIFTS | Trait.LINEAR | Trait.MEASURES
 _LARGE = 768  # places from which rounding is worth less than time: single precision, few parts
 _WIDE = 1536  # rows of a kernel's Gram matrix: beyond, channels alone are looked at
 _ENOUGH = 2  # rows for each column of a Gram matrix that entries are ranked by
@@ -46,6 +45,7 @@ _ROOM = 256 << 20  # bytes of Gram matrices that are kept to choose entries toge
 _FINAL = 4.0  # how often the state behind the last block counts
 
 _Key = tuple[SizeVar, tuple[int, int] | None]
+_Take = Callable[[dict[str, np.ndarray], int], None]
 
 
 def choose(
@@ -56,8 +56,9 @@ def choose(
     shelf: Shelf,
     counted: Counted,
     *,
-    threads: int = 0,
+    engine: Engine = CPU,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    outputs: Callable[[int, Mapping[str, np.ndarray]], None] | None = None,
 ) -> Evidence:
     """Run the source on samples, once, and choose what is kept of every dim that shrinks.
 
@@ -68,20 +69,27 @@ def choose(
         batches: complete feeds of the source.
         shelf: where activations are kept.
         counted: which tokens count.
-        threads: of onnxruntime.
+        engine: what runs graphs.
         progress: told how many places were looked at, and of how many.
+        outputs: told the outputs of the source, batch by batch.
     """
-    return _Choosing(plan, layers, norms, batches, shelf, counted, threads).run(progress)
+    return _Choosing(plan, layers, norms, batches, shelf, counted, engine, outputs).run(progress)
 
 
 @dataclass
 class _Look:
-    """One place to look at: what to run to, and what to do with the values."""
+    """One place to look at: what to run to, and what to do with the values.
+
+    Attributes:
+        order: the node that makes them.
+        names: of the tensors.
+        start: gives what takes the values of each batch, and what is to be done at the end: sums are made when it is
+            their turn, and gone after it.
+    """
 
     order: int
     names: tuple[str, ...]
-    take: Callable[[dict[str, np.ndarray], int], None]
-    end: Callable[[], None]
+    start: Callable[[], tuple[_Take, Callable[[], None]]]
 
 
 class _Choosing:
@@ -93,13 +101,14 @@ class _Choosing:
         batches: Sequence[Mapping[str, np.ndarray]],
         shelf: Shelf,
         counted: Counted,
-        threads: int,
+        engine: Engine,
+        outputs: Callable[[int, Mapping[str, np.ndarray]], None] | None,
     ) -> None:
-        self.counted = counted
+        self.counted, self.outputs = counted, outputs
         self.plan, self.structure, self.layers, self.norms = plan, plan.structure, layers, norms
         self.graph, self.algebra = self.structure.graph, self.structure.analysis.algebra
         self.private = Private(self.structure)
-        self.batches, self.shelf, self.threads = batches, shelf, threads
+        self.batches, self.shelf, self.engine = batches, shelf, engine
         self.smaller = {var for var, size in plan.sizes.items() if size < var.size and var not in self.structure.depths}
         self.dense = {var for var in self.smaller if is_linear(self.structure, norms, var)}
         self.pooled: dict[SizeVar, np.ndarray] = {}
@@ -111,23 +120,33 @@ class _Choosing:
         self.room = _ROOM
 
     def run(self, progress: Callable[[int, int], None]) -> Evidence:
-        looks = sorted([*self._states(), *self._reads(), *self._blocks()], key=lambda look: look.order)
-        stepper = Stepper(self.graph, {}, self.batches, self.shelf, self.threads)
+        looks = [*self._states(), *self._reads(), *self._blocks()]
+        looks = [*sorted(looks, key=lambda look: look.order), *self._ends()]
+        stepper = Stepper(self.graph, {}, self.batches, self.shelf, self.engine)
         stepper.expect(name for look in looks for name in look.names)
         for done, look in enumerate(looks):
             progress(done, len(looks))
+            take, end = look.start()
             for number, found in enumerate(stepper.run(look.names)):
-                look.take(found, number)
-            look.end()
+                take(found, number)
+            end()
+            del take, end
         progress(len(looks), len(looks))
         self._directions()
         for key, score in self.scores.items():
             for gram, matrix, places in self.readers.pop(key, []):
-                total = float(np.einsum("kn,kl,ln->", matrix, gram, matrix, optimize=True))
+                total = made(gram, matrix)
                 score = score + removal(gram, matrix, places, key[0].size) / max(total, 1e-30)
             if key not in self.axes:
                 self.axes[key] = self._kept(key[0], np.argsort(-score, kind="stable"))
         return Evidence(self.axes, {number: self._chosen(number) for number in self.moved})
+
+    def _ends(self) -> Iterator[_Look]:
+        """The outputs of the source, for whoever asked for them."""
+        if self.outputs is not None:
+            tell = self.outputs
+            names = made_outputs(self.graph)
+            yield _Look(len(self.graph.nodes), names, lambda: (lambda found, number: tell(number, found), lambda: None))
 
     # -- directions -----------------------------------------------------------------------------------------------
 
@@ -140,7 +159,8 @@ class _Choosing:
                 places = [(layer.data,) for layer in self.layers.values() if self._last(layer) == (var,)]
             for number, names in enumerate(dict.fromkeys(places)):
                 weight = _FINAL if number == len(dict.fromkeys(places)) - 1 else 1.0
-                yield self._state(var, names, weight)
+                order = max(self.graph.producer.get(name, -1) for name in names)
+                yield _Look(order, names, partial(self._state, var, names, weight, order))
 
     def _is_state(self, name: str) -> bool:
         """True for what a sum of data reads: the stream itself, behind a norm (post-norm)."""
@@ -153,7 +173,9 @@ class _Choosing:
                 return True
         return False
 
-    def _state(self, var: SizeVar, names: tuple[str, ...], weight: float) -> _Look:
+    def _state(
+        self, var: SizeVar, names: tuple[str, ...], weight: float, order: int
+    ) -> tuple[_Take, Callable[[], None]]:
         total, square, count = np.zeros(var.size), np.zeros((var.size, var.size)), [0]
 
         def take(found: dict[str, np.ndarray], number: int) -> None:
@@ -168,8 +190,6 @@ class _Choosing:
             square.__iadd__(rows.T @ rows)
             count[0] += len(rows)
 
-        order = max(self.graph.producer.get(name, -1) for name in names)
-
         def end() -> None:
             mean = total / max(count[0], 1)
             covariance = square / max(count[0], 1) - np.outer(mean, mean)
@@ -177,10 +197,10 @@ class _Choosing:
             if trace > 0:
                 self.pooled[var] = self.pooled.get(var, 0.0) + weight * covariance / trace
 
-        return _Look(order, names, take, end)
+        return take, end
 
     def _refuse(self, rows: np.ndarray, node: int) -> None:
-        if not np.isfinite(rows.sum()):
+        if not np.isfinite(rows.sum(dtype=np.float64)):
             raise FrontError("activations are not finite", node=label(self.graph.nodes[node]))
 
     def _place(self, name: str, var: SizeVar) -> int:
@@ -215,7 +235,9 @@ class _Choosing:
             keys = {var: (var, self._unit(var, layer)) for var in places}
             for key in keys.values():
                 self.pending[key] += 1
-            yield self._read(node, layer, {keys[var]: found for var, found in places.items()})
+            names = (layer.data, layer.raw) if layer.convolves else (layer.data,)
+            found = {keys[var]: found for var, found in places.items()}
+            yield _Look(max(node, 0), names, partial(self._read, node, layer, found))
 
     def _unit(self, var: SizeVar, layer: Layer) -> tuple[int, int] | None:
         return self.private.unit(layer.weight) if self.private.chain(var) is not None else None
@@ -226,7 +248,7 @@ class _Choosing:
         found = entry_of(self.algebra, axis, var)
         return found if np.any(found >= 0) else None
 
-    def _read(self, node: int, layer: Layer, keys: dict[_Key, np.ndarray]) -> _Look:
+    def _read(self, node: int, layer: Layer, keys: dict[_Key, np.ndarray]) -> tuple[_Take, Callable[[], None]]:
         weight = np.asarray(self.graph.array(self.graph.read_by(layer.weight)))
         layer = replace(layer, groups=int(np.prod(weight.shape[: layer.batch])))
         weight = layer.laid(weight)
@@ -236,9 +258,8 @@ class _Choosing:
         sides = int(np.prod(kernel)) if layer.convolves else 1
         whole = (len(matrix) <= _WIDE and not layer.transposed) or sides == 1
         size = len(matrix) if whole else len(matrix) // sides
-        gram, count = np.zeros((size, size)), [0]
+        gram, count = np.zeros((size, size), np.float32 if size > _LARGE else np.float64), [0]
         shape_of = (lambda found: found[layer.raw].shape[2:]) if layer.convolves else None
-        names = (layer.data, layer.raw) if layer.convolves else (layer.data,)
 
         def take(found: dict[str, np.ndarray], number: int) -> None:
             if count[0] > max(_ENOUGH * size, 8192):
@@ -248,28 +269,27 @@ class _Choosing:
                 flags = self.counted.of(layer.data, self.batches[number], data.shape)
                 spread = None if flags is None else np.broadcast_to(flags, data.shape)
                 data = layer.rows_last(data, weight.shape[: layer.batch])
-                rows = data.reshape(-1, data.shape[-1]).astype(np.float64)
+                rows = data.reshape(-1, data.shape[-1]).astype(gram.dtype)
                 if spread is not None:
                     rows = rows[layer.rows_last(spread, weight.shape[: layer.batch])[..., 0].reshape(-1)]
             elif whole:
                 at = sampled(shape_of(found), number)
-                rows = patches(self.graph, node, kernel, data, at).reshape(-1, size).astype(np.float64)
+                rows = patches(self.graph, node, kernel, data, at).reshape(-1, size).astype(gram.dtype)
             else:
                 at = sampled(data.shape[2:], number)
-                rows = gathered(data, at).transpose(0, 2, 1).reshape(-1, size).astype(np.float64)
+                rows = gathered(data, at).transpose(0, 2, 1).reshape(-1, size).astype(gram.dtype)
             self._refuse(rows, node)
-            rows = rows.astype(np.float32) if size > _LARGE else rows
             gram.__iadd__(rows.T @ rows)
             count[0] += len(rows)
 
         def end() -> None:
-            scaled = gram / max(count[0], 1)
-            read = matrix if whole else matrix.reshape(size, -1)
+            gram.__itruediv__(max(count[0], 1))
+            read = (matrix if whole else matrix.reshape(size, -1)).astype(gram.dtype)
             for key, places in keys.items():
                 spread = np.repeat(places, sides) if whole else places
-                self._found(key, scaled, read, spread)
+                self._found(key, gram, read, spread)
 
-        return _Look(max(node, 0), names, take, end)
+        return take, end
 
     def _found(self, key: _Key, gram: np.ndarray, matrix: np.ndarray, places: np.ndarray) -> None:
         """Keep what one reader says of the entries of a dim; with the last one, choose.
@@ -284,7 +304,7 @@ class _Choosing:
             self.readers[key].append((gram, matrix, places))
         else:
             score = removal(gram, matrix, places, var.size)
-            total = float(np.einsum("kn,kl,ln->", matrix, gram, matrix, optimize=True))
+            total = made(gram, matrix)
             self.scores[key] = self.scores.get(key, 0.0) + score / max(total, 1e-30)
         if self.pending[key] == 0 and key not in self.scores:
             self.axes[key] = self._kept(var, eliminate(self.readers.pop(key), var.size, self.plan.sizes[var]))
@@ -302,9 +322,11 @@ class _Choosing:
                 continue
             self.moved[number] = [0.0] * len(chain.units)
             for unit in range(len(chain.units)):
-                yield self._block(number, unit, chain.start_of(unit), chain.end_of(unit))
+                start, end = chain.start_of(unit), chain.end_of(unit)
+                begin = partial(self._block, number, unit, start, end)
+                yield _Look(self.graph.producer.get(end, -1), (start, end), begin)
 
-    def _block(self, number: int, unit: int, start: str, end: str) -> _Look:
+    def _block(self, number: int, unit: int, start: str, end: str) -> tuple[_Take, Callable[[], None]]:
         changed, whole = [0.0], [0.0]
 
         def take(found: dict[str, np.ndarray], number: int) -> None:
@@ -318,7 +340,7 @@ class _Choosing:
         def finish() -> None:
             self.moved[number][unit] = changed[0] / max(whole[0], 1e-30)
 
-        return _Look(self.graph.producer.get(end, -1), (start, end), take, finish)
+        return take, finish
 
     def _chosen(self, number: int) -> np.ndarray:
         """The first block, the last one, and those between over which the state changes most."""
@@ -326,71 +348,3 @@ class _Choosing:
         fixed = [0, len(moved) - 1] if count > 1 else [len(moved) - 1]
         ranked = [block for block in np.argsort(-moved, kind="stable") if block not in fixed]
         return np.sort(np.array([*fixed, *ranked][:count], np.int64))
-
-
-def is_linear(structure: Structure, norms: Sequence[Norm], var: SizeVar) -> bool:
-    """True if a size variable meets nothing but linear layers, sums and norms, so that it may have any map."""
-    graph, analysis, algebra = structure.graph, structure.analysis, structure.analysis.algebra
-
-    def places(name: str) -> list[tuple[int, Axis]]:
-        fact = analysis.facts.get(name)
-        axes = (fact.axes or ()) if fact is not None else ()
-        found = ((n, algebra.expand(axis)) for n, axis in enumerate(axes))
-        return [(n, axis) for n, axis in found if var in algebra.free_variables(axis)]
-
-    if any(places(info.name) for info in graph.inputs):
-        return False
-    contracted = {edge.node for edge in analysis.contractions}
-    of_norms = {node for norm in norms if algebra.expand(norm.axis) == (var,) and norm.plain for node in norm.nodes}
-    shared = {graph.read_by(e) for n in norms for e in (n.gain, n.bias) if e is not None}
-    if any(len(readers(graph, name)) > 1 for name in shared if has_variable(analysis, name, var)):
-        return False
-    for index, node in enumerate(graph.nodes):
-        touched = [place for name in (*node.input, *node.output) if name for place in places(name)]
-        if not touched:
-            continue
-        if any(axis != (var,) for _, axis in touched):
-            return False
-        record = record_of(node)
-        if index in of_norms or (record.has(Trait.CONTRACTS) and not record.has(Trait.RECURRENT | Trait.BENDS)):
-            if record.has(Trait.CONVOLVES) and int(graph.attribute(index, "group", 1) or 1) > 1:
-                return False
-            if record.has(Trait.PRODUCT) and index not in contracted and index not in of_norms:
-                both = [name for name in node.input if name and places(name)]
-                if len(both) > 1 and not any(not analysis.is_data(name) for name in both):
-                    return False
-            continue
-        if record.has(Trait.SCALES):
-            if sum(bool(places(name) or has_variable(analysis, name, var)) for name in node.input) > 1:
-                return False
-            continue
-        if not record.has(_LINEAR):
-            return False
-    return True
-
-
-def has_variable(analysis: Analysis, name: str, var: SizeVar) -> bool:
-    """True if a constant has a size variable, wherever it is read."""
-    facts = (analysis.uses.get(edge) for edge in analysis.graph.consumers.get(name, ()))
-    axes = (axis for fact in facts if fact is not None for axis in fact.axes or ())
-    return any(var in analysis.algebra.free_variables(axis) for axis in axes)
-
-
-def entry_of(algebra: Algebra, axis: Axis, var: SizeVar) -> np.ndarray:
-    """[size of the axis]: the entry of a variable that each place belongs to; -1 where it stands for none."""
-    variables = algebra.expand(axis)
-    found = np.full(size_of(variables), -1)
-    if not variables:
-        return found
-    if variables[0].parts is not None and len(variables) == 1:
-        return np.concatenate([entry_of(algebra, segment, var) for segment in algebra.segments(variables[0])])
-    shape = tuple(each.size for each in variables)
-    for place, each in enumerate(variables):
-        inner = np.full(each.size, -1)
-        if each is var:
-            inner = np.arange(each.size)
-        elif each.parts is not None:
-            inner = entry_of(algebra, (each,), var)
-        if np.any(inner >= 0):
-            found = inner[np.unravel_index(np.arange(len(found)), shape)[place]]
-    return found
