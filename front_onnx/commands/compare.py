@@ -58,7 +58,7 @@ TRAINING = (
         metavar="RATE",
         help="auto (1e-3, a tenth for exact starts, a fifth for calibrated ones), auto:BASE, or one rate for all.",
     ),
-    click.option("--device", default="auto", show_default=True, help="Of the trainings: cpu, cuda, cuda:1."),
+    click.option("--train-device", default="auto", show_default=True, help="Of the trainings: cpu, cuda, cuda:1."),
 )
 FILES = (
     click.option("-o", "--output", type=click.Path(), help="Write the best one."),
@@ -77,7 +77,7 @@ def compare_command(
     model: str,
     sets: tuple[str, ...],
     train: int | None,
-    device: str,
+    train_device: str,
     plot: str | None,
     report: str | None,
     as_json: bool,
@@ -96,7 +96,7 @@ def compare_command(
     """
     given = {name: value or None if name in ("block", "residual", "treat") else value for name, value in given.items()}
     settings = calibration(given)
-    trainer = _trainer(train, device) if train is not None else None
+    trainer = _trainer(train, train_device) if train is not None else None
     check_reports(report, card=False)
     if plot:
         check_picture(Path(plot))

@@ -71,7 +71,7 @@ class Judge:
         seed: int,
         shelf: Shelf,
     ) -> None:
-        self.graph, self.shelf, self.threads = session.graph, shelf, settings.threads
+        self.graph, self.shelf, self.engine = session.graph, shelf, settings.engine
         self.inputs = Inputs.of(self.graph)
         self.samples = self._read(data, settings, seed)
         if validation is not None:
@@ -80,7 +80,9 @@ class Judge:
         self._refuse_unrunnable()
         parts = {"samples": self.samples.batches, "held out": self.samples.held_out}
         counted = Counted(session.structure, padding(self.inputs, parts["samples"]))
-        self.reference = Reference.of(self.graph, parts, shelf, self.threads, counted)
+        self.reference = Reference(shelf, parts, counted)
+        for part in parts:
+            self.reference.run(self.graph, part, self.engine)
         if not self.reference.names:
             raise RequestError("the model has no output of numbers to compare by")
         self.labels = Labels.found(self.inputs, [each for each in (data, validation) if each is not None], labels)
@@ -144,7 +146,7 @@ class Judge:
         """
         graph = Graph(read_model(path))
         fitted_on, held_out, stands = self._fed(graph, plans)
-        found, _ = likeness(self.reference, graph, {}, fitted_on, held_out, self.threads, stands)
+        found, _ = likeness(self.reference, graph, {}, fitted_on, held_out, self.engine, stands)
         if not found:
             raise FrontError("none of its outputs can be compared with the source's")
         return Worth(found, self._accuracy(path, held_out))

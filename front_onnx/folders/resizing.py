@@ -90,9 +90,7 @@ def resize_folder(
         elif any(is_quantised(node) for node in models[name].proto.graph.node):
             left[name] = "quantised: quantise the resized file again"
         elif _is_merged(name, held):
-            left[name] = (
-                "two files in one, both of which are here: merge what they become (merge_decoders of Optimum)"
-            )
+            left[name] = "two files in one, both of which are here: merge what they become (merge_decoders of Optimum)"
         if name in left:
             del models[name]
     if not models:
