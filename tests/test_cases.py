@@ -12,7 +12,6 @@ from zoo.oracle import compare
 
 import front_onnx
 from front_onnx.check.synthetic import synthetic_inputs
-from front_onnx.errors import RequestError
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import read_model
 
@@ -72,14 +71,27 @@ def test_runs_at_every_size(name: str) -> None:
             assert [array.shape for array in outputs[1]] == [array.shape for array in outputs[0]]
 
 
-def test_what_is_in_the_way_of_a_depth_is_named() -> None:
-    """Boxes are refined from block to block, beside the queries."""
-    with pytest.raises(RequestError, match=r"hands 2 tensors to .*Sigmoid_2_output_0, .*LayerNormalization_output_0"):
-        front_onnx.resize(load("box-refining-decoder"), depth=4)
-
-
 def parameters(model: onnx.ModelProto) -> int:
     return sum(math.prod(tensor.dims) for tensor in model.graph.initializer)
+
+
+def test_boxes_are_refined_by_every_block() -> None:
+    """Boxes are handed from block to block, beside the queries: each block has as many parameters, and all are run."""
+    source = load("box-refining-decoder")
+    made = {depth: front_onnx.resize(source, depth=depth).model for depth in (2, 4, 5)}
+    counts = {3: parameters(source)} | {depth: parameters(model) for depth, model in made.items()}
+    assert counts[3] - counts[2] == counts[4] - counts[3] == counts[5] - counts[4] > 0
+    feed = synthetic_inputs(Graph(read_model(source)), {})
+
+    def run(model: onnx.ModelProto) -> list[np.ndarray]:
+        return ort.InferenceSession(model.SerializeToString()).run(None, feed)
+
+    wanted = [array.shape for array in run(source)]
+    for model in made.values():
+        outputs = run(model)
+        assert [array.shape for array in outputs] == wanted and all(np.isfinite(array).all() for array in outputs)
+    boxes = {depth: sum(node.op_type == "Sigmoid" for node in model.graph.node) for depth, model in made.items()}
+    assert boxes[5] - boxes[4] == (boxes[4] - boxes[2]) // 2 > 0
 
 
 def test_every_file_is_a_case() -> None:
