@@ -7,8 +7,8 @@ from front_onnx.calibration.fitted import Fitted
 from front_onnx.calibration.settings import CalibrationSettings
 from front_onnx.calibration.starts import Candidate, Outcome
 from front_onnx.check.validate import Check, Validation
-from front_onnx.compare.row import Row, Size, Source, Trained, Worth
-from front_onnx.compare.run import Comparison, compare
+from front_onnx.comparison.row import Row, Size, Source, Trained, Worth
+from front_onnx.comparison.run import Comparison, compare
 from front_onnx.dims.structure import Dim, Structure
 from front_onnx.errors import (
     DamagedError,

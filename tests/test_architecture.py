@@ -38,7 +38,7 @@ ROW = (
     "into",
     "learngenes",
     "folders",
-    "compare",
+    "comparison",
     "report",
     "commands",
 )

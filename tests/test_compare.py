@@ -13,13 +13,13 @@ from test_ports import decoder
 
 import front_onnx
 from front_onnx.commands import main
-from front_onnx.compare import run as comparing
-from front_onnx.compare.contenders import contenders, named_methods
-from front_onnx.compare.describe import describe_comparison
-from front_onnx.compare.row import Row
-from front_onnx.compare.sizes import wishes
-from front_onnx.compare.store import Store
-from front_onnx.compare.teaching import FACTORS, Draws, Lesson, Rates
+from front_onnx.comparison import run as comparing
+from front_onnx.comparison.contenders import contenders, named_methods
+from front_onnx.comparison.describe import describe_comparison
+from front_onnx.comparison.row import Row
+from front_onnx.comparison.sizes import wishes
+from front_onnx.comparison.store import Store
+from front_onnx.comparison.teaching import FACTORS, Draws, Lesson, Rates
 from front_onnx.errors import OutputError, RequestError
 from front_onnx.methods.registry import methods
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from front_onnx.adapters.refine import refine
 
-from front_onnx.compare.teaching import Draws, Lesson
+from front_onnx.comparison.teaching import Draws, Lesson
 from front_onnx.errors import RequestError
 
 __all__ = ["Short"]

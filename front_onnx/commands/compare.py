@@ -16,10 +16,10 @@ from front_onnx.commands.output import console, print_steps, shortened
 from front_onnx.commands.progress import shown
 from front_onnx.commands.reports import check_reports, write_reports
 from front_onnx.commands.tables import count
-from front_onnx.compare.curves import plot_comparison
-from front_onnx.compare.describe import describe_comparison
-from front_onnx.compare.run import Comparison, compare
-from front_onnx.compare.teaching import Trainer
+from front_onnx.comparison.curves import plot_comparison
+from front_onnx.comparison.describe import describe_comparison
+from front_onnx.comparison.run import Comparison, compare
+from front_onnx.comparison.teaching import Trainer
 from front_onnx.errors import FrontError, RequestError
 from front_onnx.pictures import check_picture
 from front_onnx.report.content import comparison_page

@@ -13,9 +13,9 @@ import numpy as np
 from front_onnx.api import Result
 from front_onnx.calibration.starts import Outcome
 from front_onnx.check.validate import Validation
-from front_onnx.compare.curves import mean_curve, worth_curves
-from front_onnx.compare.row import Row
-from front_onnx.compare.run import Comparison
+from front_onnx.comparison.curves import mean_curve, worth_curves
+from front_onnx.comparison.row import Row
+from front_onnx.comparison.run import Comparison
 from front_onnx.errors import FrontError
 from front_onnx.gene.spectrum import BINS
 from front_onnx.into import Moved

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from front_onnx.api import Result
-from front_onnx.compare.run import Comparison
+from front_onnx.comparison.run import Comparison
 from front_onnx.dims.structure import Structure
 from front_onnx.into import Moved
 from front_onnx.plan.plan import Plan

@@ -6,8 +6,8 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from front_onnx.compare.row import Row, Size, Trained, Worth
-from front_onnx.compare.run import Comparison
+from front_onnx.comparison.row import Row, Size, Trained, Worth
+from front_onnx.comparison.run import Comparison
 
 __all__ = ["describe_comparison"]
 

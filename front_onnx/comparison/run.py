@@ -19,12 +19,12 @@ from front_onnx.api import Result, resize
 from front_onnx.calibration.settings import DEFAULT, CalibrationSettings
 from front_onnx.calibration.shelf import Shelf
 from front_onnx.check.validate import check_result
-from front_onnx.compare.contenders import MADE_UP, Contender, contenders, named_methods
-from front_onnx.compare.judge import Judge
-from front_onnx.compare.row import Row, Size, Source, Trained, Worth
-from front_onnx.compare.sizes import SizeOptions, Wish, wishes
-from front_onnx.compare.store import Store, key_of
-from front_onnx.compare.teaching import Lesson, Rates, Trainer
+from front_onnx.comparison.contenders import MADE_UP, Contender, contenders, named_methods
+from front_onnx.comparison.judge import Judge
+from front_onnx.comparison.row import Row, Size, Source, Trained, Worth
+from front_onnx.comparison.sizes import SizeOptions, Wish, wishes
+from front_onnx.comparison.store import Store, key_of
+from front_onnx.comparison.teaching import Lesson, Rates, Trainer
 from front_onnx.errors import FrontError, OutputError, RequestError
 from front_onnx.methods.calibrated import Calibrated
 from front_onnx.plan.plan import Plan

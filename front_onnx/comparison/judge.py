@@ -21,8 +21,8 @@ from front_onnx.calibration.shelf import Shelf
 from front_onnx.calibration.targets import Targets
 from front_onnx.check.agreement import stands_for
 from front_onnx.check.validate import open_session
-from front_onnx.compare.labels import LABELS, Labels
-from front_onnx.compare.row import Worth
+from front_onnx.comparison.labels import LABELS, Labels
+from front_onnx.comparison.row import Worth
 from front_onnx.errors import FrontError, RequestError
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Graph

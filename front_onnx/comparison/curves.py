@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from front_onnx.compare.row import Trained
-from front_onnx.compare.run import Comparison
+from front_onnx.comparison.row import Trained
+from front_onnx.comparison.run import Comparison
 from front_onnx.errors import RequestError
 from front_onnx.pictures import new_figure, save_figure
 

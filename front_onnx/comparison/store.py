@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from front_onnx.compare.row import Row
+from front_onnx.comparison.row import Row
 from front_onnx.errors import OutputError
 from front_onnx.store.atomic import atomic_write
 
