@@ -153,8 +153,8 @@ class Places:
         """What takes a tensor of the source to the target's sizes; the tensor by its name in the target."""
         maker = self.graph.producer.get(name)
         there = None if maker is None else self._rows.get(maker)
-        unit = None
-        if there is not None and maker is not None:
+        unit = None if maker is None else self._private.unit(Edge(maker, 0))  # an entry block has maps of its own too
+        if there is not None:
             number, block, _ = there
             blocks = self.kept[number]
             unit = (number, int(blocks[block]) if block < len(blocks) else block)
