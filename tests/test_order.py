@@ -59,6 +59,7 @@ def _read(node: onnx.NodeProto) -> set[str]:
 def told(structure: Structure) -> object:
     """What `inspect` says, without the numbers that dims of one name have; and which weights have a dim."""
     about = describe_structure(structure)
+    del about["fingerprint"]  # of the file
     graph = structure.graph
     dims = [
         (
