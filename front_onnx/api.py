@@ -59,6 +59,7 @@ class Result:
         decoder: the file with the matrices that take outputs back to the source's sizes, if any have others.
         calibration: the starts that were compared, if there was data to calibrate on.
         grown: the lossless growth before `plan`, where some sizes grow and others shrink.
+        to_fit: True after a dry run of what would be calibrated.
         seconds: time taken, without the validation.
         size: bytes of the result.
     """
@@ -74,6 +75,7 @@ class Result:
     decoder: Path | None = None
     calibration: Outcome | None = None
     grown: Plan | None = None
+    to_fit: bool = False
 
 
 def inspect(model: ModelLike, *, residual: Names | None = None, block: Names | None = None) -> Structure:
@@ -194,7 +196,8 @@ def resize(
         data = SYNTHETIC
     rewritten = session.rewrite(plan)
     if dry_run:
-        return Result(plan, rewritten.proto, None, None, None, time.perf_counter() - started, 0, grown=_grown(parted))
+        seconds, fits = time.perf_counter() - started, data is not None and plan.resizes and not plan.methods.exact
+        return Result(plan, rewritten.proto, None, None, None, seconds, 0, grown=_grown(parted), to_fit=fits)
     whole = plan if parted is None else parted.whole
     target = named_file(output) if output is not None else None
     if target is None and source.path is not None:

@@ -661,3 +661,10 @@ def test_output_into_a_closed_pipe(folder: Path) -> None:
     line = f"{sys.executable} {ROOT / 'cli.py'} inspect digits.onnx --json | head -c 1"
     done = subprocess.run(["bash", "-c", line], cwd=folder, capture_output=True, text=True)
     assert done.stderr == ""
+
+
+def test_a_dry_run_says_what_would_be_calibrated() -> None:
+    done = CliRunner().invoke(main, ["resize", str(DIGITS), "--depth", "3", "--method", "best", "--dry-run"])
+    assert done.exit_code == 0 and "to be calibrated when it is written" in done.output
+    done = CliRunner().invoke(main, ["resize", str(DIGITS), "--depth", "8", "--method", "best", "--dry-run"])
+    assert done.exit_code == 0 and "method lossless" in done.output

@@ -162,7 +162,7 @@ def _print(result: Result, about: dict[str, Any]) -> None:
     console.print(
         f"\n{about['weights_resized']} weights resized, {about['weights_copied']} copied; "
         f"{about['constants_rewritten']} shape constants and {about['attributes_rewritten']} attributes rewritten; "
-        f"{_methods(result.plan)}"
+        f"{'to be calibrated when it is written' if result.to_fit else _methods(result.plan)}"
     )
     print_inlined(about["functions_inlined"])
     for warning in about["warnings"]:
