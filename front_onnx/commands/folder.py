@@ -10,8 +10,9 @@ import click
 from rich.markup import escape
 
 from front_onnx.api import Result
+from front_onnx.calibration.report import describe_calibration
 from front_onnx.commands.output import console, plain
-from front_onnx.commands.tables import plan_table, print_validation
+from front_onnx.commands.tables import plan_table, print_calibration, print_validation
 from front_onnx.folders.resizing import FolderResult
 from front_onnx.summary import describe_plan, describe_validation
 
@@ -58,6 +59,8 @@ def _print(made: FolderResult) -> None:
         console.print(plan_table(about, tuple(about["bytes"]) if about["bytes"] else None))
         for warning in about["warnings"]:
             console.print(f"[yellow]warning[/] {escape(plain(warning))}")
+        if result.calibration is not None:
+            print_calibration(describe_calibration(result.calibration) or {})
         if result.validation is not None and not result.validation.passed:
             print_validation(describe_validation(result.validation) or {})
         console.print()

@@ -47,6 +47,8 @@ def after_resize(result: Result, data: str | None = None) -> list[str]:
             found.append("--method lossless would keep what the model computes")
         elif plan.request.evidence is None:
             found.append(f"it keeps more if it is calibrated: the same with --data {samples}, or --method best without")
+    if result.calibration is not None and data in (None, "synthetic"):
+        found.append(f"inputs were made up, and figures are of these: with yours it keeps more, --data {samples}")
     if sizes:
         teacher = f" --teacher {source}" if runs and result.decoder is None else ""
         why = {"exact": "it starts where the source ended", "calibrated": "it starts near the source"}.get(kind)
