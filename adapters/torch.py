@@ -95,11 +95,24 @@ def load_weights(
         options: as for `initialize`.
 
     Raises:
+        RequestError: the file has other sizes than the module, which is as it was then.
         FrontError: as `initialize`; or the module does not take the file's inputs.
     """
     if example_inputs is None:
         example_inputs = _made_up(module, path)
-    return initialize(module, example_inputs, path, exporter=exporter, **options)
+    held = _held(module)
+    before = {name: tensor.detach().clone() for name, tensor in held.items()}
+    report = initialize(module, example_inputs, path, exporter=exporter, **options)
+    if report.resized:
+        with torch.no_grad():
+            for name, tensor in before.items():
+                held[name].copy_(tensor)
+        raise RequestError(
+            "the file has other sizes than the module",
+            got=f"{report.resized[0]} and {len(report.resized) - 1} more",
+            hint="front-onnx resize makes one of the module's sizes; initialize takes any, and resizes on the way",
+        )
+    return report
 
 
 def _made_up(module: nn.Module, path: Source) -> Inputs:

@@ -11,10 +11,12 @@ from typing import Unpack
 import numpy as np
 from front_onnx.adapters.fingerprint import Fingerprint
 
+from front_onnx.axes.size import size_of
 from front_onnx.errors import FrontError, RequestError
 from front_onnx.gene.file import is_gene, read_gene
 from front_onnx.into import init_into
 from front_onnx.read.graph import Graph
+from front_onnx.roles.piece import Piece
 from front_onnx.session import read_any
 from front_onnx.types import MatchOptions, PathLike
 
@@ -45,15 +47,19 @@ class Report:
         partly: parameters of which only a part was found; the rest is as it was.
         kept: parameters that are as they were, and why.
         unused: weights of the source that went nowhere.
+        resized: tensors of the source that have another size there, or stand in another number of blocks.
     """
 
     set: list[str] = field(default_factory=list)
     partly: list[str] = field(default_factory=list)
     kept: dict[str, str] = field(default_factory=dict)
     unused: list[str] = field(default_factory=list)
+    resized: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         lines = [f"{len(self.set)} parameters set, {len(self.partly)} partly, {len(self.kept)} kept"]
+        if self.resized:
+            lines.append(f"  resized on the way, without calibration: {len(self.resized)} weights or stacks of them")
         lines += [f"  partly set: {name}" for name in self.partly]
         lines += [f"  kept {name}: {reason}" for name, reason in self.kept.items()]
         lines += [f"  not used: {name}" for name in self.unused]
@@ -128,6 +134,8 @@ def _found(
             continue
         flat[elements], known[elements] = values[changed], True
     report = Report(unused=[piece.tensors[0] for piece in moved.unused])
+    pairs = [(entry.source, entry.target) for entry in moved.matches if entry.source is not None]
+    report.resized = [theirs.tensors[0] for theirs, mine in pairs if _sizes(theirs) != _sizes(mine)]
     reasons: dict[str, str] = {}
     for entry in moved.matches:
         for tensor in entry.target.tensors if entry.source is None else ():
@@ -151,3 +159,8 @@ def _found(
             hint="export with constant folding off, or use init --into and train the ONNX model",
         )
     return out, report
+
+
+def _sizes(piece: Piece) -> tuple[int, tuple[int, ...]]:
+    """How many blocks hold a piece, and the sizes of its axes, as far as they are known."""
+    return len(piece.tensors), tuple(size_of(axis) for axis in piece.axes or ())
