@@ -47,8 +47,8 @@ Progress = Callable[[str, int, int], None]
 """Called with (stage, done, total)."""
 
 
-class ResizeOptions(TypedDict, total=False):
-    """What `resize` takes by name, but for what a learngene knows itself; see there."""
+class SizeOptions(TypedDict, total=False):
+    """The options of `resize` that say sizes; see there."""
 
     depth: Sizes | None
     width: Sizes | None
@@ -62,6 +62,11 @@ class ResizeOptions(TypedDict, total=False):
     exact: bool
     params: int | str | None
     size: int | str | None
+
+
+class ResizeOptions(SizeOptions, total=False):
+    """What `resize` takes by name, but for what a learngene knows itself; see there."""
+
     method: str
     ratio: float
     band: str

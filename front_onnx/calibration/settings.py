@@ -14,10 +14,11 @@ from front_onnx.calibration.shelf import Shelf
 from front_onnx.calibration.starts import Outcome
 from front_onnx.errors import RequestError
 from front_onnx.plan.plan import Plan
-from front_onnx.samples.samples import Data, read_samples
+from front_onnx.read.graph import Graph
+from front_onnx.samples.samples import Data, Samples, read_samples
 from front_onnx.types import Progress, silent
 
-__all__ = ["DEFAULT", "CalibrationSettings", "calibrated", "in_bytes"]
+__all__ = ["DEFAULT", "CalibrationSettings", "calibrated", "in_bytes", "samples_of"]
 
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
@@ -105,9 +106,18 @@ def calibrated(
         RequestError: the data are no inputs of the model, or too few.
         FileError: they cannot be read.
     """
-    samples = read_samples(
+    samples = samples_of(data, plan.structure.graph, settings, seed, batch)
+    with Shelf(settings.memory, settings.folder) as shelf:
+        return best_start(
+            plan, samples, shelf, ridges=settings.ridges, engine=settings.engine, progress=progress, goal=goal
+        )
+
+
+def samples_of(data: Data, graph: Graph, settings: CalibrationSettings, seed: int, batch: int | None = None) -> Samples:
+    """Read the samples that settings speak of; arguments and errors as of `calibrated`."""
+    return read_samples(
         data,
-        plan.structure.graph,
+        graph,
         count=settings.samples,
         hold_out=settings.hold_out,
         seed=seed,
@@ -116,7 +126,3 @@ def calibrated(
         deviation=settings.deviation,
         batch=batch,
     )
-    with Shelf(settings.memory, settings.folder) as shelf:
-        return best_start(
-            plan, samples, shelf, ridges=settings.ridges, engine=settings.engine, progress=progress, goal=goal
-        )

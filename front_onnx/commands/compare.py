@@ -11,6 +11,7 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
+from front_onnx.commands.needs import needing_torch
 from front_onnx.commands.options import ASKED, BY_HAND, CALIBRATION, SIZES, TREAT, calibration, dims, options
 from front_onnx.commands.output import console, print_steps, shortened
 from front_onnx.commands.progress import shown
@@ -20,7 +21,6 @@ from front_onnx.comparison.curves import plot_comparison
 from front_onnx.comparison.describe import describe_comparison
 from front_onnx.comparison.run import Comparison, compare
 from front_onnx.comparison.teaching import Trainer
-from front_onnx.errors import FrontError, RequestError
 from front_onnx.pictures import check_picture
 from front_onnx.report.content import comparison_page
 from front_onnx.report.steps import after_compare
@@ -133,14 +133,8 @@ def _trainer(steps: int, device: str) -> Trainer:
     Raises:
         RequestError: it is not installed.
     """
-    try:
+    with needing_torch("--train"):
         from front_onnx.adapters.refine.short import Short
-    except FrontError as error:
-        raise error.with_hint("pip install 'front-onnx[torch]'") from None
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise RequestError("--train needs PyTorch", hint="pip install 'front-onnx[torch]'") from None
     trainer: Trainer = Short(steps, device)
     return trainer
 

@@ -14,11 +14,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from front_onnx.commands.needs import needing_torch
 from front_onnx.commands.options import REPORT, options
 from front_onnx.commands.output import console, print_steps
 from front_onnx.commands.reports import check_reports, write_reports
 from front_onnx.commands.tables import count, print_inlined
-from front_onnx.errors import FrontError, RequestError
 from front_onnx.report.content import refined_page
 from front_onnx.report.steps import after_refine
 
@@ -158,14 +158,8 @@ def refine_command(
     What is written differs from MODEL in its weights, and says where it comes from. After each epoch a checkpoint is
     written; Ctrl-C keeps the last one. Needs PyTorch: pip install 'front-onnx[torch]'.
     """
-    try:
+    with needing_torch("refine"):
         from front_onnx.adapters.refine import refine
-    except FrontError as error:
-        raise error.with_hint("pip install 'front-onnx[torch]'") from None
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        raise RequestError("refine needs PyTorch", hint="pip install 'front-onnx[torch]'") from None
     leads = os.environ.get("RANK", "0") == "0"
     check_reports(report, card, given["output"])
     with _told(quiet=as_json or not leads) as tell:

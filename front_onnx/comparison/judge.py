@@ -16,7 +16,7 @@ from front_onnx.calibration.comparing import compare as likeness
 from front_onnx.calibration.counted import Counted
 from front_onnx.calibration.layers import find_layers
 from front_onnx.calibration.places import kept_blocks, ports
-from front_onnx.calibration.settings import CalibrationSettings
+from front_onnx.calibration.settings import CalibrationSettings, samples_of
 from front_onnx.calibration.shelf import Shelf
 from front_onnx.calibration.targets import Targets
 from front_onnx.check.agreement import stands_for
@@ -29,7 +29,7 @@ from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import read_model
 from front_onnx.samples.inputs import Inputs
 from front_onnx.samples.padding import padding
-from front_onnx.samples.samples import Data, Samples, read_samples
+from front_onnx.samples.samples import Data
 from front_onnx.session import Session
 from front_onnx.streams.norms import find_norms
 from front_onnx.write.rewrite import rewrite
@@ -73,9 +73,9 @@ class Judge:
     ) -> None:
         self.graph, self.shelf, self.engine = session.graph, shelf, settings.engine
         self.inputs = Inputs.of(self.graph)
-        self.samples = self._read(data, settings, seed)
+        self.samples = samples_of(data, self.graph, settings, seed)
         if validation is not None:
-            apart = self._read(validation, replace(settings, samples=_MANY), seed)
+            apart = samples_of(validation, self.graph, replace(settings, samples=_MANY), seed)
             self.samples = replace(self.samples, held_out=(*apart.held_out, *apart.batches))
         self._refuse_unrunnable()
         parts = {"samples": self.samples.batches, "held out": self.samples.held_out}
@@ -88,18 +88,6 @@ class Judge:
         self.labels = Labels.found(self.inputs, [each for each in (data, validation) if each is not None], labels)
         if self.labels is not None:
             self.labels.settle(self.samples.held_out, self.reference)
-
-    def _read(self, data: Data, settings: CalibrationSettings, seed: int) -> Samples:
-        return read_samples(
-            data,
-            self.graph,
-            count=settings.samples,
-            hold_out=settings.hold_out,
-            seed=seed,
-            image_size=settings.image_size,
-            mean=settings.mean,
-            deviation=settings.deviation,
-        )
 
     def _refuse_unrunnable(self) -> None:
         for feed in (*self.samples.batches[:1], *self.samples.held_out[:1]):

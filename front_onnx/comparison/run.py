@@ -22,7 +22,7 @@ from front_onnx.check.validate import check_result
 from front_onnx.comparison.contenders import MADE_UP, Contender, contenders, named_methods
 from front_onnx.comparison.judge import Judge
 from front_onnx.comparison.row import Row, Size, Source, Trained, Worth
-from front_onnx.comparison.sizes import SizeOptions, Wish, wishes
+from front_onnx.comparison.sizes import Asked, Wish, wishes
 from front_onnx.comparison.store import Store, key_of
 from front_onnx.comparison.teaching import Lesson, Rates, Trainer
 from front_onnx.errors import FrontError, OutputError, RequestError
@@ -78,7 +78,7 @@ def compare(
     output: PathLike | None = None,
     seed: int = 0,
     progress: Progress = silent,
-    **sizes: Unpack[SizeOptions],
+    **sizes: Unpack[Asked],
 ) -> Comparison:
     """Make a model of other sizes by every method that fits, and measure what each keeps of the source.
 

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 from front_onnx.errors import RequestError
-from front_onnx.types import Names, Sizes
+from front_onnx.types import Names, SizeOptions
 
-__all__ = ["SizeOptions", "Wish", "wishes"]
+__all__ = ["Asked", "Wish", "wishes"]
 
 
-class SizeOptions(TypedDict, total=False):
+class Asked(SizeOptions, total=False):
     """The options of `resize` that say sizes, and what goes with them; see there."""
 
-    depth: Sizes | None
-    width: Sizes | None
-    width_mult: float | str | None
-    heads: Sizes | None
-    head_dim: Sizes | None
-    dims: Mapping[str, int] | None
-    freeze: Names | None
-    round_to: int | None
-    depth_mult: float | str | None
-    exact: bool
-    params: int | str | None
-    size: int | str | None
     residual: Names | None
     block: Names | None
     treat: Mapping[str, str] | None
@@ -41,7 +29,7 @@ class Wish:
         self.label, self.options = label, dict(options)
 
 
-def wishes(common: SizeOptions, at: Sequence[str] = ()) -> list[Wish]:
+def wishes(common: Asked, at: Sequence[str] = ()) -> list[Wish]:
     """The sizes to compare.
 
     Args:
