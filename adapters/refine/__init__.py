@@ -267,7 +267,12 @@ def _task(
     if kind in ("cross-entropy", "mse") and not labelled:
         if taught:
             return None
-        raise RequestError("the data has no labels", got=settings.loss, wanted="an array called labels")
+        raise RequestError(
+            "the data has no labels",
+            got=settings.loss,
+            wanted="an array called labels",
+            hint="--teacher SOURCE.onnx learns from what the source makes of them",
+        )
     ids = None
     if kind in ("next-token", "masked-token"):
         tables = sorted(index_limits(module.graph), key=lambda name: (name != "input_ids", name))

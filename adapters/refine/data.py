@@ -213,10 +213,12 @@ def load_data(
 
 
 def _read(path: Path) -> Batch:
+    hint = "numpy.savez(path, INPUT=array, labels=labels)"
+    if path.is_file() and not zipfile.is_zipfile(path) and path.suffix != ".npy":
+        raise FileError(f"{path} is no .npz file of arrays", hint=hint)
     try:
         archive = np.load(path)
         if not isinstance(archive, np.lib.npyio.NpzFile):
-            hint = "numpy.savez(path, INPUT=array, labels=labels)"
             raise FileError(f"{path} is one array, and names are needed", hint=hint)
         with archive:
             return {name: archive[name] for name in archive.files}

@@ -87,6 +87,8 @@ def validate_model(
         checks.close()
     if like is not None:
         result.differences = interface_differences(skeleton.proto, like)
+        if not result.differences:
+            result.checks.append(Check("like", True, "inputs and outputs are the same"))
     return result
 
 

@@ -259,8 +259,8 @@ def print_calibration(about: Mapping[str, Any]) -> None:
     if few:
         least = min(few, key=lambda layer: layer["rows"] / layer["columns"])
         console.print(
-            f"[yellow]warning[/] {len(few)} layers have few samples for their size; the fewest has "
-            f"{escape(least['node'])}: {least['rows']} for {least['columns']} inputs"
+            f"[yellow]warning[/] {len(few)} of {len(fitted)} layers have fewer rows than ten for each of their "
+            f"inputs; the fewest has {escape(least['node'])}: {least['rows']} rows for {least['columns']} inputs"
         )
     for why, layers in _reasons(kept):
         more = f" and {len(layers) - 1} more" if len(layers) > 1 else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from functools import cache
 from importlib.metadata import entry_points
 
@@ -82,7 +83,9 @@ def parse(text: str) -> dict[str, tuple[str, str | None]]:
         name, _, variant = (alone[0] if alone else named.get(direction, Front.name)).partition(":")
         method = methods().get(name, Calibrated if name == Calibrated.name else None)
         if method is None:
-            raise RequestError("no such method", got=name, wanted=", ".join(methods()))
+            near = difflib.get_close_matches(name, known := (*(["best"] if alone else []), *methods()), 1)
+            hint = f"did you mean {near[0]}?" if near else None
+            raise RequestError("no such method", got=name, wanted=", ".join(known), hint=hint)
         if method.whole and named and len(set(named.values())) + len(DIRECTIONS) - len(named) > 1:
             raise RequestError(f"method {name} is for all directions or none", got=text, wanted=f"--method {name}")
         if direction in method.directions:
