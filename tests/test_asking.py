@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import onnx
 import pytest
 from small import DIGITS, weights
@@ -123,6 +125,13 @@ def test_a_budget_that_nothing_comes_near_is_told() -> None:
     assert not any("asked for" in warning for warning in resize(DIGITS, params="40k", dry_run=True).plan.warnings)
     said = resize(DIGITS, size="20", dry_run=True).plan.warnings[0]
     assert said.startswith("20 bytes were asked for")
+
+
+def test_the_bytes_that_are_told_are_those_of_the_file(tmp_path: Path) -> None:
+    """Depth takes nodes along, not weights alone; what a result says of where it comes from is not counted."""
+    result = resize(DIGITS, size="1kB", output=tmp_path / "small.onnx", validate=False)
+    told = int(result.plan.warnings[0].rpartition(" has ")[2].partition(":")[0].replace(",", ""))
+    assert told == pytest.approx(result.size, rel=0.05)
 
 
 def test_bytes_are_those_of_the_file() -> None:

@@ -66,8 +66,7 @@ class _Search:
         )
         self.tried: dict[tuple[object, object], float] = {}
         proto = structure.graph.proto
-        self.around = structure.graph.model.size - _weigh(proto, True) if in_bytes else 0  # the graph itself
-        self.now = _weigh(proto, in_bytes) + self.around
+        self.now = structure.graph.model.size if in_bytes else _weigh(proto, in_bytes)
         axes = [*structure.residuals, structure.loose]
         sizes = [math.prod(var.size for var in axis) for axis in axes if axis is not None]
         self.step = max(sizes, default=max((dim.size for dim in structure.dims), default=1))
@@ -138,16 +137,16 @@ class _Search:
         """The logarithm of how many times the budget a request takes."""
         key = request.depth_mult, request.width_mult
         if key not in self.tried:
-            taken = _weigh(self.count(request), self.in_bytes) + self.around
+            taken = _weigh(self.count(request), self.in_bytes)
             self.tried[key] = math.log(max(taken, 1) / self.budget)
         return self.tried[key]
 
 
 def _weigh(graph: onnx.GraphProto, in_bytes: bool) -> int:
-    """Parameters of the initializers of a graph, or their bytes."""
-    total = 0
+    """Parameters of the initializers of a graph, or the bytes that it takes once all of them hold their data."""
+    total = graph.ByteSize() if in_bytes else 0
     for tensor in graph.initializer:
         if tensor.data_type != onnx.TensorProto.STRING:
-            dtype = numpy_type(tensor)
-            total += math.prod(tensor.dims) * (dtype.itemsize if in_bytes else int(is_float(dtype)))
+            dtype, size = numpy_type(tensor), math.prod(tensor.dims)
+            total += max(0, size * dtype.itemsize - tensor.ByteSize()) if in_bytes else size * int(is_float(dtype))
     return total
