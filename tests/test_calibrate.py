@@ -538,6 +538,34 @@ def test_a_sum_counts_once_where_an_operator_gives_it_and_its_norm() -> None:
     assert errors[1] < 1.05 * errors[0]
 
 
+def headless(model: onnx.ModelProto, output: str) -> onnx.ModelProto:
+    """The same model without its last node: what the last block makes is the output."""
+    model.graph.node.pop()
+    model.graph.output[0].name = output
+    del model.graph.output[0].type.tensor_type.shape.dim[:]
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    return model
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("output", ["n2", "r2"])
+def test_the_last_block_may_make_the_output(output: str, named: bool) -> None:
+    """Where blocks are gone the last one makes the output: its last layer and norm are fitted as any others are."""
+    source = normed_net(fused=False)
+    if output == "r2":  # nothing but the sum
+        source.graph.node.remove(next(node for node in source.graph.node if node.name == "norm2"))
+    source = headless(source, output)
+    for node in source.graph.node if not named else ():
+        node.name = ""
+    samples = {"x": np.random.default_rng(5).standard_normal((60, 4, 5)).astype(np.float32)}
+    result = front_onnx.resize(source, depth=2, data=samples, calibration=FAST)
+    assert result.calibration is not None
+    front, best = result.calibration.candidates[0], result.calibration.best
+    assert best.calibrated and best.error < 0.7 * front.error
+    wanted = 2 * 2 + 1 + (3 if output == "n2" else 2)  # of each block two layers, the stem, the norms
+    assert len([each for each in best.report if each.level == "fitted"]) == wanted, best.report
+
+
 def cached_net(blocks: int = 4, width: int = 6) -> onnx.ModelProto:
     """Blocks x + (x W + past), each with an input and an output of its own, as a cache has them."""
     weights = {"stem": RNG.standard_normal((5, width)), "head": RNG.standard_normal((width, 3))}

@@ -19,6 +19,7 @@ from front_onnx.blocks.paths import Path, find_paths
 from front_onnx.blocks.runs import Run, single_runs
 from front_onnx.blocks.segments import Flow, Segment
 from front_onnx.blocks.sharing import units_sharing
+from front_onnx.blocks.whole import is_whole, odd_end
 from front_onnx.operators import Loop
 from front_onnx.operators.analysis import Analysis
 from front_onnx.read.graph import Edge
@@ -109,7 +110,10 @@ def find_chains(flow: Flow) -> list[Chain]:
     chains: list[Chain] = []
     for path, run in found:
         chain = _chain(flow, path, run, len(chains) + 1)
-        if chain is not None and not _shrinks(flow, chain):
+        while chain is not None and chain.layers == 1 and (end := odd_end(flow, chain)) < 1:
+            run = Run(run.start + (end == 0) * run.period, run.period, run.count - 1)
+            chain = _chain(flow, path, run, len(chains) + 1)
+        if chain is not None and not _shrinks(flow, chain) and is_whole(flow, chain):
             chains.append(chain)
     return chains
 

@@ -84,8 +84,7 @@ class Fitting:
         self.tables: dict[str, np.ndarray] = {}
         found = find_opaque(targets.structure, targets.layers)
         own = Places(places.plan, places.kept)
-        made = {each.node: [n for n in self.before.nodes[each.node].output if n] for each in found}
-        here = (each for each in found if made[each.node][0] in graph.producer)
+        here = (each for each in found if self.held.there(each.node) is not None)
         self.opaque = [OpaqueRows(each, self.held, own, contents) for each in here]
 
     def run(self, progress: Callable[[int, int], None] = lambda done, total: None) -> None:
@@ -100,7 +99,7 @@ class Fitting:
                 self.source.expect(item.wants())
             else:
                 self.target.expect(self._inputs(item.norm))
-                self.target.expect((item.norm.output,))
+                self.target.expect((self._made(item.norm.output),))
                 self.source.expect(self._wants([self.targets.of_norm(item.norm)]))
         for done, item in enumerate(work):
             progress(done, len(work))
@@ -122,7 +121,7 @@ class Fitting:
         known |= {edge for rows in self.opaque for edge in rows.opaque.weights}
         for edge in sorted(set(structure.analysis.contractions) - known):
             node = self.before.nodes[edge.node]
-            here = any(name in self.graph.producer for name in node.output)
+            here = self.held.there(edge.node) is not None
             if here and structure.constants.of(self.before.read_by(edge)).learned:
                 yield Fitted(label(node), "kept", why=f"{node.op_type} is not fitted here")
 
@@ -133,6 +132,12 @@ class Fitting:
 
     def _data(self, layer: Layer) -> str:
         return self.held.operand(Edge(layer.node, list(self.before.nodes[layer.node].input).index(layer.data)))
+
+    def _made(self, name: str) -> str:
+        """What the target calls what the source's node makes."""
+        found = self.held.tensor(name)
+        assert found is not None
+        return found
 
     def _inputs(self, norm: Norm) -> list[str]:
         """What a norm of the target normalises."""
@@ -271,7 +276,8 @@ class Fitting:
 
     def _is_affine(self, layer: Layer, data: np.ndarray, at: Positions | None) -> bool:
         """True if a node makes what its matrix and bias make of some rows."""
-        made = next(iter(self.target.run([layer.raw], peek=True)))[layer.raw]
+        raw = self._made(layer.raw)
+        made = next(iter(self.target.run([raw], peek=True)))[raw]
         try:
             rows = self.matrices.rows(layer, data, at)[:64]
         except ValueError:
@@ -360,13 +366,14 @@ class Fitting:
             pass
         wanted = self._wants([target])
         fit = Lines()
-        made = self.target.run([norm.output], peek=True)
+        output = self._made(norm.output)
+        made = self.target.run([output], peek=True)
         for number, (mine, theirs) in enumerate(zip(made, self.source.run(wanted), strict=True)):
-            there, here = mine[norm.output], encoder(theirs[wanted[0]])
+            there, here = mine[output], encoder(theirs[wanted[0]])
             flags = self._counts(norm.output, number, there.shape)
             at = slice(None) if flags is None else np.broadcast_to(flags, there.shape)[..., 0]
             fit.add(there[at], here[at])
-        self.target.release([norm.output])
+        self.target.release([output])
         if shared is not None:
             self.report.append(
                 Fitted(name, "kept", fit.missed, fit.missed, fit.count, 1, why=f"{shared} is read in several places")

@@ -28,10 +28,27 @@ class Held:
     def __init__(self, graph: Graph, before: Graph, arrays: dict[str, np.ndarray]) -> None:
         self.graph, self.before, self.arrays = graph, before, arrays
         self.changed: dict[str, np.ndarray] = {}
+        ends = (graph.producer[name] for name in graph.outputs if name in graph.producer)
+        self._ends = {_reading(graph, index): index for index in ends}  # they make what another node did in the source
+
+    def there(self, index: int) -> int | None:
+        """The target's node of a source's: by what it makes, or reads where that is an output; None if it is gone."""
+        found = self.graph.producer.get(_made(self.before, index))
+        return found if found is not None else self._ends.get(_reading(self.before, index))
 
     def mine(self, index: int) -> int:
-        """The target's node of the name of a source's node."""
-        return self.graph.producer[_made(self.before, index)]
+        """The target's node of a source's node that is there."""
+        found = self.there(index)
+        assert found is not None, f"the target has no node for {self.before.nodes[index].name}"
+        return found
+
+    def tensor(self, name: str) -> str | None:
+        """The target's name of what a node of the source makes; None if the node is gone."""
+        index = self.before.producer.get(name)
+        found = self.there(index) if index is not None else None
+        if index is None or found is None:
+            return None
+        return str(self.graph.nodes[found].output[list(self.before.nodes[index].output).index(name)])
 
     def operand(self, edge: Edge) -> str:
         """What the target reads where the source's node reads something."""
@@ -43,8 +60,8 @@ class Held:
         A node that casts a weight of the source may be gone where the one that reads the result is not.
         """
         between = 0
-        while (name := _made(self.before, edge.node)) not in self.graph.producer:
-            edge = self._there(self.before.consumers[name])
+        while self.there(edge.node) is None:
+            edge = self._there(self.before.consumers[_made(self.before, edge.node)])
             between += 1
         here = Edge(self.mine(edge.node), edge.slot)
         for _ in range(between):
@@ -53,7 +70,7 @@ class Held:
 
     def _there(self, edges: Sequence[Edge]) -> Edge:
         """The first of some readings of the source that the target has."""
-        return next((edge for edge in edges if _made(self.before, edge.node) in self.graph.producer), edges[0])
+        return next((edge for edge in edges if self.there(edge.node) is not None), edges[0])
 
     def array(self, name: str) -> np.ndarray:
         """What a constant of the target holds."""
@@ -79,6 +96,11 @@ class Held:
         if not np.isfinite(array).all():
             raise FrontError("a fitted weight is not finite", got=name)
         self.arrays[name] = self.changed[name] = array
+
+
+def _reading(graph: Graph, index: int) -> tuple[str, tuple[str, ...]]:
+    """An operator and what it reads."""
+    return graph.nodes[index].op_type, tuple(graph.nodes[index].input)
 
 
 def _made(graph: Graph, index: int) -> str:

@@ -41,14 +41,14 @@ def work_of(
         targets: what each layer is to make.
         opaque: nodes that cannot be looked into.
     """
-    here = held.graph.producer
     found: list[tuple[int, Layer | OpaqueRows | Norm]] = [(held.mine(o.opaque.node), o) for o in opaque]
     for layer in targets.layers.values():
-        if layer.raw in here:
-            found.append((here[layer.raw], matrices.sized(layer)))
+        if (node := held.there(held.before.producer[layer.raw])) is not None:
+            found.append((node, matrices.sized(layer)))
     for norm in targets.norms:
-        if norm.output in here and norm.plain and (norm.gain is not None or norm.bias is not None):
-            found.append((here[norm.output], norm))
+        node = held.there(held.before.producer[norm.output])
+        if node is not None and norm.plain and (norm.gain is not None or norm.bias is not None):
+            found.append((node, norm))
     group: Group | None = None
     for _, item in sorted(found, key=lambda pair: pair[0]):
         if not isinstance(item, Layer):

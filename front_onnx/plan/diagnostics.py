@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
+from onnx import NodeProto
 
 from front_onnx.axes.holds import Why
 from front_onnx.axes.size import Axis, AxisRole, SizeVar, size_of
 from front_onnx.constants.kinds import Kind
 from front_onnx.constants.scalars import Guess
 from front_onnx.constants.suspects import Suspect, suspects
+from front_onnx.dims.structure import Structure
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.plan.places import best_entries, cut_places, kept_widths
 from front_onnx.plan.plan import Plan
@@ -27,6 +29,7 @@ __all__ = ["diagnose"]
 _FAR = 12  # nodes between a bound and the table
 _CORNER = 16  # entries of an axis that are looked at first
 _SPARSE = 0.25  # of all places: so many zeros are no accident
+_SOON = 3  # nodes behind a chain
 _BLOCK = 6  # weights from which a numbered module is taken for a block, and not for a layer among others
 
 
@@ -36,6 +39,7 @@ def diagnose(plan: Plan) -> Iterator[str]:
     yield from _kept(plan)
     yield from _states(plan, changed)
     yield from _siblings(plan)
+    yield from _means(plan)
     yield from _roots(plan, changed)
     yield from _guesses(plan)
     yield from _outputs(plan, changed)
@@ -101,12 +105,55 @@ def _siblings(plan: Plan) -> Iterator[str]:
         }
         held = {match[1] for names in (*stacks, lead) for name in names if (match := pattern.match(name))}
         least = max(_BLOCK, min((numbers[number] for number in held), default=0))
-        others = [number for number, weights in numbers.items() if number not in held and weights >= least]
+        rest = {number: _parts(graph, start + number) for number in numbers}
+        alike = [rest[number] for number in held if number in rest]
+        others = [n for n, weights in numbers.items() if n not in held and (weights >= least or rest[n] in alike)]
         if others:
             yield (
                 f"{', '.join(start + number for number in others)}: of another kind than the blocks of {chain.name}, "
                 "so neither counted in --depth nor repeated"
             )
+
+
+def _parts(graph: Graph, module: str) -> set[tuple[str, tuple[int, ...]]]:
+    """What a module holds: the names of its weights behind its own, and their shapes."""
+    tensors = ((name[len(module) :], tensor) for name, tensor in graph.initializers.items() if name.startswith(module))
+    return {(name, tuple(tensor.dims)) for name, tensor in tensors if name[:1] in ("", ".", "/")}
+
+
+def _means(plan: Plan) -> Iterator[str]:
+    """Scalars behind a chain that are its depth, or one more: what all blocks made may be a mean over them."""
+    graph = plan.structure.graph
+    for chain, (before, after) in zip(plan.structure.chains, plan.depths, strict=True):
+        for node in _soon_behind(plan.structure, chain.ends) if before != after else ():
+            held = [name for name in node.input if name in graph.constants and graph.array(name).size == 1]
+            if not record_of(node).has(Trait.SCALES) or not held:
+                continue
+            value = float(graph.array(held[0]).reshape(-1)[0])
+            if value <= 0:
+                continue
+            inverse = value < 1
+            more = round(1 / value if inverse else value, 6) - before
+            if more in (0, 1) and before + more > 1:
+                new = 1 / (after + more) if inverse else after + more
+                yield (
+                    f"{label(node)} scales by {value:.6g} what {chain.name} makes: left as it is, and {new:.6g} would "
+                    "be right if it is a mean over the blocks"
+                )
+
+
+def _soon_behind(structure: Structure, names: Iterable[str]) -> list[NodeProto]:
+    """The nodes behind some tensors that are reached without a weight on the way."""
+    graph, flow = structure.graph, structure.flow
+    found: dict[int, None] = {}
+    waiting = [(name, _SOON) for name in names]
+    while waiting:
+        name, left = waiting.pop()
+        for reader in sorted({edge.node for edge in graph.consumers.get(name, ())} - found.keys() if left else ()):
+            if not flow.weighted[graph.order.home(reader)]:
+                found[reader] = None
+                waiting += [(made, left - 1) for made in graph.nodes[reader].output]
+    return [graph.nodes[index] for index in sorted(found)]
 
 
 def _roots(plan: Plan, changed: set[SizeVar]) -> Iterator[str]:
