@@ -157,6 +157,29 @@ def test_nothing_is_left_of_what_failed(two: Path, tmp_path: Path) -> None:
         resize_folder(two, output=tmp_path / "new", depth="encoder=1,towers=2", skip="*odd*")
 
 
+def test_what_lies_in_a_folder_is_told_in_one_line(two: Path, tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="is in the folder that is resized"):
+        resize_folder(two, output=two / "small", depth=1)
+    for held in ("[" * 100_000, '{"a": 1', "\udcff"):
+        (two / "config.json").write_text(held, encoding="utf-8", errors="surrogateescape")
+        with pytest.raises(FrontError, match=r"config.json is no JSON in UTF-8"):
+            resize_folder(two, output=tmp_path / "new", depth=1)
+    (two / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8-sig")
+    changed = resize_folder(two, output=tmp_path / "new", depth=1).configs[Path("config.json")].changed
+    assert {change.key for change in changed} == {"num_layers", "num_decoder_layers"}
+
+
+def test_towers_of_files_that_are_not_there_are_doubtful() -> None:
+    sizes = {Resized(WIDTH, 8, 12, frozenset({"text"})), Resized(INNER, 32, 48, frozenset({"text"}))}
+    held = {"text_config": {"hidden_size": 8}, "vision_config": {"hidden_size": 8, "intermediate_size": 32}}
+    changes = changed_config(held, sizes)
+    assert changes.config == {**held, "text_config": {"hidden_size": 12}}
+    assert {change.key for change in changes.doubtful} == {
+        "vision_config.hidden_size",
+        "vision_config.intermediate_size",
+    }
+
+
 def test_quantised_files_are_left_out(two: Path, tmp_path: Path) -> None:
     quantised = onnx.parser.parse_model("""
         <ir_version: 8, opset_import: ["" : 17]>

@@ -195,3 +195,111 @@ def test_new_blocks_are_handed_all_tensors(tmp_path: Path, name: str) -> None:
     assert chain.depth == 4
     again = front_onnx.resize(grown, depth=3).model
     assert compare(again, source, tied=False) == []
+
+
+# --- what repeats and is no block ---------------------------------------------------------------------------------
+
+
+class Added(nn.Module):
+    """A U-Net whose skips are added: half of it repeats."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(6, 8), nn.Linear(6, 8), nn.Linear(8, 3)
+        self.down, self.up = (nn.ModuleList(mlp(8) for _ in range(layers)) for _ in range(2))
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        x, skips = self.first(a) + self.second(b), []
+        for block in self.down:
+            x = x + block(x)
+            skips.append(x)
+        for block in self.up:
+            x = x + block(x) + skips.pop()
+        return self.head(x)
+
+
+class Rotating(nn.Module):
+    """Three streams in turn: a stem that is read late stands where a block does."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.first, self.second, self.third = (nn.Linear(6, 8) for _ in range(3))
+        self.blocks, self.head = nn.ModuleList(mlp(8) for _ in range(layers)), nn.Linear(8, 3)
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        x, y, z = self.first(a), self.second(b), self.third(b)
+        for block in self.blocks:
+            x, y, z = y, z, x + block(z)
+        return self.head(z)
+
+
+class InTime(nn.Module):
+    """Stacked cells over three steps: each weight is read three times."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.first, self.head = nn.Linear(6, 8), nn.Linear(8, 3)
+        self.cells = nn.ModuleList(nn.Linear(16, 8) for _ in range(layers))
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        x, states = self.first(a + 0 * b), [torch.zeros(2, 8)] * len(self.cells)
+        for step in range(3):
+            value, new = x[:, step], []
+            for cell, state in zip(self.cells, states, strict=True):
+                value = cell(torch.cat([value, state], -1)).tanh()
+                new.append(value)
+            states = new
+        return self.head(states[-1])
+
+
+class LastAlone(nn.Module):
+    """Two streams, of which the last block changes one: half blocks repeat."""
+
+    def __init__(self, layers: int) -> None:
+        super().__init__()
+        self.first, self.second, self.head = nn.Linear(6, 8), nn.Linear(6, 8), nn.Linear(8, 3)
+        self.left = nn.ModuleList(mlp(8) for _ in range(layers))
+        self.right = nn.ModuleList(mlp(8) for _ in range(layers - 1))
+
+    def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        x, y = self.first(a), self.second(b)
+        for place, block in enumerate(self.left):
+            x = x + block(y)
+            if place < len(self.right):
+                y = y + self.right[place](x)
+        return self.head(x)
+
+
+@pytest.mark.parametrize(("layers", "wanted"), [(3, 5), (4, 2)])
+@pytest.mark.parametrize("net", [Added, Rotating, InTime, LastAlone])
+def test_what_repeats_and_is_no_block_is_refused_or_right(
+    tmp_path: Path, net: type[nn.Module], layers: int, wanted: int
+) -> None:
+    def export_of(count: int, path: Path) -> Path:
+        torch.manual_seed(0)
+        inputs = (torch.randn(2, 5, 6), torch.randn(2, 5, 6))
+        torch.onnx.export(net(count).eval(), inputs, str(path), dynamo=False, opset_version=17)
+        return path
+
+    source = export_of(layers, tmp_path / "source.onnx")
+    try:
+        front_onnx.resize(source, depth=wanted, output=tmp_path / "resized.onnx")
+    except front_onnx.FrontError:
+        return
+    assert compare(tmp_path / "resized.onnx", export_of(wanted, tmp_path / "native.onnx"), tied=False) == []
+
+
+def test_a_mean_over_blocks_is_told(tmp_path: Path) -> None:
+    class Mean(Added):
+        def forward(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+            x = self.first(a) + self.second(b)
+            total = x * 0
+            for block in self.down:
+                x = x + block(x)
+                total = total + x
+            return self.head(total / len(self.down))
+
+    inputs = (torch.randn(2, 5, 6), torch.randn(2, 5, 6))
+    torch.onnx.export(Mean(4).eval(), inputs, str(tmp_path / "m.onnx"), dynamo=False, opset_version=17)
+    plan = front_onnx.resize(tmp_path / "m.onnx", depth=2, dry_run=True).plan
+    assert any("scales by 4" in line and "and 2 would be right" in line for line in plan.warnings), plan.warnings

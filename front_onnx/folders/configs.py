@@ -162,9 +162,11 @@ def _targets(roles: tuple[str, ...], value: int, sizes: set[Resized], key: str) 
     """
     for role in roles:
         found = [size for size in sizes if size.kind == role and size.before == value]
+        named = _towers(key.replace("_", " "))
+        if named and any(size.towers for size in found) and not any(size.towers & named for size in found):
+            return set()  # a tower that no file here is
         if len({size.after for size in found}) > 1:
-            named = _towers(key.replace("_", " ")) or {"encoder"}
-            found = [size for size in found if size.towers >= named] or found
+            found = [size for size in found if size.towers >= (named or {"encoder"})] or found
         if found:
             return {size.after for size in found}
     return set()

@@ -80,7 +80,9 @@ def _files(root: Path, folder: Path) -> list[Path]:
 
 def _config(path: Path) -> dict[str, Any] | None:
     try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FileError(f"{path} cannot be read: {error}") from None
+        held = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError):
+        raise FileError(f"{path} is no JSON in UTF-8", hint="mend it, or move it away") from None
     return held if isinstance(held, dict) else None

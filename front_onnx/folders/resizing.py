@@ -82,6 +82,8 @@ def resize_folder(
     target = Path(output) if output is not None else held.path.with_name(f"{held.path.resolve().name}-resized")
     if not dry_run:
         refuse_existing(target)
+        if target.resolve().is_relative_to(held.path.resolve()):
+            raise RequestError(f"the output {target} is in the folder that is resized", hint="-o a folder beside it")
     left: dict[Path, str] = {name: "weights of the old sizes, of a framework" for name in held.left}
     models = dict(held.models)
     for name in held.models:
