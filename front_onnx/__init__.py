@@ -1,7 +1,7 @@
 """front-onnx: resize trained ONNX models in the frequency domain."""
 
 from front_onnx.api import Result, inspect, resize, validate
-from front_onnx.blocks.chains import Chain
+from front_onnx.blocks.chain import Chain
 from front_onnx.calibration.comparing import Likeness
 from front_onnx.calibration.fitted import Fitted
 from front_onnx.calibration.settings import CalibrationSettings

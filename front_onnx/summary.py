@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 
 from front_onnx.axes.size import AxisRole, size_of
-from front_onnx.blocks.chains import Chain
+from front_onnx.blocks.chain import Chain
 from front_onnx.check.validate import Validation
 from front_onnx.dims.structure import Dim, Structure
 from front_onnx.plan.plan import Plan

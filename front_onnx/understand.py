@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from front_onnx.blocks.alike import tie_values
-from front_onnx.blocks.chains import Chain, find_chains, told_apart
+from front_onnx.blocks.chain import Chain
+from front_onnx.blocks.chains import find_chains, told_apart
 from front_onnx.blocks.chosen import chosen_chains
 from front_onnx.blocks.looped import find_looped
 from front_onnx.blocks.ports import free_inputs, with_heads

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
+import transformers
 from tiers import by_exporter, few
 from zoo.export import write
 from zoo.opsets import EXPORTERS
@@ -368,3 +369,44 @@ def test_one_number_for_towers_of_one_width(tmp_path: Path) -> None:
     native = _export(Towers(12), tmp_path / "native.onnx", "torchscript", *shapes)
     _check(source, native, width=12)
     _check(source, native, width="12,12")
+
+
+def _mobilevit(depths: tuple[int, int, int]) -> nn.Module:
+    """MobileViT, whose layers are given in its code: what is beyond some depths is cut off."""
+    config = transformers.MobileViTConfig(
+        num_attention_heads=4,
+        hidden_sizes=[16, 32, 48],
+        neck_hidden_sizes=[8, 16, 32, 32, 48, 64, 96],
+        image_size=64,
+        mlp_ratio=2.0,
+        num_labels=5,
+    )
+    torch.manual_seed(0)
+    model = transformers.MobileViTForImageClassification(config)
+    for stage, depth in zip(model.mobilevit.encoder.layer[2:], depths, strict=True):
+        stage.transformer.layer = stage.transformer.layer[:depth]
+    return _First(model)
+
+
+class _First(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.model(x).logits
+
+
+@pytest.mark.parametrize("exporter", EXPORTERS)
+def test_transformers_within_stages_of_convolutions(tmp_path: Path, exporter: str) -> None:
+    source, native = (
+        _export(_mobilevit(depths), tmp_path / f"{name}.onnx", exporter, (2, 3, 64, 64))
+        for name, depths in (("source", (2, 4, 3)), ("native", (1, 3, 2)))
+    )
+    asked = {
+        chain.name: depth
+        for chain in front_onnx.inspect(source).chains
+        for stage, depth in ((2, 1), (3, 3), (4, 2))
+        if chain.name.endswith(f".{stage}.transformer.layer")
+    }
+    _check(source, native, depth=asked)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from front_onnx.axes.size import Axis, Conflict, size_of
-from front_onnx.blocks.chains import Chain
+from front_onnx.blocks.chain import Chain
 from front_onnx.operators.analysis import Analysis
 
 __all__ = ["tensors_alike", "tie_tensors", "tie_values"]

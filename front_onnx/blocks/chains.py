@@ -10,87 +10,22 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import accumulate
 
 from front_onnx.axes.size import AxisRole, Conflict, size_of
+from front_onnx.blocks.chain import Chain
 from front_onnx.blocks.entry import find_entry, find_exit
 from front_onnx.blocks.paths import Path, find_paths
 from front_onnx.blocks.runs import Run, single_runs
 from front_onnx.blocks.segments import Flow, Segment
 from front_onnx.blocks.sharing import units_sharing
 from front_onnx.blocks.whole import is_whole, odd_end
-from front_onnx.operators import Loop
 from front_onnx.operators.analysis import Analysis
 from front_onnx.read.graph import Edge
 from front_onnx.read.names import common_stem
 
-__all__ = ["Chain", "chain_at", "find_chains", "told_apart"]
-
-
-@dataclass(frozen=True)
-class Chain:
-    """A chain of equal units, each fed by the one before.
-
-    Attributes:
-        name: the stem of its parameter names, or chain1, chain2, ...
-        units: the segments of each unit, in order.
-        entry: the segments of a first block that differs, counted in the depth.
-        exit: those of a last block that makes fewer streams than the others, counted as well.
-        layers: how many layers a unit holds.
-        places: for each reading of a constant in the first unit, that in the same place of every unit.
-        nodes: for each node of the first unit, the node in the same place of every unit.
-        main: which of the tensors that units hand on is the residual stream, where they are several.
-        loop: where one body is run once for each layer, whose weights lie stacked along an axis; its units are one.
-    """
-
-    name: str
-    units: tuple[tuple[Segment, ...], ...]
-    entry: tuple[Segment, ...]
-    layers: int
-    places: dict[Edge, tuple[Edge, ...]] = field(repr=False)
-    nodes: dict[int, tuple[int, ...]] = field(repr=False)
-    exit: tuple[Segment, ...] = ()
-    main: int = 0
-    loop: Loop | None = None
-
-    @property
-    def depth(self) -> int:
-        """Number of layers, as the architecture counts them."""
-        return len(self.units) * self.layers + self.beside
-
-    @property
-    def beside(self) -> int:
-        """Number of layers that are counted and never repeated."""
-        return bool(self.entry) + bool(self.exit)
-
-    @property
-    def start(self) -> str:
-        """The tensor the first unit reads: the residual stream, where there are several."""
-        return self.start_of(0)
-
-    def start_of(self, unit: int) -> str:
-        """The tensor a unit reads."""
-        return self.units[unit][0].starts[self.main]
-
-    def end_of(self, unit: int) -> str:
-        """The tensor a unit makes."""
-        return self.units[unit][-1].ends[self.main]
-
-    @property
-    def end(self) -> str:
-        """The tensor the last unit makes."""
-        return self.end_of(-1)
-
-    @property
-    def starts(self) -> tuple[str, ...]:
-        """All tensors that the first unit is handed."""
-        return self.units[0][0].starts
-
-    @property
-    def ends(self) -> tuple[str, ...]:
-        """All tensors that the last unit hands on."""
-        return self.units[-1][-1].ends
+__all__ = ["chain_at", "find_chains", "told_apart"]
 
 
 def find_chains(flow: Flow) -> list[Chain]:
@@ -138,15 +73,13 @@ def _chain(flow: Flow, path: Path, run: Run, number: int) -> Chain | None:
     units = tuple(
         tuple(segments[run.start + u * run.period : run.start + (u + 1) * run.period]) for u in range(run.count)
     )
-    pairs = [[flow.pair(a, b) for a, b in zip(units[0], unit, strict=True)] for unit in units]
     places: dict[Edge, list[Edge]] = {}
     nodes: dict[int, list[int]] = {}
-    for unit in pairs:
-        for unit_nodes, unit_edges in unit:
-            for there, here in unit_edges.items():
-                places.setdefault(here, []).append(there)
-            for there_node, here_node in unit_nodes.items():
-                nodes.setdefault(here_node, []).append(there_node)
+    for unit_nodes, unit_edges in (flow.pair(units[0], unit) for unit in units):
+        for there, here in unit_edges.items():
+            places.setdefault(here, []).append(there)
+        for there_node, here_node in unit_nodes.items():
+            nodes.setdefault(here_node, []).append(there_node)
     own = flow.private(units[0])
     shared = {edge for edge, there in places.items() if set(there) == {edge} and edge.node not in own}
     shared |= {edge for edge, there in places.items() if len(there) < run.count and _is_number(flow, edge)}

@@ -12,7 +12,8 @@ from difflib import get_close_matches
 from itertools import islice, pairwise
 
 from front_onnx.axes.size import size_of
-from front_onnx.blocks.chains import Chain, chain_at
+from front_onnx.blocks.chain import Chain
+from front_onnx.blocks.chains import chain_at
 from front_onnx.blocks.segments import Flow, Segment
 from front_onnx.errors import RequestError
 from front_onnx.read.graph import Edge, label

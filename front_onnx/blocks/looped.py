@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.size import AxisRole, size_of
-from front_onnx.blocks.chains import Chain
+from front_onnx.blocks.chain import Chain
 from front_onnx.blocks.segments import Flow, Segment
 from front_onnx.operators import Loop
 from front_onnx.operators.analysis import Analysis

@@ -4,13 +4,15 @@ A path leads from a source to a sink. The first sink is the main output; a model
 and a decoder, has more: each further output, and each tensor that enters a path from the side and has layers of its
 own behind it. A long way around (the stem added to the end of a body) hides every cut between its ends, so each
 source is also tried with its last reading left aside. Many such ways (the features of all stages of a hierarchy meet in
-its head) hide more: what meets where the longest stretch without repeats ends is tried as a sink as well.
+its head) hide more: what meets where the longest stretch without repeats ends is tried as a sink as well, and within
+each stretch that is left what meets at its end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from front_onnx.blocks.runs import Run, find_runs
 from front_onnx.blocks.segments import Flow, Segment
@@ -20,6 +22,7 @@ __all__ = ["Path", "find_paths"]
 
 _SEARCHES = 8  # sinks at most
 _MEETINGS = 6  # sinks tried for each, at most
+_STARTS = 6  # tensors within a stretch that are tried as the place where a chain could start
 _DEEP = 4  # weighted nodes in a row behind a tensor that enters from the side, at least
 
 
@@ -67,8 +70,35 @@ def find_paths(flow: Flow) -> list[Path]:
                 found.append(path)
                 covered |= path.nodes - {i for segment in _long(flow, path) for i in segment.nodes}
                 sides |= {*flow.entering(path.nodes), *_meeting(flow, path)[1]}
+    found += _inner_paths(flow, plain, covered, needed)
     left = [segment for segment in plain.values() if covered.isdisjoint(segment.nodes)]
     return found + [Path(wide.segments, wide.runs) for wide in find_wide(flow, left, covered)]
+
+
+def _inner_paths(
+    flow: Flow, plain: dict[tuple[int, ...], Segment], covered: set[int], needed: set[int]
+) -> Iterator[Path]:
+    """Paths within stretches that no single tensor cuts, to what meets where they end; `plain`, `covered` grow."""
+    waiting = list(plain.values())
+    for stretch in waiting:
+        inside = set(stretch.nodes)
+        if not covered.isdisjoint(inside):
+            continue
+        made = (name for index in stretch.nodes if flow.weighted[index] for name in flow.outputs[index][:1])
+        sources = [stretch.start, *islice(made, _STARTS)]
+        best = Path([], [])
+        for sink in _meeting(flow, Path([stretch], []))[1]:
+            for segments in _ways(flow, sink, flow.behind(sink), sources):
+                if all(inside.issuperset(segment.nodes) for segment in segments):
+                    runs = find_runs(flow, segments)
+                    path = Path(segments, [run for run in runs if _closed(flow, Path(segments, runs), run, needed)])
+                    best = max(best, path, key=lambda found: len(found.repeated))
+        if best.repeated:
+            yield best
+            inner = _long(flow, best)
+            covered |= best.nodes - {index for segment in inner for index in segment.nodes}
+            waiting += inner
+            plain |= {segment.nodes: segment for segment in inner}
 
 
 def _uncovered(path: Path, covered: set[int]) -> Path:
@@ -113,17 +143,23 @@ def _candidates(flow: Flow, sink: str, needed: set[int]) -> list[Path]:
     """The paths to a sink and to what meets before it, those that explain most first."""
     paths: list[Path] = []
     waiting = [sink]
+
+    def ways(sink: str) -> Iterator[Path]:
+        behind = flow.behind(sink)
+        for segments in _ways(flow, sink, behind, flow.sources(behind)):
+            yield Path(segments, find_runs(flow, segments))
+
     for _ in range(_MEETINGS):
         if not waiting:
             break
         sink = waiting.pop(0)
-        found = [Path(segments, find_runs(flow, segments)) for segments in _ways(flow, sink, flow.behind(sink))]
+        found = list(ways(sink))
         best = max(found, key=lambda path: len(path.repeated), default=None)
         paths += found
         end, meeting = _meeting(flow, best) if best is not None else ("", [])
         waiting += meeting
         if end:
-            ending = [Path(segments, find_runs(flow, segments)) for segments in _ways(flow, end, flow.behind(end))]
+            ending = list(ways(end))
             if all(_closed(flow, path, run, needed) for path in ending for run in path.runs):
                 paths += ending  # else blocks behind are those before, and something bridges them
     return sorted(paths, key=lambda path: -len(path.repeated))
@@ -161,9 +197,9 @@ def _made_of(flow: Flow, name: str, inside: set[int]) -> set[str]:
     return found
 
 
-def _ways(flow: Flow, sink: str, behind: set[int]) -> Iterator[list[Segment]]:
+def _ways(flow: Flow, sink: str, behind: set[int], sources: Iterable[str]) -> Iterator[list[Segment]]:
     tried: set[tuple[str, ...]] = set()
-    for source in flow.sources(behind):
+    for source in sources:
         for aside in (False, True):
             cuts = flow.cuts(source, sink, behind, aside=aside)
             tail = tuple(name for name, _ in cuts[1:])

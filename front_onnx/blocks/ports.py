@@ -15,7 +15,7 @@ from front_onnx.axes.holds import Why
 from front_onnx.axes.numbers import value_of
 from front_onnx.axes.size import Conflict, size_of
 from front_onnx.blocks.alike import tie_tensors
-from front_onnx.blocks.chains import Chain
+from front_onnx.blocks.chain import Chain
 from front_onnx.blocks.segments import Flow
 from front_onnx.read.graph import Edge
 from front_onnx.read.names import Count, texts

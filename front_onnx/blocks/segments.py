@@ -382,16 +382,16 @@ class Flow:
         """True if two side expressions compute the same, or are weights of one shape."""
         return names[0] == names[1] or self._leaf(edges[0], names[0]) == self._leaf(edges[1], names[1])
 
-    def pair(self, left: Segment, right: Segment) -> tuple[dict[int, int], dict[Edge, Edge]]:
-        """Which node and which reading of a constant of `right` stands where one of `left` does.
+    def pair(self, left: Sequence[Segment], right: Sequence[Segment]) -> tuple[dict[int, int], dict[Edge, Edge]]:
+        """Which node and which reading of a constant of unit `right` stands where one of unit `left` does.
 
-        Both segments have one signature, so walking them from their ends side by side meets equal things. Followed
-        numbers are not walked into: exporters share shape arithmetic between blocks as they please.
+        The segments of both have one signature, so walking them from their ends side by side meets equal things.
+        Followed numbers are not walked into: exporters share shape arithmetic between blocks as they please.
         """
         nodes: dict[int, int] = {}
         edges: dict[Edge, Edge] = {}
-        waiting = [*zip(left.ends, right.ends, strict=True)]
-        seen = {*zip(left.starts, right.starts, strict=True)}
+        waiting = [*zip(left[-1].ends, right[-1].ends, strict=True)]
+        seen = {*zip(left[0].starts, right[0].starts, strict=True)}
         while waiting:
             names = waiting.pop()
             if names in seen:

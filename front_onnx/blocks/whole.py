@@ -6,7 +6,7 @@ time, a stem that is read late. A chain is given up where
 - module paths of its weights count from unit to unit in some places, and are different words in others, or in any where
   units hand on several tensors;
 - units hand on several tensors, and other weights are named as theirs are, one number on, and belong to no unit;
-- they do, and a weight of one unit is read elsewhere too, but not by all units (a step in time);
+- they do, and a weight of one unit is read elsewhere too, but not by all units, or no unit has any (a step in time);
 - they do, and what they hand on is read behind the last block, which makes it anew (a skip).
 """
 
@@ -15,12 +15,9 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
+from front_onnx.blocks.chain import Chain
 from front_onnx.blocks.segments import Flow
-
-if TYPE_CHECKING:
-    from front_onnx.blocks.chains import Chain
 
 __all__ = ["is_whole", "odd_end"]
 
@@ -32,16 +29,23 @@ _PATH = re.compile(r"[./]")
 def is_whole(flow: Flow, chain: Chain) -> bool:
     """True if nothing speaks against a chain."""
     rows = _rows(flow, chain)
-    words = [{_COUNTED.sub("", name) for name in row} for row in rows]
-    apart, alike = (any((len(each) > 1) == told for each in words) for told in (True, False))
+    words = [[_COUNTED.sub("", name) for name in row] for row in rows]
+    apart, alike = (any((len({*each}) > 1) == told for each in words) for told in (True, False))
     if len(chain.starts) == 1:
-        return not (apart and alike)
+        return not (alike and any(map(_turns, words)))
     return (
         not apart
+        and _has_weights(flow, chain)
         and not _left_out(flow, chain, rows)
         and not _read_elsewhere(flow, chain)
         and not _bridged(flow, chain)
     )
+
+
+def _turns(words: Sequence[str]) -> bool:
+    """True if words change between units, and not just to what stands before all or behind all."""
+    parts = [words[1:], words[:-1]] if len(words) > 2 else [words]
+    return all(len({*part}) > 1 for part in parts)
 
 
 def odd_end(flow: Flow, chain: Chain) -> int:
@@ -57,6 +61,12 @@ def _rows(flow: Flow, chain: Chain) -> list[list[str]]:
     """The names of weights in one place of all units, where they are paths of modules and each is another one."""
     rows = [[flow.graph.read_by(edge) for edge in edges] for edges in chain.places.values()]
     return [row for row in rows if len(set(row)) == len(row) > 1 and all(_PATH.search(name) for name in row)]
+
+
+def _has_weights(flow: Flow, chain: Chain) -> bool:
+    """True if some weight is another one in each unit: what reads the same ones again is a step, and no block."""
+    rows = ({flow.graph.read_by(edge) for edge in edges} for edges in chain.places.values())
+    return any(len(row) == len(chain.units) for row in rows)
 
 
 def _left_out(flow: Flow, chain: Chain, rows: Iterable[Sequence[str]]) -> bool:

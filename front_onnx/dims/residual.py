@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.size import Axis, AxisRole, SizeVar, size_of
-from front_onnx.blocks.chains import Chain
+from front_onnx.blocks.chain import Chain
 from front_onnx.errors import RequestError
 from front_onnx.operators.analysis import Analysis
 

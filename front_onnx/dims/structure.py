@@ -9,7 +9,7 @@ from functools import cached_property
 from front_onnx.axes.holds import Hold
 from front_onnx.axes.size import Axis, AxisRole, SizeVar
 from front_onnx.axes.wording import reason
-from front_onnx.blocks.chains import Chain
+from front_onnx.blocks.chain import Chain
 from front_onnx.blocks.segments import Flow
 from front_onnx.constants.classify import Constants
 from front_onnx.constants.scalars import Guess

@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from front_onnx.blocks.chains import Chain
+from front_onnx.blocks.chain import Chain
 from front_onnx.dims.structure import Structure
 from front_onnx.methods.method import Draft
 from front_onnx.read.graph import Edge

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from front_onnx.axes.size import Axis, size_of
 from front_onnx.blocks.alike import tensors_alike
-from front_onnx.blocks.chains import Chain
+from front_onnx.blocks.chain import Chain
 from front_onnx.blocks.ports import families
 from front_onnx.errors import UnsupportedError
 from front_onnx.plan.plan import Plan

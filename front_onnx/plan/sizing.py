@@ -14,7 +14,7 @@ from fractions import Fraction
 from front_onnx.axes.holds import INDEXING
 from front_onnx.axes.size import Axis, AxisRole, SizeVar, size_of
 from front_onnx.axes.wording import named_node, unfollowed
-from front_onnx.blocks.chains import Chain
+from front_onnx.blocks.chain import Chain
 from front_onnx.blocks.unlike import unlike
 from front_onnx.dims.residual import keeping
 from front_onnx.dims.structure import Dim, Structure

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from onnx import NodeProto
 
-from front_onnx.blocks.chains import Chain
+from front_onnx.blocks.chain import Chain
 from front_onnx.blocks.ports import find_ports
 from front_onnx.errors import UnsupportedError
 from front_onnx.plan.plan import Plan
