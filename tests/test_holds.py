@@ -191,3 +191,24 @@ def test_an_input_that_is_indexed_stays_indexed_when_the_width_is_freed() -> Non
     )
     assert (dim.size, dim.kind) == (8, "fixed")
     assert "indexed by a constant (/Gather)" in refusal(held, width=16)
+
+
+def test_a_stream_read_as_factors_that_cross_keeps_its_width_and_not_its_depth() -> None:
+    nodes, weights = blocks("h", 12)
+    nodes = [
+        helper.make_node("MatMul", ["x", "stem.w"], ["s"], "/stem/MatMul"),
+        helper.make_node("Reshape", ["s", "sixes"], ["six"], "/stem/Reshape"),  # 2 groups of 6
+        helper.make_node("Mul", ["six", "gain"], ["scaled"], "/stem/Mul"),
+        helper.make_node("Reshape", ["scaled", "whole"], ["flat"], "/stem/Reshape_1"),
+        helper.make_node("Reshape", ["flat", "fours"], ["four"], "/stem/Reshape_2"),  # and 3 of 4
+        helper.make_node("Softmax", ["four"], ["soft"], "/stem/Softmax", axis=-1),
+        helper.make_node("Reshape", ["soft", "whole"], ["h"], "/stem/Reshape_3"),
+        *nodes,
+    ]
+    shapes = {"sixes": np.array([-1, 2, 6]), "whole": np.array([-1, 12]), "fours": np.array([-1, 3, 4])}
+    crossing = model(nodes, {"x": ["n", 5]}, {**weights, **shapes, "stem.w": (5, 12), "gain": (2, 1)})
+    for depth in (2, 5):
+        assert inspect(resize(crossing, depth=depth).model).chains[0].depth == depth
+    for asked in ({"width": 24}, {"width": 6}):
+        with pytest.raises(FrontError, match=r"\[3, 4\] mixes the places of its factors, at /stem/Reshape_2"):
+            resize(crossing, **asked)

@@ -29,6 +29,7 @@ class Why(Enum):
     ITERATION_INDEX = auto()  # of a loop: its counter is an index into something that is no stack of layers
     ITERATION_NUMBER = auto()  # of a loop: something is computed from its counter
     PICKED_LAYER = auto()  # of a loop: its body picks one of as many entries by what it computes
+    MISALIGNED = auto()  # it is read as factors that begin elsewhere than those that it is made of
     # What fixes: it is decided outside of the graph.
     INPUT_AXIS = auto()
     # An architecture computes it, and nobody chooses it.
@@ -71,7 +72,7 @@ class Why(Enum):
     @property
     def freezes(self) -> bool:
         """True if a size that is held so cannot change."""
-        return self.value <= Why.PICKED_LAYER.value
+        return self.value <= Why.MISALIGNED.value
 
     @property
     def fixes(self) -> bool:

@@ -21,6 +21,7 @@ _WORDS = {
     Why.ITERATION_INDEX: "the number of an iteration is an index",
     Why.ITERATION_NUMBER: "something depends on the number of the iteration",
     Why.PICKED_LAYER: "its body picks one of as many entries by what it computes",
+    Why.MISALIGNED: "{detail} mixes the places of its factors",
     Why.INPUT_AXIS: "axis {axis} of input {tensor}",
     Why.KERNEL: "a kernel side",
     Why.OUTPUT: "an output of the model",

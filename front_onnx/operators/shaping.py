@@ -106,10 +106,12 @@ def _hold_mixed(ctx: RuleContext, rest: Axis, size: int) -> None:
 
 
 def _mixed(ctx: RuleContext, rest: Axis, target: np.ndarray, sizes: list[int]) -> tuple[list[Axis], Axis]:
-    """Fixed axes whose places are mixed: [n, m] read as [m, n], as relative positions are shifted.
+    """Axes whose places are mixed: fixed [n, m] read as [m, n], as relative positions are shifted.
+
+    What may change in general does not from here on: a stream of 16 groups of 48 read as 12 heads of 64.
 
     Raises:
-        Conflict: if an axis among them may change, or nothing but the whole fits.
+        Conflict: if nothing but the whole fits.
     """
     for count in range(2, len(sizes) + 1):
         product = int(np.prod(sizes[:count]))
@@ -117,17 +119,19 @@ def _mixed(ctx: RuleContext, rest: Axis, target: np.ndarray, sizes: list[int]) -
             lead, after = ctx.algebra.divide(rest, size_of(rest) // product)
         except Conflict:
             continue
-        if not ctx.is_fixed(lead):
-            break
+        why = Why.MIXED if ctx.is_fixed(lead) else Why.MISALIGNED
+        read = f"[{', '.join(map(str, sizes[:count]))}]"
+        if why.freezes:
+            ctx.hold(lead, why, read)
         out = []
         for number, size in zip(target[:count], sizes[:count], strict=True):
             known = value_of(number) > 0
             axis = ctx.axis_of(number) if known else ctx.algebra.new(size)
-            ctx.hold(axis, Why.MIXED)
+            ctx.hold(axis, why, read)
             out.append(axis)
         ctx.algebra.equalities.append((tuple(var for axis in out for var in axis), lead))
         return out, after
-    raise Conflict(f"{sizes} mixes the places of axes that may change", axes=rest)
+    raise Conflict(f"{sizes} mixes the places of its axes", axes=rest)
 
 
 @operator("Flatten", traits=Trait.VIEW)

@@ -167,7 +167,8 @@ def _target_sizes(
             ratio = Fraction(1)
         size = named[dim.name] if dim.name in named else rounding.size(dim, dim.size * ratio)
         wanted = Fraction(size) / dim.times
-        if wanted.denominator != 1 or wanted < min(dim.size, 1):
+        whole = wanted.denominator == 1 and wanted >= min(dim.size, 1)
+        if not whole and dim.frozen is None:
             raise _impossible(structure, dim, wanted * dim.times)
         sizes[dim.var] = int(wanted)
         ratio = ratios[chain]

@@ -1,6 +1,7 @@
 """Run the support matrix and write its table.
 
 python tests/matrix/run.py                       # everything, into docs/support.md
+python tests/matrix/run.py --suite jax_models    # these rows of the page anew; the others stay
 python tests/matrix/run.py --suite jax_models --only 'vit*' --no-table
 python tests/matrix/run.py --plans plans.json.xz # only what is understood and planned, no native exports
 """
@@ -242,7 +243,8 @@ def main() -> None:
     if options.plans:
         write_record({f"{r['suite']} / {r['name']} {r['exporter']}": r["plans"] for r in results}, options.plans)
     elif not options.no_table:
-        write_table(results, Path(__file__).parents[2] / "docs" / "support.md")
+        whole = not (options.suite or options.only)
+        write_table(results, Path(__file__).parents[2] / "docs" / "support.md", whole=whole)
 
 
 if __name__ == "__main__":
