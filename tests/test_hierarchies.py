@@ -293,9 +293,9 @@ def test_the_end_of_a_stage_is_no_first_block_of_the_next(tmp_path: Path) -> Non
         return Single(nn.Sequential(nn.Conv2d(3, width, 1), nn.Sequential(*stages), nn.Conv2d(3 * width, 5, 1)))
 
     source = _export(model((2, 3), 8), tmp_path / "source.onnx", "torchscript", (2, 3, 6, 6))
-    assert [chain.depth for chain in front_onnx.inspect(source).chains] == [2, 3]
+    assert [chain.depth for chain in front_onnx.inspect(source).chains] == [4, 6]
     native = _export(model((4, 2), 12), tmp_path / "native.onnx", "torchscript", (2, 3, 6, 6))
-    _check(source, native, depth="4,2", width_mult=1.5)
+    _check(source, native, depth="8,4", width_mult=1.5)  # each half is a module with a number
 
 
 class Scanned(nn.Module):
@@ -410,3 +410,88 @@ def test_transformers_within_stages_of_convolutions(tmp_path: Path, exporter: st
         if chain.name.endswith(f".{stage}.transformer.layer")
     }
     _check(source, native, depth=asked)
+
+
+class Kinds(nn.Module):
+    """Two kinds of layers in turn, nothing alike in them but the modules that they are made of."""
+
+    def __init__(self, width: int, mixer: nn.Module) -> None:
+        super().__init__()
+        self.norm, self.mixer = nn.LayerNorm(width), mixer
+        self.up, self.down = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.mixer(self.norm(x))
+        return x + self.down(torch.relu(self.up(x)))
+
+
+class Along(nn.Module):
+    """A filter along the sequence, of each channel."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.conv, self.out = nn.Conv1d(width, width, 3, padding=1, groups=width), nn.Linear(width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.out(self.conv(x.transpose(1, 2)).transpose(1, 2))
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_layers_are_counted_by_the_modules_that_have_numbers(tmp_path: Path, together: bool) -> None:
+    def model(depth: int, width: int) -> nn.Module:
+        mixers = (Along, lambda width: nn.Sequential(nn.Linear(width, width), nn.Tanh()))
+        layers = [Kinds(width, mixers[i % 2](width)) for i in range(depth)]
+        if together:  # blocks of two kinds are one layer
+            layers = [nn.Sequential(*layers[i : i + 2]) for i in range(0, depth, 2)]
+        return Single(nn.Sequential(nn.Linear(5, width), nn.Sequential(*layers), nn.Linear(width, 3)))
+
+    source = _export(model(6, 8), tmp_path / "source.onnx", "torchscript", (2, 7, 5))
+    native = _export(model(4, 12), tmp_path / "native.onnx", "torchscript", (2, 7, 5))
+    assert [chain.depth for chain in front_onnx.inspect(source).chains] == [3 if together else 6]
+    _check(source, native, depth=2 if together else 4, width=12)
+
+
+class Scales(nn.Module):
+    """Pieces of the channels, each filtered with what was made of the piece before: scales, and no blocks."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(width // 4, width // 4, 3, padding=1) for _ in range(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pieces, made = x.chunk(4, 1), []
+        for i, conv in enumerate(self.convs):
+            made.append(torch.relu(conv(pieces[i] + made[-1] if i else pieces[i])))
+        return x + torch.cat([*made, pieces[3]], 1)
+
+
+@pytest.mark.parametrize("depth", [2, 5])
+def test_scales_within_a_block_are_no_blocks(tmp_path: Path, depth: int) -> None:
+    def model(depth: int) -> nn.Module:
+        return Single(nn.Sequential(nn.Conv2d(3, 8, 1), *(Scales(8) for _ in range(depth)), nn.Conv2d(8, 5, 1)))
+
+    source = _export(model(3), tmp_path / "source.onnx", "torchscript", (2, 3, 6, 6))
+    assert [chain.depth for chain in front_onnx.inspect(source).chains] == [3]
+    _check(source, _export(model(depth), tmp_path / "native.onnx", "torchscript", (2, 3, 6, 6)), depth=depth)
+
+
+class Pooled(nn.Module):
+    """Stages of blocks over channels; between them, each channel is filtered twice and becomes two."""
+
+    def __init__(self, depths: tuple[int, int], width: int) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(3, width, 1), nn.Conv2d(2 * width, 5, 1)
+        self.first, self.second = (
+            nn.Sequential(*(Residual(w) for _ in range(d))) for d, w in zip(depths, (width, 2 * width), strict=True)
+        )
+        self.pool = nn.Conv2d(width, 2 * width, 3, stride=2, padding=1, groups=width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.second(self.pool(self.first(self.stem(x)))))
+
+
+@pytest.mark.parametrize(("depths", "width"), [((3, 2), 8), ((2, 4), 4), ((2, 3), 12)])
+def test_channels_that_have_several_filters_each(tmp_path: Path, depths: tuple[int, int], width: int) -> None:
+    source = _export(Pooled((2, 3), 8), tmp_path / "source.onnx", "torchscript", (2, 3, 8, 8))
+    native = _export(Pooled(depths, width), tmp_path / "native.onnx", "torchscript", (2, 3, 8, 8))
+    _check(source, native, depth=",".join(map(str, depths)), width_mult=width / 8)

@@ -22,7 +22,8 @@ __all__ = ["Algebra", "shown"]
 
 
 _SUMMED = frozenset({AxisRole.CONTRACTED})  # roles of a whole axis, however it is made
-_HANDED_DOWN = _SUMMED | {AxisRole.GROUPS}  # roles of what a size variable is cut into later
+_GROUPED = frozenset({AxisRole.GROUPS, AxisRole.SINGLE})
+_HANDED_DOWN = _SUMMED | _GROUPED  # roles of what a size variable is cut into later
 _PARTS = 1024  # of a sum, unless one Concat joins more
 
 
@@ -340,12 +341,12 @@ class Algebra:
         """
         variables = self.expand(axis)
         for place in range(len(variables) - 1, 0, -1):
-            if not all(
-                a.fixed or a.frozen or AxisRole.GROUPS in a.roles for a in self.free_variables(variables[place:])
-            ):
+            if not all(a.fixed or a.frozen or _GROUPED & a.roles for a in self.free_variables(variables[place:])):
                 break
             if size_of(variables[place:]) == segments:
-                return None if self._all_fixed(variables[:place]) else variables[:place]
+                dealt = variables[:place]
+                chosen = any(var.is_held(Why.FILTERS) for var in self.free_variables(dealt))
+                return dealt if chosen or not self._all_fixed(dealt) else None
         return None
 
     def _segments(self, axes: Iterable[Axis]) -> Iterator[Axis]:

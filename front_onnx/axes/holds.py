@@ -36,6 +36,7 @@ class Why(Enum):
     INTEGER_TABLE = auto()
     NORM_GROUPS = auto()
     SEGMENTS = auto()
+    FILTERS = auto()  # of each channel that a convolution takes by itself
     COUNT = auto()  # as many as the operator wants
     STEP = auto()
     SPATIAL = auto()

@@ -24,6 +24,7 @@ class AxisRole(Enum):
     HEAD = auto()  # summed over beside heads: their size
     REPEAT = auto()  # something is repeated so often: the queries of a key head
     GROUPS = auto()  # of channels
+    SINGLE = auto()  # groups of a convolution that take one channel each, and make several
     KERNEL = auto()
     VOCABULARY = auto()  # entries of a table that is indexed by what is fed
     UNKNOWN = auto()  # a size that is known only at run time, and has no name

@@ -48,6 +48,7 @@ _WORDS = {
     Why.CONV_GROUPS: "the number of groups is kept, channels per group scale",
     Why.NORM_GROUPS: "the number of groups",
     Why.SEGMENTS: "the number of segments",
+    Why.FILTERS: "the number of filters of each channel",
     Why.COUNT: "the number of {detail}",
     Why.STEP: "the step of a slice",
     Why.INTEGER_TABLE: "an integer table",

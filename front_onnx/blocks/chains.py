@@ -11,10 +11,10 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import accumulate
 
 from front_onnx.axes.size import AxisRole, Conflict, size_of
 from front_onnx.blocks.chain import Chain
+from front_onnx.blocks.counting import has_number, layers_of
 from front_onnx.blocks.entry import find_entry, find_exit
 from front_onnx.blocks.paths import Path, find_paths
 from front_onnx.blocks.runs import Run, single_runs
@@ -38,6 +38,7 @@ def find_chains(flow: Flow) -> list[Chain]:
             run
             for run in single_runs(flow.analysis, path.segments, path.runs)
             if others.isdisjoint(Path(path.segments, [run]).repeated)  # a long segment may hold another path
+            and has_number(flow, path.segments[run.start : run.stop]) is not False
         ]
         whole = Path(path.segments, sorted([*path.runs, *alone], key=lambda run: run.start))
         found += [(whole, run) for run in whole.runs]
@@ -94,7 +95,7 @@ def _chain(flow: Flow, path: Path, run: Run, number: int) -> Chain | None:
     together = units_sharing(flow.graph, aligned, run.count)
     if together > 1:
         return _chain(flow, path, Run(run.start, run.period * together, run.count // together), number)
-    layers = _layers(flow, units[0], aligned)
+    layers = layers_of(flow, units, nodes, aligned)
     entry = find_entry(flow, path, run, layers)
     return Chain(
         name=_name(flow, units, number),
@@ -159,32 +160,6 @@ def _make_alike(analysis: Analysis, places: dict[Edge, tuple[Edge, ...]]) -> Non
     for first, *others in places.values():
         for edge in others:
             analysis.unify_readings(first, edge)
-
-
-def _layers(flow: Flow, unit: tuple[Segment, ...], places: dict[Edge, tuple[Edge, ...]]) -> int:
-    """How many layers a unit holds: how often the weights it sums over repeat.
-
-    Two weights are alike if their axes have one size and are the same axis of the tensor between the units, or none:
-    mixing tokens is not mixing channels, whatever the numbers.
-    """
-    algebra = flow.analysis.algebra
-    between = [flow.analysis.facts[name].axes or () for name in unit[-1].ends]
-    frontier = {var for axes in between for axis in axes for var in algebra.expand(axis)}
-    inside = {node: i for i, segment in enumerate(unit) for node in flow.behind_segment(segment)}
-    per_segment: list[list[str]] = [[] for _ in unit]
-    for edge in places:
-        if edge in flow.analysis.contractions and edge.node in inside:
-            axes = flow.analysis.uses[edge].axes or ()
-            known = [[id(var) for var in algebra.expand(axis) if var in frontier] for axis in axes]
-            per_segment[inside[edge.node]].append(str([*map(size_of, axes), known]))
-    weights = [weight for segment in per_segment for weight in sorted(segment)]
-    ends = set(accumulate(len(segment) for segment in per_segment))
-    for layers in range(len(unit), 1, -1):
-        step, rest = divmod(len(weights), layers)
-        whole = step and not rest and {step * i for i in range(1, layers)} <= ends  # layers are whole segments
-        if whole and weights == weights[:step] * layers:
-            return layers
-    return 1
 
 
 def _name(flow: Flow, units: tuple[tuple[Segment, ...], ...], number: int) -> str:

@@ -251,12 +251,18 @@ def _ends(flow: Flow, segments: Sequence[Segment], run: Run) -> tuple[str, ...] 
 
 
 def _is_made_anew(flow: Flow, segments: Sequence[Segment], run: Run, ends: tuple[str, ...]) -> bool:
-    """True if a unit makes several streams anew, and a weight of it reads some and makes some."""
+    """True if units make several streams anew, and a weight of the last reads some and makes some.
+
+    None is made elsewhere and handed on in turn: each of the scales of a block takes the next piece of one tensor.
+    """
     last = segments[run.stop - run.period : run.stop]
     if len(last[0].starts) != len(ends):
         return False
+    inside = {index for segment in segments[run.start : run.stop] for index in segment.nodes}
     streams = [(start, end) for start, end in zip(last[0].starts, ends, strict=True) if start != end]
     reached, made = {start for start, _ in streams}, {end for _, end in streams}
+    if not inside.issuperset(flow.graph.producer.get(end, -1) for end in made):
+        return False
     nodes = [index for segment in last for index in segment.nodes]
     weighted = set[str]()
     for index in nodes:

@@ -263,6 +263,8 @@ class _Naming:
             return f"{dim.hold.tensor}.{dim.hold.axis}"
         if AxisRole.KERNEL in dim.var.roles:
             return "kernel"
+        if why is Why.FILTERS:
+            return "multiplier"
         if dim.var in self.outside and dim.kind == "fixed" and AxisRole.VOCABULARY not in dim.var.roles:
             return "classes" if why is Why.OUTPUT else "output"
         if AxisRole.VOCABULARY in dim.var.roles:

@@ -14,7 +14,7 @@ from front_onnx.operators.analysis import Analysis
 __all__ = ["chosen_residuals", "found_residual", "keeping"]
 
 
-_STAY = frozenset((Why.NORM_GROUPS, Why.SEGMENTS))  # factors of the width that stay
+_STAY = frozenset((Why.NORM_GROUPS, Why.SEGMENTS, Why.FILTERS))  # factors of the width that stay
 _SET_BY_NAME = frozenset(why for why in Why if not why.freezes) - _STAY
 
 

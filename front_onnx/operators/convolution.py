@@ -48,8 +48,12 @@ def _slide(ctx: RuleContext, size: int, place: int, kernel: int, rank: int) -> t
     return size, out, stride, pad, span
 
 
-def _grouped(ctx: RuleContext, whole: Axis, per_group: Axis, other: Axis) -> None:
-    """Tie channels to those one group sees, `other` being the channels on the far side of the groups."""
+def _grouped(ctx: RuleContext, whole: Axis, per_group: Axis, other: Axis, *, transposed: bool = False) -> None:
+    """Tie channels to those one group sees, `other` being the channels on the far side of the groups.
+
+    Groups that mix several channels are a number of their own; where each takes one, they are the channels, and how
+    many filters each has is what is chosen.
+    """
     group = ctx.attr("group", 1)
     if group == 1:
         ctx.unify(whole, per_group)
@@ -61,8 +65,12 @@ def _grouped(ctx: RuleContext, whole: Axis, per_group: Axis, other: Axis) -> Non
     else:
         ctx.unify(dealt, per_group)
     ctx.tie_attribute("group", groups)
-    if size_of(per_group) > 1 or size_of(rest) > 1:
+    taken, made = (rest, per_group) if transposed else (per_group, rest)
+    if size_of(taken) > 1:
         ctx.role(groups, AxisRole.GROUPS)
+    elif size_of(made) > 1:
+        ctx.role(groups, AxisRole.SINGLE)
+        ctx.hold(made, Why.FILTERS)
 
 
 @operator("Conv", traits=Trait.CONTRACTS | Trait.CONVOLVES | Trait.PARAMETERS)
@@ -113,7 +121,7 @@ def conv_transpose(ctx: RuleContext) -> None:
     group, rank = ctx.attr("group"), len(x) - 2
     ctx.unify(x[1], w[0])
     out = ctx.axes(2)[0] if 2 in ctx else w[1] if group == 1 else ctx.algebra.new(size_of(w[1]) * group)
-    _grouped(ctx, out, w[1], x[1])
+    _grouped(ctx, out, w[1], x[1], transposed=True)
     for axis in w[2:]:
         ctx.hold(axis, Why.KERNEL)
         ctx.role(axis, AxisRole.KERNEL)

@@ -1,0 +1,119 @@
+"""Counting layers: how many a unit holds, by what the author of a model calls them, or by what repeats in it.
+
+Module paths are asked first: a layer is a module that has a number and modules of its own. Two kinds of attention may
+be one layer of a dual-attention block, or two layers (a convolution, then attention) whose weights have nothing alike.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+from posixpath import commonpath
+
+from front_onnx.axes.size import size_of
+from front_onnx.blocks.segments import Flow, Segment
+from front_onnx.read.graph import Edge
+
+__all__ = ["has_number", "layers_of"]
+
+_NUMBERED = re.compile(r"(?:.*[._])?(\d+)")
+_Path = tuple[str, ...]
+
+
+def layers_of(
+    flow: Flow, units: Sequence[Sequence[Segment]], nodes: dict[int, list[int]], edges: Iterable[Edge]
+) -> int:
+    """How many layers a unit holds.
+
+    Arguments:
+        flow: the flow of data.
+        units: the segments of each unit.
+        nodes: for each node of the first unit, those in its place in every unit.
+        edges: the readings of constants in the first unit.
+    """
+    named = _counted(flow, nodes, len(units)) if len(units) > 1 else _counted_once(flow, units[0])
+    return named or _repeated(flow, units[0], edges)
+
+
+def has_number(flow: Flow, unit: Sequence[Segment]) -> bool | None:
+    """True if all weights of a unit are of one module that has a number, or of several; None without modules."""
+    paths = [path for segment in unit for node in segment.nodes if flow.weighted[node] and (path := _path(flow, node))]
+    shared = _shared(paths)
+    if not shared:
+        return None
+    inner = {path[len(shared)] if len(path) > len(shared) else "" for path in paths}
+    return any(all(map(_NUMBERED.fullmatch, names)) for names in ({shared[-1]}, inner))
+
+
+def _path(flow: Flow, node: int) -> _Path:
+    """The modules that a node is in, the outermost first: a path of names, or what stands between dots."""
+    graph = flow.graph
+    path = graph.scope(node) or graph.nodes[node].name.rpartition("/")[0]
+    parts = path.split("/") if "/" in path else re.sub(r"\.(\d+)(?=\.|$)", r"_\1", path).split(".")
+    return tuple(part for part in parts if part)
+
+
+def _shared(paths: Sequence[_Path]) -> _Path:
+    return tuple(commonpath(["/" + "/".join(path) for path in paths]).split("/")[1:]) if paths else ()
+
+
+def _counted(flow: Flow, nodes: dict[int, list[int]], count: int) -> int | None:
+    """How many numbers the modules of the first unit have where those of the next have others, as many further on."""
+    found = dict[int, int]()  # by number, how far on the next unit is
+    before = set[_Path]()
+    for row in nodes.values():
+        if len(row) != count or not flow.weighted[row[0]] or row[0] == row[1]:
+            continue
+        one, other = (_path(flow, node) for node in row[:2])
+        place = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
+        if place is None or len(one) != len(other) or place + 1 == len(one):
+            return None  # a weight of no numbered module, or one that is the whole of it
+        a, b = (_NUMBERED.fullmatch(path[place]) for path in (one, other))
+        if a is None or b is None:
+            return None
+        before.add((*one[:place], one[place][: a.start(1)]))
+        if found.setdefault(int(a[1]), int(b[1]) - int(a[1])) != int(b[1]) - int(a[1]):
+            return None
+    return len(found) if len(before) == 1 and set(found.values()) == {len(found)} else None
+
+
+def _counted_once(flow: Flow, unit: Sequence[Segment]) -> int | None:
+    """How many numbered modules the only unit is made of."""
+    paths = [_path(flow, node) for segment in unit for node in segment.nodes if flow.weighted[node]]
+    shared = _shared([path for path in paths if path])
+    if not shared or not all(paths):
+        return None
+    if _NUMBERED.fullmatch(shared[-1]) is not None:
+        return 1
+    inner = [path[len(shared) :] for path in paths]
+    if any(len(path) < 2 for path in inner):
+        return None
+    numbers = [_NUMBERED.fullmatch(path[0]) for path in inner]
+    return len({match[1] for match in numbers if match is not None}) if all(numbers) else None
+
+
+def _repeated(flow: Flow, unit: Sequence[Segment], edges: Iterable[Edge]) -> int:
+    """How often the weights that a unit sums over repeat.
+
+    Two weights are alike if their axes have one size and are the same axis of the tensor between the units, or none:
+    mixing tokens is not mixing channels, whatever the numbers.
+    """
+    algebra = flow.analysis.algebra
+    between = [flow.analysis.facts[name].axes or () for name in unit[-1].ends]
+    frontier = {var for axes in between for axis in axes for var in algebra.expand(axis)}
+    inside = {node: i for i, segment in enumerate(unit) for node in flow.behind_segment(segment)}
+    per_segment: list[list[str]] = [[] for _ in unit]
+    for edge in edges:
+        if edge in flow.analysis.contractions and edge.node in inside:
+            axes = flow.analysis.uses[edge].axes or ()
+            known = [[id(var) for var in algebra.expand(axis) if var in frontier] for axis in axes]
+            per_segment[inside[edge.node]].append(str([*map(size_of, axes), known]))
+    weights = [weight for segment in per_segment for weight in sorted(segment)]
+    ends = set(accumulate(len(segment) for segment in per_segment))
+    for layers in range(len(unit), 1, -1):
+        step, rest = divmod(len(weights), layers)
+        whole = step and not rest and {step * i for i in range(1, layers)} <= ends  # layers are whole segments
+        if whole and weights == weights[:step] * layers:
+            return layers
+    return 1
