@@ -495,3 +495,36 @@ def test_channels_that_have_several_filters_each(tmp_path: Path, depths: tuple[i
     source = _export(Pooled((2, 3), 8), tmp_path / "source.onnx", "torchscript", (2, 3, 8, 8))
     native = _export(Pooled(depths, width), tmp_path / "native.onnx", "torchscript", (2, 3, 8, 8))
     _check(source, native, depth=",".join(map(str, depths)), width_mult=width / 8)
+
+
+class Strided(nn.Module):
+    """Filters in a row over pieces; the first block of a stage adds nothing to a piece and pools the last."""
+
+    def __init__(self, before: int, width: int) -> None:
+        super().__init__()
+        self.one, self.three = nn.Conv2d(before, width, 1), nn.Conv2d(width, width, 1)
+        self.convs = nn.ModuleList(nn.Conv2d(width // 4, width // 4, 3, padding=1) for _ in range(3))
+        self.skip = nn.Conv2d(before, width, 1) if before != width else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        pieces, made = torch.relu(self.one(x)).chunk(4, 1), []
+        for i, conv in enumerate(self.convs):
+            made.append(torch.relu(conv(pieces[i] + made[-1] if i and self.skip is None else pieces[i])))
+        last = F.avg_pool2d(pieces[3], 3, 1, 1) if self.skip is not None else pieces[3]
+        x = self.skip(x) if self.skip is not None else x
+        return torch.relu(x + self.three(torch.cat([*made, last], 1)))
+
+
+@pytest.mark.parametrize("depths", [(2, 3, 2), (3, 2, 4)])
+def test_a_stage_of_two_blocks_behind_one_of_two_is_counted(tmp_path: Path, depths: tuple[int, ...]) -> None:
+    def model(depths: tuple[int, ...]) -> nn.Module:
+        stages = [
+            nn.Sequential(*(Strided(b if i else a, b) for i in range(d)))
+            for d, a, b in zip(depths, (4, 8, 16), (8, 16, 32), strict=True)
+        ]
+        return Single(nn.Sequential(nn.Conv2d(3, 4, 1), *stages, nn.Conv2d(32, 5, 1)))
+
+    source = _export(model((2, 2, 3)), tmp_path / "source.onnx", "torchscript", (2, 3, 6, 6))
+    assert [chain.depth for chain in front_onnx.inspect(source).chains] == [2, 2, 3]
+    native = _export(model(depths), tmp_path / "native.onnx", "torchscript", (2, 3, 6, 6))
+    _check(source, native, depth=",".join(map(str, depths)))

@@ -95,7 +95,7 @@ def _chain(flow: Flow, path: Path, run: Run, number: int) -> Chain | None:
     together = units_sharing(flow.graph, aligned, run.count)
     if together > 1:
         return _chain(flow, path, Run(run.start, run.period * together, run.count // together), number)
-    layers = layers_of(flow, units, nodes, aligned)
+    layers = _layers_alike(flow, path, run) or layers_of(flow, units, nodes, aligned)
     entry = find_entry(flow, path, run, layers)
     return Chain(
         name=_name(flow, units, number),
@@ -107,6 +107,17 @@ def _chain(flow: Flow, path: Path, run: Run, number: int) -> Chain | None:
         nodes={node: tuple(there) for node, there in nodes.items() if len(there) == run.count},
         main=_main(flow, units),
     )
+
+
+def _layers_alike(flow: Flow, path: Path, run: Run) -> int | None:
+    """How many layers a unit that stands alone holds: as many as those that repeat and have its skeleton."""
+
+    def skeleton(of: Run) -> list[int]:
+        return [segment.skeleton for segment in path.segments[of.start : of.start + of.period]]
+
+    several = (other for other in path.runs if other.count > 1 and skeleton(other) == skeleton(run))
+    chains = (_chain(flow, path, other, 0) for other in several) if run.count == 1 else ()
+    return next((chain.layers for chain in chains if chain is not None), None)
 
 
 def _main(flow: Flow, units: tuple[tuple[Segment, ...], ...]) -> int:

@@ -32,13 +32,13 @@ def layers_of(
         nodes: for each node of the first unit, those in its place in every unit.
         edges: the readings of constants in the first unit.
     """
-    named = _counted(flow, nodes, len(units)) if len(units) > 1 else _counted_once(flow, units[0])
+    named = _counted(flow, nodes, len(units)) if len(units) > 1 else None
     return named or _repeated(flow, units[0], edges)
 
 
 def has_number(flow: Flow, unit: Sequence[Segment]) -> bool | None:
     """True if all weights of a unit are of one module that has a number, or of several; None without modules."""
-    paths = [path for segment in unit for node in segment.nodes if flow.weighted[node] and (path := _path(flow, node))]
+    paths = _paths(flow, unit)
     shared = _shared(paths)
     if not shared:
         return None
@@ -52,6 +52,11 @@ def _path(flow: Flow, node: int) -> _Path:
     path = graph.scope(node) or graph.nodes[node].name.rpartition("/")[0]
     parts = path.split("/") if "/" in path else re.sub(r"\.(\d+)(?=\.|$)", r"_\1", path).split(".")
     return tuple(part for part in parts if part)
+
+
+def _paths(flow: Flow, unit: Sequence[Segment]) -> list[_Path]:
+    """The modules of all weights of a unit, where there are any."""
+    return [path for segment in unit for node in segment.nodes if flow.weighted[node] and (path := _path(flow, node))]
 
 
 def _shared(paths: Sequence[_Path]) -> _Path:
@@ -76,21 +81,6 @@ def _counted(flow: Flow, nodes: dict[int, list[int]], count: int) -> int | None:
         if found.setdefault(int(a[1]), int(b[1]) - int(a[1])) != int(b[1]) - int(a[1]):
             return None
     return len(found) if len(before) == 1 and set(found.values()) == {len(found)} else None
-
-
-def _counted_once(flow: Flow, unit: Sequence[Segment]) -> int | None:
-    """How many numbered modules the only unit is made of."""
-    paths = [_path(flow, node) for segment in unit for node in segment.nodes if flow.weighted[node]]
-    shared = _shared([path for path in paths if path])
-    if not shared or not all(paths):
-        return None
-    if _NUMBERED.fullmatch(shared[-1]) is not None:
-        return 1
-    inner = [path[len(shared) :] for path in paths]
-    if any(len(path) < 2 for path in inner):
-        return None
-    numbers = [_NUMBERED.fullmatch(path[0]) for path in inner]
-    return len({match[1] for match in numbers if match is not None}) if all(numbers) else None
 
 
 def _repeated(flow: Flow, unit: Sequence[Segment], edges: Iterable[Edge]) -> int:

@@ -9,6 +9,7 @@ whole of a module that counts with theirs.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -19,6 +20,8 @@ from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.names import follows
 
 __all__ = ["find_entry", "find_exit"]
+
+_INNERMOST = re.compile(r"\d+(?=[^0-9/]*(?:/|$))")  # the last number of each module
 
 
 def find_entry(flow: Flow, path: Path, run: Run, layers: int) -> tuple[Segment, ...]:
@@ -94,8 +97,9 @@ def _module(flow: Flow, path: Path, run: Run, taken: set[int], weights: int) -> 
 
     def is_before(place: int) -> bool:
         """A segment of the block before, perhaps of a part of it: /stage/0/act."""
-        module = flow.module(path.segments[place : place + 1]).split("/")
-        return follows("/".join(module[:parts]), own)
+        module = "/".join(flow.module(path.segments[place : place + 1]).split("/")[:parts])
+        counted = _INNERMOST.findall(module)[-1:] != _INNERMOST.findall(own)[-1:]  # not the stage, which counts as well
+        return counted and follows(module, own)
 
     start = run.start
     while start > 0 and start - 1 not in taken and is_before(start - 1):
