@@ -22,6 +22,9 @@ def print_table(table: Table, drop: Sequence[str] = ()) -> None:
         table: without a box.
         drop: headers of columns that can be left out where there is little room, in the order in which they go.
     """
+    if table.title:  # as long as it is: a table's own title is no wider than the table
+        console.print(table.title, style="italic", soft_wrap=True)
+        table.title = None
     kept, left_out = [*table.columns], list[str]()
     for header in drop:
         if _fits(kept):
@@ -67,8 +70,6 @@ def _fit(columns: Sequence[Column], room: int) -> None:
 
 def _print_lines(table: Table) -> None:
     """Each row as a line for each of its cells; the terminal wraps what is longer than itself."""
-    if table.title:
-        console.print(table.title, style="italic", soft_wrap=True)
     for row in zip(*(_texts(column)[1:] for column in table.columns), strict=True):
         first, *others = zip((str(column.header) for column in table.columns), row, strict=True)
         console.print(first[1], soft_wrap=True)
