@@ -64,7 +64,9 @@ def after_init_into(moved: Moved, source: str, target: str) -> list[str]:
     found = []
     if moved.calibration is None:
         found.append(f"front-onnx init {_name(source)} --into {_name(target)} --data {_SAMPLES}  # calibrates it")
-    found.append(f"front-onnx refine {output} --data {_SAMPLES} --lr 1e-4")
+    calibrated = moved.calibration is not None and moved.calibration.best.calibrated
+    rate = _rate("calibrated" if calibrated else "carried")
+    found.append(f"front-onnx refine {output} --data {_SAMPLES} --lr {rate}")
     return [*found, f'initialize(module, inputs, "{moved.output}") of front_onnx.adapters.torch, .keras or .flax'][:3]
 
 
