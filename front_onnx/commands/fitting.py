@@ -50,8 +50,14 @@ def _texts(column: Column) -> list[Text]:
 
 
 def _least(column: Column) -> int:
-    """Its longest word."""
-    return max((cell_len(word) for text in _texts(column) for word in text.plain.split()), default=0)
+    """Its longest word; a number and its unit are one."""
+    header, *cells = (text.plain for text in _texts(column))
+    pieces = [*header.split(), *(line for cell in cells for line in _pieces(cell, column.justify == "right"))]
+    return max(map(cell_len, pieces), default=0)
+
+
+def _pieces(cell: str, whole: bool) -> list[str]:
+    return cell.split("\n") if whole else cell.split()
 
 
 def _fit(columns: Sequence[Column], room: int) -> None:

@@ -164,7 +164,10 @@ FILES = Section(
 def refine_command(
     model: str, as_json: bool, output_name: str | None, report: str | None, card: bool, **given: Any
 ) -> None:
-    """Train MODEL so that its learngene is worth more: (1 - lambda) L_task + lambda L_reg (FRONT++).
+    """Train MODEL itself, without its source code: with a teacher, on labels, or both.
+
+    It minimises (1 - lambda) L_task + lambda L_reg, so that its learngene is worth more, too (FRONT++); --lambda 0
+    leaves that out.
 
     \b
     front-onnx refine model.onnx --data train.npz --validation test.npz -o refined.onnx
