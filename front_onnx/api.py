@@ -189,7 +189,7 @@ def resize(
     plan = parted.session.plan(parted.last) if parted is not None else session.plan(request)
     if data is not None and not best and plan.methods.exact:
         hint = "--method best calibrates what shrinks and grows the rest without loss"
-        raise RequestError("growth without loss looks at no samples", got=f"--data and --method {method}", hint=hint)
+        raise RequestError("growth without loss looks at no samples: --data is for others", got=method, hint=hint)
     if data is not None and not best and plan.resizes:
         plan = _parted(session, block, residual).plan(request)
     if best and data is None and parted is not None and parted.calibrated:
@@ -216,7 +216,8 @@ def resize(
         told |= {} if source.runs else {"learngene": True}
         way = BEST if best else Calibrated.name if outcome is not None else request.method
         fitted_to = outcome.samples if outcome is not None else None
-        sign(rewritten.proto, origin(source, method=way, request=told, samples=fitted_to))
+        start = "carried" if outcome is not None and not outcome.best.calibrated else None
+        sign(rewritten.proto, origin(source, method=way, request=told, samples=fitted_to, start=start))
     pending = set(rewritten.pending) | set(fitted)
     total = len(pending)
 

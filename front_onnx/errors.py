@@ -10,12 +10,17 @@
 
 Who tries several sizes catches `RequestError` and goes on; who walks through many files catches `FileError` and
 `UnsupportedError` as well. The class follows from who can mend it, the exit code is the class's.
+
+Options are written as one types them ("--width-mult 0.5"); who calls from Python reads keywords (`width_mult=0.5`), see
+`keywords.py`. The command line prints `typed_line`.
 """
 
 from __future__ import annotations
 
 import copy
 from typing import ClassVar, Self
+
+from front_onnx.keywords import in_keywords
 
 __all__ = [
     "DamagedError",
@@ -40,6 +45,8 @@ class FrontError(Exception):
         hint: what the user can do about it (nearest possible sizes, an option to add).
 
     Attributes:
+        message, hint, wanted: as given, with keywords in the place of options.
+        typed_line, typed_hint: the whole line, and the hint, with options as one types them.
         exit_code: what the command line ends with: 2 if something else has to be given, 1 if the work failed.
     """
 
@@ -55,27 +62,50 @@ class FrontError(Exception):
         wanted: object = None,
         hint: str | None = None,
     ) -> None:
-        self.message, self.node, self.dim = message, node, dim
-        self.got, self.wanted, self.hint = got, wanted, hint
-        super().__init__(message)
+        self.node, self.dim, self.got = node, dim, got
+        self._message, self._wanted, self.typed_hint = message, wanted, hint
+        super().__init__(in_keywords(message))
+
+    @property
+    def message(self) -> str:
+        """What went wrong."""
+        return in_keywords(self._message)
+
+    @property
+    def wanted(self) -> object:
+        """What would have been right."""
+        return in_keywords(self._wanted) if isinstance(self._wanted, str) else self._wanted
+
+    @property
+    def hint(self) -> str | None:
+        """What the user can do about it."""
+        return None if self.typed_hint is None else in_keywords(self.typed_hint)
+
+    @property
+    def typed_line(self) -> str:
+        """The line that the command line prints."""
+        return self._line(self._message, self._wanted, self.typed_hint)
 
     def __str__(self) -> str:
-        details = [("node", self.node), ("dim", self.dim), ("got", self.got), ("wanted", self.wanted)]
+        return self._line(self.message, self.wanted, self.hint)
+
+    def _line(self, message: str, wanted: object, hint: str | None) -> str:
+        details = [("node", self.node), ("dim", self.dim), ("got", self.got), ("wanted", wanted)]
         shown = ", ".join(f"{name} {value}" for name, value in details if value is not None)
-        line = self.message + (f" ({shown})" if shown else "") + (f"; {self.hint}" if self.hint else "")
+        line = message + (f" ({shown})" if shown else "") + (f"; {hint}" if hint else "")
         return " ".join(line.split())
 
     def with_hint(self, hint: str | None) -> Self:
         """The same refusal, of the same class, with advice."""
         other = copy.copy(self)
-        other.hint = hint
+        other.typed_hint = hint
         return other
 
     def about(self, what: str, hint: str) -> Self:
         """The same refusal, of the same class, of one of several things; with more advice."""
         other = copy.copy(self)
-        other.message = f"{what}: {self.message}"
-        other.hint = f"{self.hint}; {hint}" if self.hint else hint
+        other._message = f"{what}: {self._message}"
+        other.typed_hint = f"{self.typed_hint}; {hint}" if self.typed_hint else hint
         return other
 
 

@@ -205,7 +205,8 @@ def calibrate(
     asked = {"into": True, "seed": seed}
     told = None
     if _changed(outcome.arrays, other):
-        told = origin(model, method=Calibrated.name, request=asked, samples=outcome.samples)
+        start = None if outcome.best.calibrated else "carried"
+        told = origin(model, method=Calibrated.name, request=asked, samples=outcome.samples, start=start)
     return _written(moved, model, target_file, other, before, told, validate, seed, progress)
 
 

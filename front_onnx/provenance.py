@@ -7,6 +7,7 @@ No dates and no paths, so that the same request gives the same bytes; a model in
     front_onnx.request              what was asked for, as JSON; what was not asked is left out
     front_onnx.method               how weights were carried over, as users say it
     front_onnx.samples              what weights were fitted to, as JSON; left out where there was nothing
+    front_onnx.start                "carried", where a calibration ended with weights that were carried over
     front_onnx.before               what the source said of where it comes from, as JSON, if it did
 """
 
@@ -26,7 +27,7 @@ from front_onnx.read.model_file import ModelFile
 from front_onnx.transform.contents import Drawn, Resampled
 from front_onnx.version import __version__
 
-__all__ = ["PREFIX", "changes", "origin", "provenance", "requested", "sign"]
+__all__ = ["PREFIX", "changes", "origin", "provenance", "requested", "sign", "start_of"]
 
 PREFIX = "front_onnx."
 _LEFT_OUT = ("evidence", "method", "seed")
@@ -39,6 +40,7 @@ def origin(
     method: str,
     request: Mapping[str, Any],
     samples: tuple[int, bool] | None = None,
+    start: str | None = None,
 ) -> dict[str, str]:
     """Where a model comes from, as metadata.
 
@@ -47,6 +49,7 @@ def origin(
         method: how.
         request: what was asked for, as data that JSON can hold.
         samples: how many there were to fit weights to, and True if they were made up.
+        start: what kind of start it is, where the method does not say so, see `start_of`.
     """
     said = {
         "version": __version__,
@@ -56,6 +59,8 @@ def origin(
     }
     if samples is not None:
         said["samples"] = _json({"count": samples[0], "made_up": samples[1]})
+    if start is not None:
+        said["start"] = start
     if before := provenance(source.proto):
         said["before"] = _json(before)
     return {PREFIX + name: text for name, text in said.items()}
@@ -77,6 +82,24 @@ def provenance(proto: onnx.ModelProto) -> dict[str, Any]:
             name = entry.key.removeprefix(PREFIX)
             found[name] = _read(entry.value) if name in _DATA else entry.value
     return found
+
+
+def start_of(told: Mapping[str, Any]) -> str | None:
+    """What kind of start a model is by what it says of itself: exact, calibrated or carried; None if it says nothing.
+
+    What was refined is the kind of start that it was before.
+    """
+    method, samples = told.get("method"), told.get("samples")
+    if method == "refine":
+        before = told.get("before")
+        return start_of(before) if isinstance(before, Mapping) else None
+    if method is None:
+        return None
+    if told.get("start") == "carried":
+        return "carried"
+    if samples is not None:
+        return "calibrated"
+    return "exact" if method in ("best", "lossless") else "carried"
 
 
 def requested(request: Request, **more: Any) -> dict[str, Any]:

@@ -24,6 +24,7 @@ __all__ = [
     "describe_plan",
     "describe_structure",
     "describe_validation",
+    "duration",
     "parameter_count",
 ]
 
@@ -190,3 +191,10 @@ def describe_validation(validation: Validation | None) -> dict[str, Any] | None:
         "checks": [{"name": c.name, "passed": c.passed, "detail": c.detail} for c in validation.checks],
         "differences": validation.differences,
     }
+
+
+def duration(seconds: float) -> str:
+    """45 s, 3 min, 2.5 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

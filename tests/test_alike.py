@@ -93,7 +93,7 @@ def test_a_cache_that_cannot_follow_is_refused_with_its_block(monkeypatch: pytes
     ) as caught:
         resize(decoder(4, 16, odd="no norm"), width=8)
     assert caught.value.dim == "past.0.key.1"
-    assert "--set past.0.key.1=2" in str(caught.value)
+    assert 'dims={"past.0.key.1": 2}' in str(caught.value)
     made = resize(decoder(4, 16, odd="no norm"), width=8, dims={"past.0.key.1": 2}).model
     assert compare(made, decoder(4, 8, odd="no norm")) == []
 

@@ -8,6 +8,7 @@ from pathlib import Path
 CORE = Path(__file__).parents[1] / "front_onnx"
 ROW = (
     "version",
+    "keywords",
     "errors",
     "read",
     "types",

@@ -115,7 +115,7 @@ def test_a_budget_leaves_what_is_asked_for() -> None:
     assert plan.depths == [(6, 2)] and plan.size(plan.structure.residuals[0]) == 48
     plan = resize(DIGITS, params="60k", freeze=["hidden", "ffn", "heads"], dry_run=True).plan
     assert plan.depths == [(6, 2)]
-    with pytest.raises(RequestError, match="leave --depth or --width out"):
+    with pytest.raises(RequestError, match="leave depth or width out"):
         resize(DIGITS, params="60k", width=24, depth=2, dry_run=True)
 
 

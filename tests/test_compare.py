@@ -12,11 +12,12 @@ from small import DIGIT_INPUTS, DIGITS, mlp, run, weights
 from test_ports import decoder
 
 import front_onnx
+from front_onnx.calibration.comparing import Likeness
 from front_onnx.commands import main
 from front_onnx.comparison import run as comparing
 from front_onnx.comparison.contenders import contenders, named_methods
-from front_onnx.comparison.describe import describe_comparison
-from front_onnx.comparison.row import Row
+from front_onnx.comparison.describe import _row, describe_comparison
+from front_onnx.comparison.row import Row, Size, Trained, Worth
 from front_onnx.comparison.sizes import wishes
 from front_onnx.comparison.store import Store
 from front_onnx.comparison.teaching import FACTORS, Draws, Lesson, Rates
@@ -159,7 +160,7 @@ def test_sizes_in_words() -> None:
     ]
     assert wishes({"width_mult": "0.5"}, ["width=12"])[0].options == {"width": "12"}
     for wrong in ("depth", "depth=3 ffn=x", "=3", ""):
-        with pytest.raises(RequestError, match="--at"):
+        with pytest.raises(RequestError, match=r"^at "):
             wishes({}, [wrong])
     with pytest.raises(RequestError, match="twice"):
         wishes({}, ["depth=3", "depth=3"])
@@ -214,8 +215,11 @@ def test_progress_says_what_is_done_and_how_long_the_rest_takes(source: Path, tm
 
     front_onnx.compare(source, at=["width=4", "depth=2"], methods="front,random,mimetic", work=tmp_path, progress=tell)
     made = [(stage, done) for stage, done, total in told if total == 6]
-    assert [done for _, done in made] == list(range(6)) and made[0][0] == "width=4: front"
-    assert all("left" in stage for stage, _ in made[1:])
+    assert made[0] == ("width=4: front", 0)
+    begun, ended = made[::2], made[1::2]
+    assert [done for _, done in begun] == [0, 1, 2, 3, 4, 5] and [done for _, done in ended] == [1, 2, 3, 4, 5, 6]
+    assert all(stage.startswith("width=4: ") and " keeps " in stage for stage, _ in ended[:3])
+    assert all("left" in stage for stage, _ in made[1:-1]) and "left" not in made[-1][0]
 
 
 def test_the_same_twice_without_a_folder(source: Path) -> None:
@@ -272,11 +276,35 @@ def test_each_start_is_trained_at_a_rate_of_its_kind(source: Path) -> None:
     assert still.lessons[-1].teacher is None and "labels" in still.lessons[-1].held_out[0]
 
 
+def _trained(*scores: float) -> Trained:
+    runs = tuple(Worth({"y": Likeness(1 - score, 1.0)}) for score in scores)
+    return Trained(1e-3, "squared error", runs, (), 0.0, tuple(range(len(scores))))
+
+
+def _size(**rows: Trained | None) -> Size:
+    made = [Row(name, worth=Worth({"y": Likeness(0.5, 1.0)}), trained=trained) for name, trained in rows.items()]
+    return Size("depth 2", {}, 1, tuple(made), ())
+
+
+def test_what_lies_within_the_spread_of_the_best_is_as_good() -> None:
+    size = _size(best=_trained(0.9, 0.8), near=_trained(0.81, 0.79), wide=_trained(0.9, 0.4), far=_trained(0.7, 0.7))
+    assert size.equals == ("best", "near", "wide")
+    assert size.chance == "2 others are as good as the best: within ± of it, the deviation over 2 seeds"
+    assert _size(best=_trained(0.9, 0.9), far=_trained(0.8, 0.8)).chance.startswith("no other start is")
+    below = _size(best=_trained(0.1, 0.1), far=_trained(-3, -3.1))  # what is kept is 0 for the second
+    assert below.equals == ("best",)
+    once = _size(best=_trained(0.9), near=_trained(0.9))
+    assert once.equals == () and "--seeds 3" in once.chance
+    assert _size(best=None).equals == () and not _size(best=None).chance
+    about = _row(size.rows[0])
+    assert about["trained"]["deviation"] == pytest.approx(np.std([0.9, 0.8], ddof=1))
+
+
 def test_rates_in_words() -> None:
     assert Rates.of("auto:2e-2").rate("exact") == pytest.approx(2e-3) and Rates.of("auto").rate("carried") == 1e-3
     assert {Rates.of(0.5).rate(kind) for kind in FACTORS} == {0.5}
     for wrong in ("automatic", "-1", "auto:x", "nan"):
-        with pytest.raises(RequestError, match="--lr"):
+        with pytest.raises(RequestError, match=r"^lr "):
             Rates.of(wrong)
 
 
@@ -359,7 +387,7 @@ def folder(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 def test_the_table_names_all(folder: Path) -> None:
     done = front("compare small.onnx --width 4 --data data.npz --ridge 0.1 -o best.onnx")
-    assert done.exit_code == 0 and done.stderr == "", done.output
+    assert done.exit_code == 0 and all(" of " in line for line in done.stderr.splitlines()), done.output
     lines = done.stdout.splitlines()
     assert "accuracy" in lines[0] and "60" not in lines[0][:5] and "small.onnx" in lines[0]
     rows = [line.split() for line in lines]
@@ -385,6 +413,8 @@ def test_what_is_wrong_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch
     for wrong, said in (
         ("", "no size is asked for"),
         ("--width 4 --methods frnt", "no such method"),
+        ("--width 4 --methods ,", "--methods has an empty name"),
+        ("--width 4 --methods front,,copy", "--methods has an empty name"),
         ("--width 4 --lr fast", "--lr takes"),
         ("--width 4 --methods calibrated", "on which samples"),
         ("--width 4 --methods lossless", "no method makes this size"),
@@ -392,12 +422,24 @@ def test_what_is_wrong_is_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch
         ("--width 4 -o small.onnx", "output is the input"),
     ):
         done = front(f"compare small.onnx {wrong}")
-        assert done.exit_code in (1, 2) and said in done.stderr and done.stderr.count("\n") == 1, done.output
+        told = [line for line in done.stderr.splitlines() if not line.startswith("1 of 1: ")]
+        assert done.exit_code in (1, 2) and len(told) == 1 and said in told[0], done.output
     monkeypatch.setitem(sys.modules, "torch", None)
     for name in [name for name in sys.modules if name.startswith("front_onnx.adapters.")]:
         monkeypatch.delitem(sys.modules, name)
     done = front("compare small.onnx --width 4 --train 5")
     assert done.exit_code == 2 and "--train needs PyTorch" in done.stderr and "front-onnx[torch]" in done.stderr
+
+
+def test_the_table_says_how_far_its_order_is_chance(folder: Path) -> None:
+    pytest.importorskip("torch")
+    line = "compare small.onnx --width 4 --methods select,random --data data.npz --train 4"
+    told = front(line).stdout
+    assert "one training of each start" in told and "as good as" not in told and "±" not in told
+    told = front(f"{line} --seeds 2").stdout
+    about = json.loads(front(f"{line} --seeds 2 --json").stdout)["sizes"][0]
+    assert about["chance"] in told and "±" in told
+    assert told.count("as good as the best") == len(about["as_good_as_the_best"])
 
 
 def test_the_picture_shows_trainings_and_sizes(folder: Path) -> None:

@@ -104,7 +104,7 @@ def test_keeping_is_setting_to_what_it_is() -> None:
 
 def test_a_width_for_a_model_without_blocks() -> None:
     source = mlp(repeat=False)
-    with pytest.raises(FrontError, match="--residual"):
+    with pytest.raises(FrontError, match="residual"):
         resize(source, width=12)
     result = resize(source, width=12, residual="embed.out").model
     assert [

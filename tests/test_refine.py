@@ -31,6 +31,7 @@ from front_onnx.commands import main
 from front_onnx.errors import FrontError
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import read_model
+from front_onnx.report.steps import after_resize
 
 
 @pytest.fixture
@@ -55,7 +56,12 @@ QUICK = {"epochs": 3, "batch_size": 8, "lr": 1e-2, "device": "cpu"}
 
 def test_only_weights_change_and_the_task_is_learned(small: Path, tmp_path: Path) -> None:
     refined = refine(
-        small, samples(), validation=samples(seed=1), output=tmp_path / "out.onnx", **{**QUICK, "epochs": 30}
+        small,
+        samples(),
+        validation=samples(seed=1),
+        output=tmp_path / "out.onnx",
+        last=True,
+        **{**QUICK, "epochs": 30},
     )
     before, after = onnx.load(small), onnx.load(refined.output)
     assert list(before.graph.node) == list(after.graph.node)
@@ -64,7 +70,7 @@ def test_only_weights_change_and_the_task_is_learned(small: Path, tmp_path: Path
         for tensor in model.graph.initializer:
             tensor.ClearField("raw_data")
     assert before.SerializeToString(deterministic=True) == unsigned(after)
-    first, last = refined.history[0], refined.history[-1]
+    first, last = refined.history[0], refined.history[refined.epoch]
     assert last["validation_loss"] < 0.7 * first["validation_loss"]
     assert last["validation_metric"] > first["validation_metric"]
     logits = run(refined.output, samples(seed=1))[0]
@@ -147,6 +153,84 @@ def test_a_teacher_is_imitated_without_labels(small: Path, tmp_path: Path) -> No
     assert np.abs(found - wanted).mean() < 0.3 * np.abs(start - wanted).mean()
     both = refine(small, samples(), teacher=other, output=tmp_path / "both.onnx", **QUICK)
     assert both.history[-1]["task"] > 0
+
+
+def test_the_best_epoch_is_written_and_survives_an_interruption(small: Path, tmp_path: Path) -> None:
+    """Held-out labels are what the start says, which is no better after any step."""
+    x = samples(seed=1)["x"]
+    held_out = {"x": x, "labels": run(small, {"x": x})[0].argmax(1)}
+    given = {**QUICK, "epochs": 6, "lam": 0.0, "validation": held_out}
+    best = refine(small, samples(), output=tmp_path / "best.onnx", **given)
+    losses = [record["validation_loss"] for record in best.history]
+    assert best.epoch == int(np.argmin(losses)) == 0, losses
+    last = refine(small, samples(), output=tmp_path / "last.onnx", last=True, **given)
+    assert last.epoch == 6 and last.history[-1]["validation_loss"] == losses[-1]
+    for refined in (best, last):
+        logits = run(refined.output, held_out)[0].astype(np.float64)
+        chosen = logits[np.arange(len(logits)), held_out["labels"]]
+        loss = (np.log(np.exp(logits).sum(1)) - chosen).mean()
+        assert loss == pytest.approx(losses[refined.epoch], rel=1e-4)
+    again = refine(small, samples(), output=tmp_path / "best.onnx", resume=True, **given)  # nothing is left to do
+    assert again.epoch == best.epoch
+    assert (tmp_path / "best.onnx").read_bytes() == best.output.read_bytes()
+    unmeasured = refine(small, samples(), output=tmp_path / "u.onnx", **{**given, "validation": None})
+    assert unmeasured.epoch == 6
+
+
+def test_nearness_to_the_teacher_is_that_of_the_files(small: Path, tmp_path: Path) -> None:
+    start = front_onnx.resize(small, depth=2, output=tmp_path / "start.onnx").output
+    held_out = {"x": samples(30, seed=1)["x"]}
+    found = refine(
+        start, {"x": samples()["x"]}, teacher=small, validation=held_out, output=tmp_path / "o.onnx", lam=0.0, **QUICK
+    )
+    taught = run(small, held_out)[0]
+    for model, record in ((start, found.history[0]), (found.output, found.history[found.epoch])):
+        made = run(model, held_out)[0]
+        error = np.square(made - taught).sum() / np.square(taught - taught.mean(0)).sum()
+        assert record["teacher_error"] == pytest.approx(error, rel=1e-4)
+        assert record["teacher_top"] == pytest.approx((made.argmax(1) == taught.argmax(1)).mean())
+
+
+@pytest.mark.parametrize(
+    ("how", "rate", "why"),
+    [
+        ({"depth": 2}, 5e-4, "carried over"),
+        ({"depth": 6, "method": "lossless"}, 5e-5, "where the source ended"),
+        ({"width": 4, "data": "synthetic"}, 1e-4, "near the source"),
+        ({}, 5e-4, "the usual one"),
+    ],
+)
+def test_the_rate_goes_by_the_start_and_is_the_one_that_summaries_name(
+    small: Path, tmp_path: Path, how: dict, rate: float, why: str
+) -> None:
+    start = small
+    if how:
+        made = front_onnx.resize(small, output=tmp_path / "start.onnx", **how)
+        start = made.output
+        (line,) = (step for step in after_resize(made) if "refine" in step)
+        assert float(line.split("--lr ")[1].split()[0]) == rate
+    found = refine(start, samples(), output=tmp_path / "o.onnx", lam=0.0, epochs=1, device="cpu")
+    assert found.about["settings"]["lr"] == pytest.approx(rate) and why in found.rate and "auto" in found.rate
+    again = refine(found.output, samples(), output=tmp_path / "p.onnx", lam=0.0, epochs=1, device="cpu")
+    assert again.about["settings"]["lr"] == pytest.approx(rate)  # of a refined model: as before
+    asked = refine(start, samples(), output=tmp_path / "o.onnx", lam=0.0, epochs=1, device="cpu", lr=0.25)
+    assert asked.rate == "learning rate 0.25"
+    scratch = refine(start, samples(), output=tmp_path / "o.onnx", lam=0.0, epochs=1, device="cpu", from_scratch=True)
+    assert scratch.about["settings"]["lr"] == pytest.approx(5e-4)
+
+
+def test_the_command_says_what_a_user_wants_to_know(small: Path, tmp_path: Path) -> None:
+    start = front_onnx.resize(small, depth=2, output=tmp_path / "start.onnx").output
+    np.savez(tmp_path / "x.npz", x=samples()["x"])
+    line = f"refine {start} --teacher {small} --data {tmp_path}/x.npz --validation {tmp_path}/x.npz"
+    done = CliRunner().invoke(main, f"{line} -o {tmp_path}/o.onnx --epochs 2 --lambda 0 --card".split())
+    assert done.exit_code == 0, done.output
+    told = " ".join(done.stdout.split())
+    assert "learning rate 0.0005 (auto: its weights were carried over)" in told
+    assert "kept of the teacher's outputs, held out" in told and "written: epoch" in told and "small.onnx" in told
+    assert "L_reg" not in done.output
+    card = (tmp_path / "o.md").read_text()
+    assert f"| teacher | {small} |" in card and "kept of the teacher" in card
 
 
 def test_a_teacher_that_torch_cannot_run_runs_in_onnxruntime(small: Path, tmp_path: Path, monkeypatch) -> None:
@@ -300,7 +384,7 @@ def test_a_model_that_no_learngene_cuts_trains_without_the_penalty(tmp_path: Pat
         ir_version=8,
     )
     onnx.save(model, tmp_path / "flat.onnx")
-    with pytest.raises(FrontError, match="--lambda 0"):
+    with pytest.raises(FrontError, match="lam=0"):
         refine(tmp_path / "flat.onnx", samples(), output=tmp_path / "out.onnx", **QUICK)
     refined = refine(tmp_path / "flat.onnx", samples(), output=tmp_path / "out.onnx", lam=0.0, **QUICK)
     assert refined.history[-1]["task"] < refined.history[1]["task"]
@@ -396,23 +480,23 @@ def test_a_fixed_batch_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"lam": 2.0}, "--lambda"),
-        ({"epochs": 0}, "--epochs"),
-        ({"amp": "fp8"}, "--amp"),
-        ({"loss": "hinge"}, "--loss"),
+        ({"lam": 2.0}, "lam is out of its range"),
+        ({"epochs": 0}, "epochs is out of its range"),
+        ({"amp": "fp8"}, "amp is out of its range"),
+        ({"loss": "hinge"}, "loss is out of its range"),
         ({"colour": 1}, "no such setting"),
         ({"output_name": "z"}, "no such output"),
         ({"device": "tpu"}, "no device"),
         ({"freeze": ("*",)}, "no weights to train"),
         ({"loss": "next-token"}, "no input indexes a table"),
-        ({"clip": -1.0}, "--clip"),
-        ({"distill_weight": -1.0}, "--distill-weight"),
-        ({"lr": float("nan")}, "--lr is no number"),
-        ({"epochs": 1.5}, "--epochs is of another type"),
+        ({"clip": -1.0}, "clip is out of its range"),
+        ({"distill_weight": -1.0}, "distill_weight is out of its range"),
+        ({"lr": float("nan")}, "lr is no number"),
+        ({"epochs": 1.5}, "epochs is of another type"),
         ({"device": "meta"}, "no device"),
         ({"every": 1000}, "more than all steps"),
         ({"ratio": 2.0}, "ratio is out of range"),
-        ({"plot": "log.foo"}, "--plot cannot write"),
+        ({"plot": "log.foo"}, "plot cannot write"),
         ({"loss": lambda outputs, batch: torch.zeros(())}, "no weight has a part"),
     ],
 )
@@ -448,7 +532,7 @@ def test_too_little_memory_suggests_a_batch_size(small: Path, tmp_path: Path, mo
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
 
     monkeypatch.setattr(train._Objective, "forward", full)
-    with pytest.raises(FrontError, match="--batch-size 4"):
+    with pytest.raises(FrontError, match="batch_size=4"):
         refine(small, samples(), output=tmp_path / "out.onnx", **QUICK)
 
 
@@ -581,7 +665,7 @@ def test_settings_and_options_agree() -> None:
             and not callable(default)
             and type(default).__name__ != "Sentinel"
         ):
-            assert default == value or (value in ((), False) and not default), name
+            assert default == value or (value in ((), False) and not default) or (name, default) == ("lr", "auto"), name
 
 
 # -- several processes ----------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def test_a_factor_that_changes_nothing_is_refused() -> None:
     shape = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 3]) for name in "xy"]
     model = helper.make_model(helper.make_graph(nodes, "bare", shape[:1], shape[1:]), ir_version=8)
     assert front_onnx.resize(model, width_mult=1, validate=False).model.graph == model.graph
-    with pytest.raises(front_onnx.FrontError, match="--width-mult has nothing to scale"):
+    with pytest.raises(front_onnx.FrontError, match="width_mult has nothing to scale"):
         front_onnx.resize(model, width_mult=2)
 
 

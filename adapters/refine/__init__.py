@@ -29,13 +29,14 @@ from onnx import TensorProto
 
 from front_onnx.check.synthetic import index_limits
 from front_onnx.check.validate import check_result
+from front_onnx.comparison.teaching import WHY, refining_rate
 from front_onnx.errors import RequestError
 from front_onnx.learngenes import Extracted, extract
 from front_onnx.pictures import check_picture
 from front_onnx.plan.request import Request
-from front_onnx.provenance import origin
+from front_onnx.provenance import origin, provenance, start_of
 from front_onnx.samples.callables import imported, name_of
-from front_onnx.session import Session
+from front_onnx.session import Session, read_any
 from front_onnx.store.atomic import atomic_write, named_file
 from front_onnx.store.refusals import refuse_overwriting
 from front_onnx.types import several
@@ -43,6 +44,7 @@ from front_onnx.types import several
 __all__ = ["LOSSES", "Refined", "Settings", "Task", "refine"]
 
 _WHOLE = frozenset((TensorProto.INT64, TensorProto.INT32, TensorProto.BOOL, TensorProto.UINT8, TensorProto.INT8))
+AUTO = "auto"
 _ANY_RATIO = 0.5  # below 1, so that a plan says which axes have frequencies
 
 
@@ -61,6 +63,10 @@ class Refined:
         single: those of them that are one number.
         unsaid: those of them that go without saying: running statistics, and what no gradient reaches.
         inlined: local functions of the source; the result has none.
+        rate: the learning rate in words, and what it was taken for.
+        epoch: whose weights were written; 0 is the start.
+        teacher: the file that was imitated, or None.
+        labelled: True if there was a loss on data beside it.
     """
 
     output: Path
@@ -74,6 +80,10 @@ class Refined:
     single: frozenset[str]
     unsaid: frozenset[str]
     inlined: list[str]
+    rate: str
+    epoch: int
+    teacher: Path | None
+    labelled: bool
 
 
 def refine(
@@ -89,6 +99,8 @@ def refine(
     restart: bool = False,
     plot: str | os.PathLike[str] | None = None,
     tell: Tell | None = None,
+    lr: float | str = AUTO,
+    last: bool = False,
     **settings: Any,
 ) -> Refined:
     """Train a model on (1 - lambda) L_task + lambda L_reg and write it with its new weights (FRONT++).
@@ -107,13 +119,16 @@ def refine(
         restart: begin anew although `run_dir` holds a run that did not end.
         plot: a picture of the log.
         tell: told of every step and epoch as plain data.
+        lr: of AdamW, after the warm-up; "auto" takes what suits the start, by where its file says that it comes from.
+        last: write the weights of the last epoch, whatever the validation data say; the best ones otherwise.
         settings: see `Settings`.
 
     Raises:
         FrontError: the model, the data or the request cannot be used, or the training failed: see `Loop.run`.
     """
-    chosen, function = _chosen(settings)
     source = Path(model)
+    rate, why = _rate(source, lr, bool(settings.get("from_scratch")))
+    chosen, function = _chosen({**settings, "lr": rate})
     target = (
         named_file(output)
         if output is not None
@@ -132,6 +147,7 @@ def refine(
         if processes.leads:
             _make(folder, target)
         processes.wait()
+        loop.keeps_best = not last
         try:
             history = loop.run(resume)
         except KeyboardInterrupt:
@@ -139,7 +155,8 @@ def refine(
         gene = None
         if processes.leads:
             with atomic_write(target, read=module.source.files) as staged:
-                module.write(staged, origin(module.source, method="refine", request=chosen.told()))
+                told = {**chosen.told(), **({} if loop.teacher is None else {"teacher": loop.teacher.fingerprint})}
+                module.write(staged, origin(module.source, method="refine", request=told))
                 check_result(module.source, staged.path, chosen.seed)
             gene = extract(target, ratio=ratio) if ratio is not None else None
             if plot is not None:
@@ -158,6 +175,10 @@ def refine(
         module.learned.single,
         module.learned.statistics | module.learned.unreached,
         [*module.source.inlined],
+        why,
+        loop.written,
+        None if teacher is None else Path(teacher),
+        loop.task is not None,
     )
 
 
@@ -207,6 +228,23 @@ def _prepared(
     return Loop(
         module, samples, measured, settings, task, output, taught, regularizer, processes, about, checkpoint, log, say
     )
+
+
+def _rate(source: Path, asked: float | str, from_scratch: bool) -> tuple[float, str]:
+    """The learning rate, and a sentence on it.
+
+    Raises:
+        RequestError: it is neither a rate nor "auto".
+    """
+    if asked != AUTO:
+        try:
+            return float(asked), f"learning rate {float(asked):.2g}"
+        except (TypeError, ValueError):
+            raise RequestError("--lr takes auto or a rate", got=asked) from None
+    kind = None if from_scratch else start_of(provenance(read_any(source).proto))
+    rate = refining_rate(kind or "carried")
+    why = WHY[kind] if kind is not None else "random weights" if from_scratch else "the usual one"
+    return rate, f"learning rate {rate:.2g} (auto: {why})"
 
 
 def _chosen(given: dict[str, Any]) -> tuple[Settings, Callable[..., Any] | None]:

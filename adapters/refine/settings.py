@@ -83,13 +83,14 @@ class Settings:
         """
         for field in dataclasses.fields(self):
             value, kind = getattr(self, field.name), _KINDS.get(str(field.type))
+            option = {"lam": "lambda"}.get(field.name, field.name.replace("_", "-"))
             if kind is not None and not (
                 isinstance(value, kind) and not (isinstance(value, bool) and kind is not bool)
             ):
                 wanted = str(field.type)
-                raise RequestError(f"--{field.name} is of another type", got=repr(value), wanted=wanted)
+                raise RequestError(f"--{option} is of another type", got=repr(value), wanted=wanted)
             if isinstance(value, float) and not math.isfinite(value):
-                raise RequestError(f"--{field.name} is no number", got=value)
+                raise RequestError(f"--{option} is no number", got=value)
         ranges: list[tuple[str, bool, str]] = [
             ("lambda", 0 <= self.lam <= 1, "0 to 1"),
             ("gamma", self.gamma > 0, "more than 0"),

@@ -36,7 +36,7 @@ class Short:
 
     def __post_init__(self) -> None:
         if self.steps < 1:
-            raise RequestError("--train takes a number of steps of at least 1", got=self.steps)
+            raise RequestError("a training takes a number of steps of at least 1", got=self.steps)
 
     def __call__(self, lesson: Lesson) -> tuple[str, list[tuple[int, float]]]:
         """Train, write the model, and return the metric on held-out samples by step.
@@ -57,6 +57,7 @@ class Short:
             epochs=epochs,
             warmup=_WARM * epochs,
             lr=lesson.lr,
+            last=True,
             lam=0.0,
             seed=lesson.seed,
             device=self.device,

@@ -38,7 +38,7 @@ class Teacher:
     def __init__(self, path: Path, inputs: set[str], output: str, device: torch.device) -> None:
         source = read_any(path)
         graph = Graph(source)
-        self.digest = source.digest()
+        self.digest, self.fingerprint = source.digest(), source.fingerprint()
         self.names = [info.name for info in graph.inputs]
         missing = sorted(set(self.names) - inputs)
         if missing:

@@ -19,6 +19,7 @@ from front_onnx.adapters.refine.checkpoint import load_checkpoint, save_checkpoi
 from front_onnx.adapters.refine.data import LABELS, Arrays, Batch, Data
 from front_onnx.adapters.refine.history import write_log
 from front_onnx.adapters.refine.losses import Task, distillation
+from front_onnx.adapters.refine.nearness import Nearness
 from front_onnx.adapters.refine.processes import Processes
 from front_onnx.adapters.refine.settings import Settings
 from front_onnx.adapters.refine.teacher import Teacher
@@ -54,6 +55,7 @@ class _Objective(nn.Module):
         self.module = module
         self.task, self.settings, self.output, self.processes = task, settings, output, processes
         self.others = (teacher, regularizer)  # in a tuple: no submodules
+        self.nearness: Nearness | None = None  # told of what is made and taught, while something is measured
 
     def forward(
         self, batch: dict[str, Tensor], share: float = 1.0, first: bool = True
@@ -96,6 +98,8 @@ class _Objective(nn.Module):
         if teacher is not None:
             taught = teacher(batch)
             made = outputs[self.output]
+            if self.nearness is not None:
+                self.nearness.add(made.detach(), taught)
             axis = None if self.task is None else self.task.class_axis(made, batch)
             added, number = distillation(made, taught, self.settings.temperature, axis)
             part = added * self.processes.size / self.processes.total(number)
@@ -139,7 +143,7 @@ class Loop:
 
     def __post_init__(self) -> None:
         s = self.settings
-        self.objective: nn.Module = _Objective(
+        self.objective = _Objective(
             self.module, self.task, self.teacher, self.regularizer, s, self.output, self.processes
         )
         weights = self.module.weights().values()
@@ -165,6 +169,9 @@ class Loop:
         self.history: list[dict[str, Any]] = []
         self.first_loss: float | None = None
         self.norms: dict[str, float] = {}  # of both terms' gradients, at the first step of an epoch
+        self.keeps_best = True
+        self.written = 0  # the epoch whose weights the module ends with
+        self._best: dict[str, Tensor] | None = None  # where that is not the last one
 
     def run(self, resume: bool) -> list[dict[str, Any]]:
         """All epochs that are left; one record for each, epoch 0 being the start.
@@ -178,7 +185,7 @@ class Loop:
             self._load()
         elif self.processes.leads:
             self.checkpoint.unlink(missing_ok=True)  # of a run before this one
-        wrapped = self.objective
+        wrapped: nn.Module = self.objective
         if self.processes.size > 1:
             devices = [self.processes.device] if self.processes.device.type == "cuda" else None
             wrapped = DistributedDataParallel(
@@ -186,13 +193,35 @@ class Loop:
             )
         if not self.history:
             self._record({"epoch": 0, "steps": 0, **self._measured()})
+            self._keep()
         for epoch in range(len(self.history), self.settings.epochs + 1):
             record = self._epoch(wrapped, epoch)
             self._record({**record, **self._measured()})
+            self._keep()
             if self.processes.leads:
                 self._save()
             self.processes.wait()
+        if self._best is not None:
+            self.module.load_state_dict(self._best)
         return self.history
+
+    def _keep(self) -> None:
+        """Keep the weights, if they are the best so far on the validation data; without any the last ones count."""
+        scores = [self._score(record) for record in self.history]
+        if not self.keeps_best or scores[-1] is None:
+            self.written, self._best = self.history[-1]["epoch"], None
+            return
+        good = [score for score in scores if score is not None]
+        if scores[-1] == min(good) and good.count(scores[-1]) == 1:
+            self.written = self.history[-1]["epoch"]
+            self._best = {name: tensor.detach().cpu().clone() for name, tensor in self.module.state_dict().items()}
+
+    def _score(self, record: dict[str, Any]) -> float | None:
+        """What is trained for, on the validation data: (1 - lambda) L_task + lambda L_reg; None if it is not known."""
+        task, penalty = record.get("validation_loss"), record.get("reg_now")
+        if task is None or self.regularizer is None or self.settings.lam == 0:
+            return task
+        return None if penalty is None else (1 - self.settings.lam) * task + self.settings.lam * penalty
 
     def _record(self, record: dict[str, Any]) -> None:
         record = {key: None if isinstance(v, float) and not math.isfinite(v) else v for key, v in record.items()}
@@ -336,6 +365,7 @@ class Loop:
     def _validated(self) -> dict[str, float]:
         assert self.validation is not None
         self.objective.eval()
+        near = self.objective.nearness = Nearness() if self.teacher is not None else None
         sums = torch.zeros(4, dtype=torch.float64)
         generator = torch.Generator().manual_seed(self.settings.seed)
         for batch in self.validation.batches(0):
@@ -347,7 +377,9 @@ class Loop:
             weight = float(shared[2]) or len(next(iter(batch.values())))  # what counts: samples, or tokens
             mean = float(shared[0]) / self.processes.size
             sums += torch.tensor([mean * weight, weight, *shared[1:].tolist()], dtype=torch.float64)
+        self.objective.nearness = None
         return {
+            **({} if near is None else near.found(self.processes)),
             "validation_loss": float(sums[0] / sums[1].clamp(min=1)),
             "validation_metric": float(sums[2] / sums[3].clamp(min=1)),
         }
@@ -386,9 +418,11 @@ class Loop:
             "schedule": self.schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
+        if self._best is not None:
+            tensors["best"] = self._best
         if self.regularizer is not None:
             tensors["calls"], tensors["last"] = self.regularizer.calls, self.regularizer.last
-        about = {"run": self.about, "history": self.history, "first_loss": self.first_loss}
+        about = {"run": self.about, "history": self.history, "first_loss": self.first_loss, "written": self.written}
         save_checkpoint(self.checkpoint, tensors, about)
 
     def _load(self) -> None:
@@ -398,6 +432,7 @@ class Loop:
         self.schedule.load_state_dict(tensors["schedule"])
         self.scaler.load_state_dict(tensors["scaler"])
         self.history, self.first_loss = about["history"], about["first_loss"]
+        self.written, self._best = about.get("written", self.history[-1]["epoch"]), tensors.get("best")
         if self.regularizer is not None:
             self.regularizer.calls, last = tensors["calls"], tensors["last"]
             self.regularizer.last = None if last is None else last.to(self.processes.device)

@@ -111,6 +111,7 @@ class _Starts:
     ) -> None:
         self.plan, self.samples, self.shelf, self.ridges = plan, samples, shelf, ridges
         self.engine, self.progress, self.goal = engine, progress, goal
+        self.fits = self.fitted = 0  # calibrations, in all and so far
 
     @cached_property
     def inputs(self) -> Inputs:
@@ -176,7 +177,7 @@ class _Starts:
                 outputs=partial(reference.take, "samples"),
             )
         except FrontError as error:
-            return Candidate(CALIBRATED, why=str(error), calibrated=True)
+            return Candidate(CALIBRATED, why=error.typed_line, calibrated=True)
 
     def _refuse_samples(self) -> None:
         """Say that the samples are at fault, if the whole model does not run on them either.
@@ -201,6 +202,7 @@ class _Starts:
         sets, some = block_sets(looked), self._some()
         whole = sum(map(self.inputs.count, some)) == self.samples.count
         best: Start | None = None
+        self.fits = len(sets) if len(sets) == 1 or whole else len(sets) + 1
         for kept in sets if len(sets) > 1 else ():
             plan = with_blocks(looked, kept)
             told = " ".join(",".join(map(str, own)) for own in kept.values())
@@ -273,7 +275,7 @@ class _Starts:
                 done = self._fitted(plan, rewritten, arrays, batches, trial=trial)
             return self._start(reference, name, plan, rewritten, arrays, done, _ENOUGH if trial else None)
         except FrontError as error:
-            return Candidate(name, why=str(error), calibrated=batches is not None)
+            return Candidate(name, why=error.typed_line, calibrated=batches is not None)
 
     def _joined(self, reference: Reference, start: Start) -> Start | Candidate:
         """A calibrated start whose tables that are layers too serve both, and what is between them, fitted again."""
@@ -288,7 +290,7 @@ class _Starts:
             done = replace(again, arrays=changed, tables={})
             return self._start(reference, name, start.plan, start.rewritten, arrays, done, None)
         except FrontError as error:
-            return Candidate(name, why=str(error), calibrated=True)
+            return Candidate(name, why=error.typed_line, calibrated=True)
 
     def _fitted(
         self,
@@ -301,6 +303,8 @@ class _Starts:
         joined: frozenset[str] = frozenset(),
     ) -> Calibration:
         """Weights fitted in place."""
+        self.fitted += 1
+        self.fits = max(self.fits, self.fitted)
         return calibrate_plan(
             plan,
             rewritten,
@@ -309,7 +313,7 @@ class _Starts:
             self.shelf,
             ridges=self.ridges[len(self.ridges) // 2 :][:1] if trial else self.ridges,
             engine=self.engine,
-            progress=self._telling(CALIBRATED),
+            progress=self._telling(f"{CALIBRATED}, start {self.fitted} of {self.fits}"),
             counted=self.counted,
             joined=joined,
         )
@@ -356,7 +360,7 @@ class _Starts:
             plan, rewritten = self._planned(self.plan.request.method)
             likeness, decoders = self._compared(reference, plan, self.goal.there, {})
         except FrontError as error:
-            yield Candidate(AS_IT_IS, why=str(error))
+            yield Candidate(AS_IT_IS, why=error.typed_line)
             return
         yield Start(Candidate(AS_IT_IS, likeness), plan, rewritten, {}, decoders)
 

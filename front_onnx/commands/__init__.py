@@ -22,13 +22,13 @@ def main() -> None:
     """Resize trained ONNX models: deeper or shallower, wider or narrower, weights carried over.
 
     \b
-    front-onnx inspect model.onnx                        what is in it, what can be resized
-    front-onnx resize model.onnx --depth 6 --width 384   writes model-d6-w384.onnx
-    front-onnx compare model.onnx --depth 6 --data s.npz  every method side by side
-    front-onnx extract model.onnx --ratio 0.5            writes the learngene model-r0.5.safetensors
-    front-onnx init model-r0.5.safetensors --depth 3     any size, from the learngene alone
-    front-onnx refine model.onnx --data train.npz        train it so that its learngene is worth more
-    front-onnx validate model-d6-w384.onnx               does it load, run, stay finite
+    front-onnx inspect model.onnx
+    front-onnx resize model.onnx --depth 6 --width 384
+    front-onnx compare model.onnx --depth 6 --data s.npz
+    front-onnx extract model.onnx --ratio 0.5
+    front-onnx init model-r0.5.safetensors --depth 3
+    front-onnx refine small.onnx --teacher model.onnx --data s.npz
+    front-onnx validate model-d6-w384.onnx
     """
 
 

@@ -11,8 +11,10 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
+from front_onnx.commands.fitting import print_table
+from front_onnx.commands.help import Command, Section, options
 from front_onnx.commands.needs import needing_torch
-from front_onnx.commands.options import ASKED, BY_HAND, CALIBRATION, SIZES, TREAT, calibration, dims, options
+from front_onnx.commands.options import ASKED, BY_HAND, CALIBRATION, SIZES, TREAT, calibration, dims
 from front_onnx.commands.output import console, print_steps, shortened
 from front_onnx.commands.progress import shown
 from front_onnx.commands.reports import check_reports, write_reports
@@ -27,7 +29,10 @@ from front_onnx.report.steps import after_compare
 
 __all__ = ["compare_command"]
 
-COMPARED = (
+_LESS = ("KL", "cosine", "seconds", "lr", "same top", "")  # columns that go first where there is little room
+
+COMPARED = Section(
+    "What is compared",
     click.option(
         "--at",
         multiple=True,
@@ -43,7 +48,8 @@ COMPARED = (
     click.option("--validation", metavar="SAMPLES", help="Compare on these, instead of on a part of --data."),
     click.option("--labels", metavar="NAME", help="The array of labels in the .npz; 'labels' where there is one."),
 )
-TRAINING = (
+TRAINING = Section(
+    "Training",
     click.option(
         "--train",
         type=click.IntRange(min=1),
@@ -60,7 +66,8 @@ TRAINING = (
     ),
     click.option("--train-device", default="auto", show_default=True, help="Of the trainings: cpu, cuda, cuda:1."),
 )
-FILES = (
+FILES = Section(
+    "Output",
     click.option("-o", "--output", type=click.Path(), help="Write the best one."),
     click.option("--work", type=click.Path(), metavar="DIR", help="Keep finished results; a second run goes on."),
     click.option("--plot", type=click.Path(), metavar="FILE", help="A picture of trainings and of what sizes keep."),
@@ -70,7 +77,7 @@ FILES = (
 )
 
 
-@click.command("compare")
+@click.command("compare", cls=Command)
 @click.argument("model", type=click.Path())
 @options(SIZES, COMPARED, CALIBRATION, TRAINING, FILES, BY_HAND, TREAT)
 def compare_command(
@@ -100,7 +107,7 @@ def compare_command(
     check_reports(report, card=False)
     if plot:
         check_picture(Path(plot))
-    with shown(quiet=as_json) as progress:
+    with shown(quiet=as_json, each=True) as progress:
         found = compare(model, dims=dims(sets), calibration=settings, trainer=trainer, progress=progress, **given)
     if plot:
         plot_comparison(found, Path(plot))
@@ -153,12 +160,14 @@ def _print(found: Comparison, about: dict[str, Any]) -> None:
     for size in about["sizes"]:
         sizes = ", ".join(f"{name} {before} to {after}" for name, (before, after) in size["sizes"].items())
         console.print(f"\n[bold]{escape(sizes)}[/]: {count(size['parameters'])} parameters", soft_wrap=True)
-        console.print(_table(size))
+        print_table(_table(size), drop=_LESS)
+        if size["chance"]:
+            console.print(size["chance"], soft_wrap=True)
         for entry in size["left_out"]:
             console.print(f"not {escape(entry['method'])}: {escape(entry['why'])}", style="dim", soft_wrap=True)
     if len(about["sizes"]) > 1:
         console.print()
-        console.print(_curve(about))
+        print_table(_curve(about), drop=("", "parameters"))
     if about["resumed"]:
         console.print(f"\n{about['resumed']} results are of a run before")
 
@@ -174,10 +183,12 @@ def _table(size: dict[str, Any]) -> Table:
         left = header in ("method", "output", "")
         table.add_column(header, justify="left" if left else "right", overflow="fold")
     for place, row in enumerate(size["methods"]):
-        name = f"[bold]{escape(row['method'])}[/]" if place == 0 else escape(row["method"])
+        equal = row["method"] in size["as_good_as_the_best"]
+        name = f"[bold]{escape(row['method'])}[/]" if place == 0 or equal else escape(row["method"])
+        note = "; ".join(filter(None, ("as good as the best" if equal and place else "", row["note"])))
         rest = [_percent(row["at_once"]["accuracy"])] if labelled else []
         rest += [_trained(row), f"{row['trained']['lr']:.2g}" if row["trained"] else ""] if trained else []
-        rest += [f"{row['seconds']:.2f}", escape("; ".join(filter(None, (row["note"], row["untrained"]))))]
+        rest += [f"{row['seconds']:.2f}", escape("; ".join(filter(None, (note, row["untrained"]))))]
         for output, values in row["at_once"]["outputs"].items():
             top, apart = values["top"], values["divergence"]
             cells = [name, *([escape(output)] if several else []), _number(values["error"]), _number(values["cosine"])]

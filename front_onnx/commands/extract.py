@@ -8,7 +8,8 @@ from typing import Any
 import click
 from rich.markup import escape
 
-from front_onnx.commands.options import BY_HAND, TREAT, options
+from front_onnx.commands.help import Command, options
+from front_onnx.commands.options import BY_HAND, TREAT
 from front_onnx.commands.output import console, print_steps
 from front_onnx.commands.progress import shown
 from front_onnx.commands.tables import count
@@ -21,7 +22,7 @@ from front_onnx.report.steps import after_extract
 __all__ = ["extract_command"]
 
 
-@click.command("extract")
+@click.command("extract", cls=Command)
 @click.argument("model", type=click.Path())
 @click.option(
     "-o", "--output", type=click.Path(), help="Where to write; MODEL-rR.safetensors beside the model otherwise."

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from front_onnx.api import Result
 from front_onnx.calibration.report import describe_calibration
+from front_onnx.commands.fitting import print_table
 from front_onnx.commands.output import console, plain
 from front_onnx.commands.tables import plan_table, print_calibration, print_validation
 from front_onnx.folders.resizing import FolderResult
@@ -56,7 +57,7 @@ def _print(made: FolderResult) -> None:
     for name, result in made.results.items():
         about = _about(result)
         console.print(f"[bold]{escape(plain(str(name)))}[/]")
-        console.print(plan_table(about, tuple(about["bytes"]) if about["bytes"] else None))
+        print_table(plan_table(about, tuple(about["bytes"]) if about["bytes"] else None))
         for warning in about["warnings"]:
             console.print(f"[yellow]warning[/] {escape(plain(warning))}")
         if result.calibration is not None:

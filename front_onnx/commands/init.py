@@ -9,6 +9,7 @@ import click
 from rich.markup import escape
 
 from front_onnx.calibration.report import describe_calibration
+from front_onnx.commands.help import Command, Section, options
 from front_onnx.commands.options import (
     BY_HAND,
     CALIBRATION,
@@ -19,7 +20,6 @@ from front_onnx.commands.options import (
     TREAT,
     calibration,
     dims,
-    options,
 )
 from front_onnx.commands.output import console, print_steps
 from front_onnx.commands.progress import shown
@@ -55,19 +55,25 @@ _ONLY_SIZES = (
 )
 
 
-@click.command("init")
+INTO = Section(
+    "Into a model that you exported",
+    click.option(
+        "--into", type=click.Path(), metavar="TARGET.onnx", help="The model: its weights are set by their role."
+    ),
+    click.option(
+        "--from", "source", type=click.Path(), metavar="SOURCE.onnx", help="Take a model's weights, not a learngene's."
+    ),
+    click.option("--map", "mapping", type=click.Path(), metavar="FILE", help="JSON: target to source tensor."),
+)
+SCALE = Section(
+    "Method",
+    click.option("--scale", type=click.Choice(SCALES), help="How values are scaled; as the learngene says otherwise."),
+)
+
+
+@click.command("init", cls=Command)
 @click.argument("gene", type=click.Path(), required=False)
-@click.option(
-    "--into", type=click.Path(), metavar="TARGET.onnx", help="A model you exported: its weights are set by role."
-)
-@click.option(
-    "--from", "source", type=click.Path(), metavar="SOURCE.onnx", help="With --into: a model, not a learngene."
-)
-@click.option("--map", "mapping", type=click.Path(), metavar="FILE", help="With --into: JSON, target to source tensor.")
-@options(SIZES, BY_HAND, TREAT)
-@options(METHOD)
-@click.option("--scale", type=click.Choice(SCALES), help="How values are scaled; as the learngene says otherwise.")
-@options(CALIBRATION, CHECKS, REPORT)
+@options(INTO, SIZES, METHOD, SCALE, CALIBRATION, CHECKS, REPORT, BY_HAND, TREAT)
 def init_command(
     gene: str | None,
     into: str | None,

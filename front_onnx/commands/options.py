@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from front_onnx.calibration.candidates import RIDGES
 from front_onnx.calibration.settings import CalibrationSettings, in_bytes
+from front_onnx.commands.help import Section
 from front_onnx.errors import RequestError
 from front_onnx.plan.request import BANDS
 
@@ -24,27 +24,13 @@ __all__ = [
     "TREAT",
     "calibration",
     "dims",
-    "options",
 ]
 
 BLOCK = "First and last node (or tensor) of one repeated unit, instead of what is found. Repeatable, one per chain."
 RESIDUAL = "Tensor whose axis is the residual width, instead of what is found (number AXIS of several). Repeatable."
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-def options(*groups: tuple[Callable[[Any], Any], ...]) -> Callable[[_Command], _Command]:
-    """Add groups of options to a command, in their order in the help."""
-
-    def add(command: _Command) -> _Command:
-        for option in reversed([option for group in groups for option in group]):
-            command = option(command)
-        return command
-
-    return add
-
-
-SIZES = (
+SIZES = Section(
+    "Sizes",
     click.option(
         "--depth",
         metavar="N[,N...]",
@@ -82,7 +68,8 @@ SIZES = (
 
 ASKED = ("depth", "depth_mult", "width", "width_mult", "heads", "head_dim", "params", "size")
 
-BY_HAND = (
+BY_HAND = Section(
+    "What is found, by hand",
     click.option("--residual", metavar="TENSOR[:AXIS]", multiple=True, help=RESIDUAL),
     click.option("--block", metavar="NODE..NODE", multiple=True, help=BLOCK),
 )
@@ -103,7 +90,8 @@ def _treat(context: click.Context, option: click.Parameter, pairs: tuple[str, ..
     return out
 
 
-TREAT = (
+TREAT = Section(
+    "What is found, by hand",
     click.option(
         "--treat",
         metavar="NAME=KIND",
@@ -113,7 +101,8 @@ TREAT = (
     ),
 )
 
-METHOD = (
+METHOD = Section(
+    "Method",
     click.option(
         "--method",
         default="front",
@@ -130,14 +119,16 @@ METHOD = (
     ),
 )
 
-ORDERS = (
+ORDERS = Section(
+    "Method",
     click.option(
         "--align", is_flag=True, help="Before blocks are mixed, match units and heads to those of the block before."
     ),
     click.option("--order", is_flag=True, help="Before their number changes, put units and heads beside those alike."),
 )
 
-RATIO = (
+RATIO = Section(
+    "Method",
     click.option(
         "--ratio", default=1.0, show_default=True, help="Part of the frequencies kept along every axis (front, bases)."
     ),
@@ -150,7 +141,8 @@ RATIO = (
     ),
 )
 
-CALIBRATION = (
+CALIBRATION = Section(
+    "Calibration",
     click.option(
         "--data",
         metavar="SAMPLES",
@@ -195,7 +187,8 @@ def calibration(given: dict[str, Any]) -> CalibrationSettings:
     )
 
 
-CHECKS = (
+CHECKS = Section(
+    "Output and checks",
     click.option(
         "-o", "--output", type=click.Path(), help="Where to write; MODEL-dN-wW.onnx beside the model otherwise."
     ),
@@ -211,7 +204,8 @@ CHECKS = (
     ),
 )
 
-REPORT = (
+REPORT = Section(
+    "Output and checks",
     click.option(
         "--report", type=click.Path(), metavar="FILE.html", help="A page of all that was done (needs jinja2)."
     ),

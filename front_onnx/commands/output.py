@@ -15,7 +15,7 @@ import click
 from rich.console import Console, ConsoleDimensions, ConsoleOptions, RenderableType
 from rich.segment import Segment
 
-__all__ = ["Output", "any_encoding", "complain", "console", "plain", "print_steps", "shortened"]
+__all__ = ["Output", "any_encoding", "complain", "console", "new_console", "plain", "print_steps", "shortened"]
 
 _LONGEST = 300  # characters of a name or a sentence that is shown
 _LINE = 2000  # of a whole line
@@ -49,7 +49,9 @@ class Output(Console):
     @property
     def size(self) -> ConsoleDimensions:
         """Columns and rows."""
-        if self.is_terminal or "COLUMNS" in os.environ:
+        if (columns := os.environ.get("COLUMNS", "")).isdecimal():
+            return ConsoleDimensions(int(columns), 25)
+        if self.is_terminal:
             return super().size
         return ConsoleDimensions(_PIPE, 25)
 
@@ -64,7 +66,13 @@ class Output(Console):
             yield piece if piece.control else piece._replace(text=piece.text.translate(_IN_LINES))
 
 
-console = Output(highlight=False)
+def new_console(stderr: bool = False) -> Output:
+    """A console; with NO_COLOR in the environment it writes no escape code at all, bold and dim among them."""
+    plainly = bool(os.environ.get("NO_COLOR"))
+    return Output(stderr=stderr, highlight=False, color_system=None if plainly else "auto")
+
+
+console = new_console()
 
 
 def print_steps(steps: Iterable[str]) -> None:

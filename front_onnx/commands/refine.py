@@ -9,22 +9,26 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from front_onnx.commands.fitting import print_table
+from front_onnx.commands.help import Command, Section, options
 from front_onnx.commands.needs import needing_torch
-from front_onnx.commands.options import REPORT, options
-from front_onnx.commands.output import console, print_steps
+from front_onnx.commands.options import REPORT
+from front_onnx.commands.output import console, new_console, plain, print_steps
+from front_onnx.commands.progress import shows_bars
 from front_onnx.commands.reports import check_reports, write_reports
 from front_onnx.commands.tables import count, print_inlined
 from front_onnx.report.content import refined_page
+from front_onnx.report.refined import refined_figures, which_epoch
 from front_onnx.report.steps import after_refine
 
 __all__ = ["refine_command"]
 
-TASK = (
+TASK = Section(
+    "Task and teacher",
     click.option(
         "--loss",
         default="cross-entropy",
@@ -52,7 +56,8 @@ TASK = (
     click.option("--temperature", type=float, default=1.0, show_default=True, help="Of the teacher's logits."),
     click.option("--distill-weight", type=float, default=1.0, show_default=True, help="Of the teacher's term."),
 )
-SPECTRAL = (
+SPECTRAL = Section(
+    "Low frequencies",
     click.option(
         "--lambda",
         "lam",
@@ -82,7 +87,8 @@ SPECTRAL = (
     click.option("--from-scratch", is_flag=True, help="FRONT+: start from random weights instead of the given ones."),
     click.option("--ratio", type=float, help="Also extract a learngene of this ratio from the result."),
 )
-TRAINING = (
+TRAINING = Section(
+    "Training",
     click.option("--epochs", type=int, default=20, show_default=True),
     click.option("--batch-size", type=int, default=128, show_default=True, help="Over all processes."),
     click.option(
@@ -93,7 +99,13 @@ TRAINING = (
         metavar="N",
         help="Batches of each step of the optimizer: the step of a batch N times as large, in the memory of one.",
     ),
-    click.option("--lr", type=float, default=5e-4, show_default=True, help="Of AdamW, after the warm-up."),
+    click.option(
+        "--lr",
+        default="auto",
+        show_default=True,
+        metavar="RATE",
+        help="Of AdamW, after the warm-up. auto: 5e-4, a fifth for what was calibrated, a tenth for lossless growth.",
+    ),
     click.option("--weight-decay", type=float, default=0.05, show_default=True),
     click.option(
         "--warmup", type=float, default=0.5, show_default=True, help="Epochs of warm-up before the cosine decay."
@@ -116,14 +128,20 @@ TRAINING = (
     ),
     click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True),
 )
-FILES = (
+FILES = Section(
+    "Data and output",
     click.option(
         "--data",
         required=True,
         metavar="TRAIN",
         help="An .npz with arrays named as the graph's inputs, and labels; or package.module:function for batches.",
     ),
-    click.option("--validation", metavar="DATA", help="Measured before the first epoch and after each."),
+    click.option(
+        "--validation",
+        metavar="DATA",
+        help="Held out: measured before the first epoch and after each; the best epoch is written.",
+    ),
+    click.option("--last", is_flag=True, help="Write the last epoch, although another was better on --validation."),
     click.option(
         "-o", "--output", type=click.Path(), help="Where to write; MODEL-refined.onnx beside the model otherwise."
     ),
@@ -140,19 +158,22 @@ FILES = (
 )
 
 
-@click.command("refine")
+@click.command("refine", cls=Command)
 @click.argument("model", type=click.Path())
 @options(FILES, REPORT, TASK, SPECTRAL, TRAINING)
 def refine_command(
     model: str, as_json: bool, output_name: str | None, report: str | None, card: bool, **given: Any
 ) -> None:
-    """Train MODEL so that its learngene is worth more: (1 - lambda) L_task + lambda L_reg (FRONT++).
+    """Train MODEL itself, without its source code: with a teacher, on labels, or both.
+
+    It minimises (1 - lambda) L_task + lambda L_reg, so that its learngene is worth more, too (FRONT++); --lambda 0
+    leaves that out.
 
     \b
     front-onnx refine model.onnx --data train.npz --validation test.npz -o refined.onnx
     front-onnx refine model.onnx --data train.npz -o refined.onnx --resume
     front-onnx refine bert.onnx --data tokens.npz --loss masked-token --mask-token 103
-    front-onnx refine model.onnx --data inputs.npz --teacher model.onnx --lr 1e-5      no labels needed
+    front-onnx refine small.onnx --data inputs.npz --teacher model.onnx
     torchrun --nproc-per-node 2 -m front_onnx refine model.onnx --data train.npz
 
     What is written differs from MODEL in its weights, and says where it comes from. After each epoch a checkpoint is
@@ -176,6 +197,10 @@ def refine_command(
         "kept": refined.kept,
         "run": refined.about,
         "history": refined.history,
+        "rate": refined.rate,
+        "epoch": refined.epoch,
+        "labelled": refined.labelled,
+        "teacher": str(refined.teacher) if refined.teacher else None,
     }
     steps = after_refine(about)
     if as_json:
@@ -191,14 +216,14 @@ def refine_command(
 @contextlib.contextmanager
 def _told(quiet: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
     """What shows steps as a bar on stderr, and epochs as lines."""
-    errors = Console(stderr=True)
+    errors, quiet = new_console(stderr=True), quiet or console.quiet
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.fields[said]}"),
         TimeRemainingColumn(),
     )
-    watched = errors.is_terminal and not quiet
+    watched = shows_bars(errors) and not quiet
     bar = Progress(*columns, console=errors, transient=True, disable=not watched)
     with bar if watched else contextlib.nullcontext():  # rich below 15 ends even a disabled bar with an empty line
         shown = bar.add_task("prepare", total=None, said="")
@@ -206,7 +231,7 @@ def _told(quiet: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
         def tell(event: dict[str, Any]) -> None:
             if event["event"] == "step":
                 said = (
-                    f"loss {event['task']:.4f}  L_reg {event['reg']:.3g}  "
+                    f"loss {event['task']:.4f}  "
                     f"{event['metric_name']} {event['metric']:.4f}  "
                     f"{event['samples_per_second']:.0f}/s  {event['seconds_left']:.0f} s left"
                 )
@@ -223,13 +248,11 @@ def _line(record: dict[str, Any]) -> str:
     parts = [f"epoch {record['epoch']}"]
     for key, name, form in (
         ("task", "loss", ".4f"),
-        ("reg", "L_reg", ".3g"),
+        ("teacher_error", "error to the teacher", ".4f"),
         ("metric", record["metric_name"], ".4f"),
         ("validation_loss", "validation loss", ".4f"),
-        ("validation_metric", record["metric_name"], ".4f"),
+        ("validation_metric", f"validation {record['metric_name']}", ".4f"),
         ("low_energy", "low band", ".4f"),
-        ("task_gradient", "|task gradient|", ".2g"),
-        ("reg_gradient", "|L_reg gradient|", ".2g"),
         ("samples_per_second", "samples/s", ".0f"),
     ):
         if record.get(key) is not None:
@@ -238,20 +261,18 @@ def _line(record: dict[str, Any]) -> str:
 
 
 def _summary(about: dict[str, Any], single: frozenset[str], unsaid: frozenset[str]) -> None:
-    first, last = about["history"][0], about["history"][-1]
-    table = Table(title=f"{about['trained']} weights trained", title_justify="left", box=None, header_style="bold")
+    table = Table(
+        title=f"{about['trained']} weights trained, {about['rate']}",
+        title_justify="left",
+        box=None,
+        header_style="bold",
+    )
     for header in ("", "before", "after"):
         table.add_column(header, justify="right" if header else "left")
-    for key, name in (
-        ("validation_loss", "validation loss"),
-        ("validation_metric", "validation metric"),
-        ("low_energy", "energy in the low band"),
-        ("high_energy", "energy in the high band"),
-        ("reg_now", "L_reg"),
-    ):
-        if last.get(key) is not None and first.get(key) is not None:
-            table.add_row(name, f"{first[key]:.4g}", f"{last[key]:.4g}")
-    console.print(table)
+    for row in refined_figures(about):
+        table.add_row(*row)
+    print_table(table)
+    console.print(escape(plain(which_epoch(about))), soft_wrap=True)
     kept = about["kept"]
     if single:
         console.print(f"{count(len(single))} single numbers were left as they are (--train PATTERN trains them)")

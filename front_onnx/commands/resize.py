@@ -12,7 +12,9 @@ from front_onnx.api import Result, inspect, resize
 from front_onnx.axes.size import size_of
 from front_onnx.calibration.report import describe_calibration
 from front_onnx.check.apart import start_ahead
+from front_onnx.commands.fitting import print_table
 from front_onnx.commands.folder import tell_folder
+from front_onnx.commands.help import Command, Section, options
 from front_onnx.commands.options import (
     ASKED,
     BY_HAND,
@@ -26,7 +28,6 @@ from front_onnx.commands.options import (
     TREAT,
     calibration,
     dims,
-    options,
 )
 from front_onnx.commands.output import console, plain, print_steps
 from front_onnx.commands.progress import shown
@@ -44,20 +45,26 @@ from front_onnx.summary import describe_method, describe_plan, describe_validati
 __all__ = ["resize_command", "tell"]
 
 
-@click.command("resize")
-@click.argument("model", type=click.Path())
-@options(SIZES, BY_HAND, TREAT)
-@options(CALIBRATION, METHOD, ORDERS, RATIO)
-@click.option(
-    "--scale",
-    type=click.Choice(SCALES),
-    default="auto",
-    show_default=True,
-    help="How values are scaled; ortho is the paper's.",
+SCALE = Section(
+    "Method",
+    click.option(
+        "--scale",
+        type=click.Choice(SCALES),
+        default="auto",
+        show_default=True,
+        help="How values are scaled; ortho is the paper's.",
+    ),
 )
-@click.option("--skip", metavar="PATTERN", multiple=True, help="Of a folder: ONNX files to leave out. Repeatable.")
-@click.option("--to-transformers", metavar="DIR", help="Of a folder: also as one that from_pretrained loads.")
-@options(CHECKS, REPORT)
+FOLDERS = Section(
+    "Folders",
+    click.option("--skip", metavar="PATTERN", multiple=True, help="ONNX files to leave out. Repeatable."),
+    click.option("--to-transformers", metavar="DIR", help="Write one that from_pretrained loads, too."),
+)
+
+
+@click.command("resize", cls=Command)
+@click.argument("model", type=click.Path())
+@options(SIZES, METHOD, ORDERS, RATIO, SCALE, CALIBRATION, CHECKS, REPORT, FOLDERS, BY_HAND, TREAT)
 def resize_command(
     model: str,
     sets: tuple[str, ...],
@@ -87,7 +94,7 @@ def resize_command(
     front-onnx resize model.onnx --width 384 --freeze ffn
     front-onnx resize model.onnx --width 96 --residual /stem/Add_output_0:1
     front-onnx resize gpt2-onnx/ --depth 6 --width 384 -o gpt2-small/
-    front-onnx resize model.onnx --depth 4 --block /blocks.0/norm1/LayerNormalization../blocks.0/Add_1
+    front-onnx resize model.onnx --depth 4 --block /layer.0/norm/Div../layer.0/Add_1
     """
     skip, also, folder = given.pop("skip"), given.pop("to_transformers"), holds_models(model)
     if (skip or also) and not folder:
@@ -156,9 +163,9 @@ def _about(result: Result) -> dict[str, Any]:
 def _print(result: Result, about: dict[str, Any]) -> None:
     sizes = about["bytes"]
     if result.grown is not None:
-        console.print(plan_table(about["grown"], None))
+        print_table(plan_table(about["grown"], None))
         console.print("grown without loss first, then:\n")
-    console.print(plan_table(about, tuple(sizes) if sizes else None))
+    print_table(plan_table(about, tuple(sizes) if sizes else None))
     console.print(
         f"\n{about['weights_resized']} weights resized, {about['weights_copied']} copied; "
         f"{about['constants_rewritten']} shape constants and {about['attributes_rewritten']} attributes rewritten; "

@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 
 import click
 
-from front_onnx.commands.output import any_encoding, complain
+from front_onnx.commands.help import Context, write_codes, write_commands, write_help
+from front_onnx.commands.output import any_encoding, complain, console
 from front_onnx.commands.signals import Ended, raising_signals
 from front_onnx.errors import FrontError
 
@@ -26,6 +27,20 @@ _arguments: list[str] = []  # of the command that runs
 class CommandGroup(click.Group):
     """Turns errors into one line on stderr: exit code 2 for wrong requests, 1 for failures."""
 
+    context_class = Context
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what it is, and examples."""
+        write_help(self.help or "", formatter)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what exit codes mean."""
+        write_codes(formatter)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what each command does, whole."""
+        write_commands([(name, self.commands[name]) for name in self.list_commands(ctx)], formatter)
+
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command."""
         standalone = kwargs.get("standalone_mode", True)
@@ -33,6 +48,7 @@ class CommandGroup(click.Group):
         gc.set_threshold(*COLLECTIONS)
         _arguments[:] = kwargs.get("args") or (args[0] if args and args[0] is not None else sys.argv[1:])
         any_encoding()
+        console.quiet = False
         try:
             with raising_signals():
                 code = super().main(*args, **kwargs)
@@ -44,7 +60,7 @@ class CommandGroup(click.Group):
         except click.Abort as error:
             _end(_interrupted(error.__cause__ or error.__context__), 130)
         except FrontError as error:
-            _end(str(error), error.exit_code, error)
+            _end(error.typed_line, error.exit_code, error)
         except KeyboardInterrupt as error:
             _end(_interrupted(error), 130)
         except Ended as ended:
@@ -83,7 +99,8 @@ def _end(message: str, code: int, error: BaseException | None = None) -> NoRetur
     """End with one line on stderr; a script that asked for JSON gets some on stdout."""
     if _JSON in _arguments:
         about = {"error": message, "kind": type(error).__name__ if error is not None else None, "exit_code": code}
-        about |= {name: value for name in ("node", "dim", "hint") if (value := getattr(error, name, None)) is not None}
+        details = {"node": "node", "dim": "dim", "hint": "typed_hint"}
+        about |= {name: value for name, key in details.items() if (value := getattr(error, key, None)) is not None}
         with contextlib.suppress(OSError):
             click.echo(json.dumps(about, indent=2))
     complain(message)

@@ -9,6 +9,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from front_onnx.commands.fitting import print_table
 from front_onnx.commands.output import console, plain, shortened
 
 __all__ = [
@@ -59,7 +60,7 @@ def print_structure(about: Mapping[str, Any]) -> None:
             how = f"fixed: {escape(str(dim['reason']))}"
         table.add_row(escape(name), str(dim["size"]), escape(dim["relation"] or ""), how)
     console.print()
-    console.print(table)
+    print_table(table, drop=("relation",))
     for symbol, size in about["baked"].items():
         console.print(f"\nNote: {escape(symbol)} is declared free, but the graph only runs with {size}.")
     print_inlined(about["functions_inlined"])
@@ -122,7 +123,7 @@ def _print_chains(chains: list[dict[str, Any]]) -> None:
             "; ".join([*notes, operators]),
         )
     console.print()
-    console.print(table)
+    print_table(table, drop=("parameters each", "one block"))
 
 
 def plan_table(about: Mapping[str, Any], sizes: tuple[int, int] | None) -> Table:
@@ -184,7 +185,7 @@ def print_gene(about: Mapping[str, Any]) -> None:
                 escape(stack["tensors"][0]), shape, kept, count(stack["parameters"]), f"{stack['energy']:.3f}"
             )
         console.print()
-        console.print(table)
+        print_table(table, drop=("energy", "parameters"))
     if about["whole"]:
         console.print(f"\n{len(about['whole'])} tensors are kept whole: nothing of them is cut at this ratio")
 
@@ -199,7 +200,7 @@ def print_spectrum(about: Mapping[str, Any]) -> None:
         shape = " x ".join(map(str, row["shape"]))
         values = (f"{row[name]:.3f}" for name in ("energy", "permuted", "noise"))
         table.add_row(escape(row["stack"]), shape, row["axis"], *values)
-    console.print(table)
+    print_table(table, drop=("white noise",))
     console.print(f"\n{about['verdict']}")
 
 
@@ -217,7 +218,7 @@ def print_matches(rows: list[dict[str, Any]], unused: list[dict[str, Any]]) -> N
             behind = f" ({row['source_blocks']})" if row["source_blocks"] > 1 else ""
             source = escape(row["source"]) + behind + (f", {escape(row['reason'])}" if row["reason"] else "")
         table.add_row(row["where"], row["role"], escape(row["target"]) + several, source)
-    console.print(table)
+    print_table(table, drop=("where",))
     made = sum(row["source"] is not None for row in rows)
     console.print(f"\n{made} of {len(rows)} matched; {len(unused)} of the source's go nowhere")
     for row in unused:
@@ -246,7 +247,7 @@ def print_calibration(about: Mapping[str, Any]) -> None:
             apart = "" if found["divergence"] is None else f"{found['divergence']:.3f}"
             table.add_row(name, escape(output), f"{found['error']:.3f}", f"{found['cosine']:.3f}", top, apart)
             name = ""
-    console.print(table)
+    print_table(table, drop=("KL", "cosine"))
     fitted, decoded, kept = (
         [layer for layer in about["layers"] if layer["level"] == level] for level in ("fitted", "decoded", "kept")
     )

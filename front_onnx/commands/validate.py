@@ -11,7 +11,9 @@ import numpy as np
 
 from front_onnx.api import validate
 from front_onnx.check.apart import start_ahead
+from front_onnx.commands.help import Command
 from front_onnx.commands.output import print_steps
+from front_onnx.commands.progress import shown
 from front_onnx.commands.tables import print_validation
 from front_onnx.errors import FileError
 from front_onnx.report.steps import after_validate
@@ -19,8 +21,10 @@ from front_onnx.summary import describe_validation
 
 __all__ = ["validate_command"]
 
+CODES = "0 all checks passed, 1 one failed or the work did, 2 wrong request, 130 interrupted"
 
-@click.command("validate")
+
+@click.command("validate", cls=Command, codes=CODES)
 @click.argument("model", type=click.Path())
 @click.option("--like", type=click.Path(), help="Also compare inputs and outputs with this model's.")
 @click.option("--inputs", type=click.Path(), help="Run on these arrays (.npz, named as the graph's inputs).")
@@ -38,7 +42,9 @@ def validate_command(model: str, like: str | None, inputs: str | None, seed: int
     front-onnx validate model-d6.onnx --like model.onnx --inputs real.npz
     """
     start_ahead()
-    about = describe_validation(validate(model, like=like, inputs=_arrays(inputs), seed=seed))
+    with shown(quiet=as_json) as progress:
+        progress("validate", 0, 1)
+        about = describe_validation(validate(model, like=like, inputs=_arrays(inputs), seed=seed))
     assert about is not None
     if as_json:
         click.echo(json.dumps(about, indent=2))

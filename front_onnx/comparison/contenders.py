@@ -46,7 +46,10 @@ def named_methods(given: Names | None) -> list[str]:
     found: list[str] = []
     for text in several(given):
         pieces = text.split(";") if ";" in text or "=" in text else text.split(",")
-        found += [piece.strip() for piece in pieces if piece.strip()]
+        if not all(piece.strip() for piece in pieces):
+            wanted = "names with commas between them" if "=" not in text else "names with ; between them"
+            raise RequestError("--methods has an empty name", got=repr(text), wanted=wanted)
+        found += [piece.strip() for piece in pieces]
     for name in found:
         if name not in (*_CALIBRATED, BEST):
             parse(name)

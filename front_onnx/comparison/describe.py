@@ -33,6 +33,8 @@ def _size(size: Size) -> dict[str, Any]:
         "sizes": {name: list(pair) for name, pair in size.sizes.items()},
         "parameters": size.parameters,
         "best": size.best.method if size.best is not None else None,
+        "as_good_as_the_best": list(size.equals),
+        "chance": size.chance or None,
         "methods": [_row(row) for row in size.rows],
         "left_out": [{"method": row.method, "why": row.why} for row in size.left_out],
     }

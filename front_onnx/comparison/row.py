@@ -39,6 +39,11 @@ class Worth:
         return self.accuracy if self.accuracy is not None else max(0.0, 1.0 - self.error)
 
     @property
+    def score(self) -> float:
+        """What one ranks by, larger for better: `kept`, but below 0 where outputs are further off than a constant."""
+        return self.accuracy if self.accuracy is not None else 1.0 - self.error
+
+    @property
     def rank(self) -> tuple[float, float]:
         """The best first: by accuracy where there is one, then by how far the outputs are from the source's."""
         return -(self.accuracy or 0.0), self.error
@@ -77,7 +82,14 @@ class Trained:
     @property
     def spread(self) -> float | None:
         """The deviation over the seeds; None for one."""
-        return stdev(run.kept for run in self.runs) if len(self.runs) > 1 else None
+        return stdev(run.score for run in self.runs) if len(self.runs) > 1 else None
+
+    def as_good_as(self, best: Trained) -> bool | None:
+        """True if the means are apart by no more than either deviates over its seeds; None if nobody can know."""
+        if self.spread is None or best.spread is None:
+            return None
+        apart = mean(run.score for run in best.runs) - mean(run.score for run in self.runs)
+        return apart <= max(self.spread, best.spread)
 
     @property
     def rank(self) -> tuple[float, float]:
@@ -165,6 +177,27 @@ class Size:
     def best(self) -> Row | None:
         """The best of them."""
         return self.rows[0] if self.rows else None
+
+    @property
+    def equals(self) -> tuple[str, ...]:
+        """Methods that are as good as the best after their trainings, itself among them; none where nobody can know."""
+        best = self.best.trained if self.best is not None else None
+        if best is None or best.spread is None:
+            return ()
+        return tuple(row.method for row in self.rows if row.trained is not None and row.trained.as_good_as(best))
+
+    @property
+    def chance(self) -> str:
+        """One line on how far the order is chance; empty where nothing was trained."""
+        best = self.best.trained if self.best is not None else None
+        if best is None:
+            return ""
+        if best.spread is None:
+            return "one training of each start: how much of the order is chance shows with --seeds 3"
+        others = len(self.equals) - 1
+        said = "no other start is" if not others else "one other start is" if others == 1 else f"{others} others are"
+        seeds = len(best.runs)
+        return f"{said} as good as the best: within ± of it, the deviation over {seeds} seeds"
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ from front_onnx.samples.samples import Data
 from front_onnx.session import Session
 from front_onnx.store.atomic import atomic_write, named_file
 from front_onnx.store.refusals import refuse_overwriting
-from front_onnx.summary import parameter_count
+from front_onnx.summary import duration, parameter_count
 from front_onnx.types import ModelLike, Names, PathLike, Progress, silent
 from front_onnx.version import __version__
 from front_onnx.write.replace import write_with
@@ -190,6 +190,7 @@ class _Run:
             else:
                 self.resumed += 1
             self.done += 1
+            self._tell(f"{wish.label}: {_kept(row)}")
             rows.append(row)
             if row.why or (best is not None and best[0].rank <= row.rank):
                 self.store.drop(key)
@@ -237,7 +238,7 @@ class _Run:
         except OutputError:  # says nothing of the method
             raise
         except FrontError as error:
-            return Row(entrant.name, str(error))
+            return Row(entrant.name, error.typed_line)
         if self.trainer is None:
             return row
         try:
@@ -245,7 +246,7 @@ class _Run:
         except OutputError:
             raise
         except FrontError as error:
-            return replace(row, untrained=str(error))
+            return replace(row, untrained=error.typed_line)
 
     def _made(self, wish: Wish, method: str, path: Path, seed: int | None = None) -> Result:
         how: dict[str, Any] = {"method": method}
@@ -333,14 +334,22 @@ class _Run:
 
     # -- telling ----------------------------------------------------------------------------------------------
 
-    def _tell(self, what: str, entrant: Contender) -> None:
+    def _tell(self, what: str, entrant: Contender | None = None) -> None:
+        """Say what is done, or begun, and how long the rest takes: calibrated starts take longer than others."""
         known = [seconds for each in self._taken.values() for seconds in each]
         left = ""
-        if known:
-            mine = self._taken[entrant.calibrates] or known
+        if known and self.done < self.jobs:
             rest = [seconds for calibrates, each in self._taken.items() if not calibrates for seconds in each] or known
-            left = f", about {_duration(mean(mine) + (self.jobs - self.done - 1) * mean(rest))} left"
+            mine = (self._taken[entrant.calibrates] or known) if entrant is not None else rest
+            left = f", about {duration(mean(mine) + (self.jobs - self.done - 1) * mean(rest))} left"
         self.progress(f"{what}{left}", self.done, self.jobs)
+
+
+def _kept(row: Row) -> str:
+    """What became of a start, in a few words."""
+    if row.why:
+        return f"{row.method} does not go"
+    return f"{row.method} keeps {100 * row.final:.1f} %{' after the training' if row.trained else ''}"
 
 
 def _plans(result: Result) -> list[Plan]:
@@ -371,10 +380,3 @@ def _sizes(plan: Plan) -> dict[str, tuple[int, int]]:
     depths = {name: pair for name, pair in zip(names, plan.depths, strict=True) if pair[0] != pair[1]}
     dims = {dim.name: (dim.size, plan.sizes[dim.var] * dim.times) for dim in plan.structure.dims}
     return {**depths, **{name: pair for name, pair in dims.items() if pair[0] != pair[1]}}
-
-
-def _duration(seconds: float) -> str:
-    """45 s, 3 min, 2.5 h."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -15,13 +15,19 @@ import numpy as np
 
 from front_onnx.errors import RequestError
 
-__all__ = ["FACTORS", "Draws", "Lesson", "Rates", "Trainer"]
+__all__ = ["FACTORS", "WHY", "Draws", "Lesson", "Rates", "Trainer", "refining_rate"]
 
 Batch = Mapping[str, np.ndarray]
 _BATCH = 64
 FACTORS = {"exact": 0.1, "calibrated": 0.2, "carried": 1.0}
 """Of the rate that suits random weights: what computes what the source computes is soon spoilt by it."""
+WHY = {
+    "exact": "it starts where the source ended",
+    "calibrated": "it starts near the source",
+    "carried": "its weights were carried over",
+}
 _BASE = 1e-3  # of AdamW
+_REFINING = 5e-4  # of a refinement, which is longer
 
 
 class Draws:
@@ -142,3 +148,8 @@ class Rates:
     def rate(self, kind: str) -> float:
         """The rate of a start of a kind."""
         return self.base if self.alike else self.base * FACTORS[kind]
+
+
+def refining_rate(kind: str) -> float:
+    """The rate that `refine` gives a start of a kind, and that summaries name."""
+    return _REFINING * FACTORS[kind]

@@ -25,6 +25,7 @@ from front_onnx.provenance import provenance, requested
 from front_onnx.report.blocks import Block, Stack, stacks
 from front_onnx.report.drawing import Html, curves, draw_blocks
 from front_onnx.report.page import Page, Section, Table
+from front_onnx.report.refined import refined_figures, which_epoch
 from front_onnx.summary import describe_plan
 
 __all__ = ["comparison_page", "moved_page", "refined_page", "resized_page"]
@@ -81,14 +82,14 @@ def moved_page(moved: Moved, source: str, target: str, steps: Sequence[str]) -> 
 def refined_page(about: Mapping[str, Any], model: str, steps: Sequence[str]) -> Page:
     """The page of `refine`; `about` is what it prints as JSON."""
     history = about["history"]
-    first, last = history[0], history[-1]
+    last = history[-1]
     numbers = [(str(about["trained"]), "weights trained"), (str(last["epoch"]), "epochs")]
-    for key, name in (("validation_loss", "validation loss"), ("validation_metric", "validation metric")):
-        if last.get(key) is not None and first.get(key) is not None:
-            numbers.append((f"{last[key]:.4g}", f"{name}, from {first[key]:.4g}"))
+    figures = refined_figures(about)
+    numbers += [(after, f"{name}, from {before}") for name, before, after in figures]
     settings = [(name.replace("_", " "), _words(value)) for name, value in about["run"]["settings"].items()]
-    rows = [("model", model), ("data", _words(about["run"]["data"])), *settings]
+    rows = [("model", model), ("teacher", about["teacher"] or ""), ("data", _words(about["run"]["data"])), *settings]
     sections = [Section("What was asked", table=Table(("", ""), [row for row in rows if row[1]]))]
+    sections.append(Section("Before and after", f"{which_epoch(about)}.", Table(("", "before", "after"), figures)))
     pictures = []
     for title, keys, logarithmic in (
         ("loss and metric", ("task", "validation_loss", "metric", "validation_metric"), False),
@@ -146,8 +147,9 @@ def comparison_page(found: Comparison, steps: Sequence[str]) -> Page:
             lines = {name: mean_curve(each) for name, each in [*trained.items()][:_SHOWN]}
             metric = next(iter(trained.values())).metric
             pictures.append(curves(lines, across="step", up=metric, logarithmic=metric != "accuracy"))
-        table = _starts(size.rows, labelled)
-        left = [f"not {row.method}: {row.why}" for row in size.left_out]
+        table = _starts(size.rows, labelled, size.equals[1:])
+        left = [size.chance] if size.chance else []
+        left += [f"not {row.method}: {row.why}" for row in size.left_out]
         title = f"{changes}: {_count(size.parameters)} parameters"
         sections.append(Section(title, table=table, pictures=pictures, lines=left))
     sections += [*_spectra([Path(source.model)] if source.model else []), *_next(steps)]
@@ -294,7 +296,7 @@ def _next(steps: Sequence[str]) -> list[Section]:
     return [Section("What to do next", code=list(steps))] if steps else []
 
 
-def _starts(rows: Sequence[Row], labelled: bool) -> Table:
+def _starts(rows: Sequence[Row], labelled: bool, equals: Sequence[str]) -> Table:
     trained = any(row.trained or row.untrained for row in rows)
     header = ["method", "error", "cosine", "same top", "KL", *(["accuracy"] if labelled else [])]
     header += [*(["trained", "rate"] if trained else []), "seconds"]
@@ -302,7 +304,8 @@ def _starts(rows: Sequence[Row], labelled: bool) -> Table:
     for row in rows:
         assert row.worth is not None
         first = next(iter(row.worth.outputs.values()))
-        cells = [row.method, f"{row.worth.error:.3f}", f"{first.cosine:.3f}", _percent(first.top)]
+        name = f"{row.method} (as good as the best)" if row.method in equals else row.method
+        cells = [name, f"{row.worth.error:.3f}", f"{first.cosine:.3f}", _percent(first.top)]
         cells += ["" if first.divergence is None else f"{first.divergence:.3f}"]
         cells += [_percent(row.worth.accuracy)] if labelled else []
         if trained:

@@ -12,6 +12,7 @@ from typing import Any
 
 from front_onnx.api import Result
 from front_onnx.comparison.run import Comparison
+from front_onnx.comparison.teaching import WHY, refining_rate
 from front_onnx.dims.structure import Structure
 from front_onnx.into import Moved
 from front_onnx.plan.plan import Plan
@@ -27,7 +28,6 @@ __all__ = [
 ]
 
 _SAMPLES = "SAMPLES"
-_RATES = {"exact": "5e-5", "calibrated": "1e-4", "carried": "5e-4"}  # of refine's 5e-4, as `compare` has them
 
 
 def after_resize(result: Result, data: str | None = None) -> list[str]:
@@ -51,9 +51,8 @@ def after_resize(result: Result, data: str | None = None) -> list[str]:
         found.append(f"inputs were made up, and figures are of these: with yours it keeps more, --data {samples}")
     if sizes:
         teacher = f" --teacher {source}" if runs and result.decoder is None else ""
-        why = {"exact": "it starts where the source ended", "calibrated": "it starts near the source"}.get(kind)
-        line = f"front-onnx refine {output}{teacher} --data {samples} --lr {_RATES[kind]}"
-        found.append(line + (f"  # a low rate: {why}" if why else ""))
+        line = f"front-onnx refine {output}{teacher} --data {samples} --lr {_rate(kind)}"
+        found.append(line + (f"  # a low rate: {WHY[kind]}" if kind != "carried" else ""))
     return [*found, _home(plan.structure, output)][:3]
 
 
@@ -65,7 +64,9 @@ def after_init_into(moved: Moved, source: str, target: str) -> list[str]:
     found = []
     if moved.calibration is None:
         found.append(f"front-onnx init {_name(source)} --into {_name(target)} --data {_SAMPLES}  # calibrates it")
-    found.append(f"front-onnx refine {output} --data {_SAMPLES} --lr 1e-4")
+    calibrated = moved.calibration is not None and moved.calibration.best.calibrated
+    rate = _rate("calibrated" if calibrated else "carried")
+    found.append(f"front-onnx refine {output} --data {_SAMPLES} --lr {rate}")
     return [*found, f'initialize(module, inputs, "{moved.output}") of front_onnx.adapters.torch, .keras or .flax'][:3]
 
 
@@ -96,7 +97,7 @@ def after_compare(found: Comparison, data: str | None = None, sizes: Sequence[st
         return [f"front-onnx resize {model} {' '.join(sizes)} {method}".replace("  ", " ")]
     output, teacher = _name(found.output), "" if best.untrained else f" --teacher {model}"
     return [
-        f"front-onnx refine {output}{teacher} --data {samples} --lr {_RATES[best.kind]}",
+        f"front-onnx refine {output}{teacher} --data {samples} --lr {_rate(best.kind)}",
         f"front-onnx inspect {output}  # where it comes from",
     ]
 
@@ -139,6 +140,11 @@ def _kind(result: Result) -> str:
 def _pairs(plan: Plan) -> list[tuple[int, int]]:
     sizes = [(var.size, size) for var, size in plan.sizes.items() if var not in plan.structure.depths]
     return [(before, after) for before, after in (*plan.depths, *sizes) if before != after]
+
+
+def _rate(kind: str) -> str:
+    """As one types it: 5e-05 is 5e-5."""
+    return f"{refining_rate(kind):.0e}".replace("e-0", "e-")
 
 
 def _home(structure: Structure, output: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ class Digits:
         return Digits(self.images[:count], self.labels[:count])
 
 
+@cache
 def load_split() -> tuple[Digits, Digits]:
     """Return the training digits and the held-out digits; always the same ones."""
     from sklearn.datasets import load_digits  # not needed by those who have the digits

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from data import BLANK, Digits
@@ -28,11 +29,12 @@ def train(
     weight_decay: float = 0.05,
     label_smoothing: float = 0.1,
     shift: bool = True,
+    watch: Callable[[int], None] | None = None,
 ) -> None:
     """Train in place with AdamW, a warm-up of a tenth of the steps and a cosine decay.
 
     The seed alone decides which digits are seen in which order and how they are shifted, so two models
-    trained with the same seed see the same batches.
+    trained with the same seed see the same batches. `watch` is told of every step, the first being 1.
     """
     generator = torch.Generator().manual_seed(seed)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=weight_decay)
@@ -54,6 +56,9 @@ def train(
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        if watch is not None:
+            watch(step + 1)
+            model.train()
     model.eval()
 
 
