@@ -23,6 +23,7 @@ from front_onnx.blocks.sharing import units_sharing
 from front_onnx.blocks.whole import is_whole, odd_end
 from front_onnx.operators.analysis import Analysis
 from front_onnx.read.graph import Edge
+from front_onnx.read.merged import branch_of
 from front_onnx.read.names import common_stem
 
 __all__ = ["chain_at", "find_chains", "told_apart"]
@@ -127,12 +128,14 @@ def _is_number(flow: Flow, edge: Edge) -> bool:
 
 
 def told_apart(flow: Flow, chains: Sequence[Chain]) -> list[Chain]:
-    """The chains with a name each: what several are called gets the number of their first block, or one that counts."""
+    """The chains with a name each: what several are called gets their branch, the number of their first block, ..."""
     count = Counter(chain.name for chain in chains)
+    branches = [branch_of(chain.end) if count[chain.name] > 1 else None for chain in chains]
+    named = [f"{c.name}@{branch}" if branch else c.name for c, branch in zip(chains, branches, strict=True)]
+    count = Counter(named)
     taken = {name for name, times in count.items() if times == 1}
     found = []
-    for chain in chains:
-        name = chain.name
+    for chain, name in zip(chains, named, strict=True):
         if count[name] > 1:
             number = _first_number(flow, chain)
             name = next(n for n in (f"{name}.{i}" for i in (number, *range(1, len(chains) + 1))) if n not in taken)
