@@ -209,7 +209,7 @@ def per_chain(
     else:
         given = [_whole(option, given)]
     numbers = list(given)
-    if len(numbers) == len(together) < len(names):
+    if 0 < len(numbers) == len(together) < len(names):
         groups = {number: place for place, group in enumerate(together) for number in group}
         return [numbers[groups[number]] for number in range(len(names))]
     if len(numbers) != len(names) or not numbers:

@@ -144,7 +144,8 @@ class _Constants:
         base, unit = places[0][2], places[0][3]
         name = base
         if unit is not None and isinstance(content, Resampled | Drawn | Filled | Eye):
-            ahead = unit[1] - len(self.plan.structure.chains[unit[0]].units) + 1
+            chain = self.plan.structure.chains[unit[0]]
+            ahead = (unit[1] - len(chain.units) + 1) * chain.layers
             several = len(content.names) > 1
             name = continued(content.names, content.index) if several else renumbered(base, [], ahead)
         new = self.draft.new_tensor(name)
