@@ -26,6 +26,7 @@ from front_onnx.plan.plan import Plan
 from front_onnx.plan.ports import decoders
 from front_onnx.plan.request import Request
 from front_onnx.provenance import changes, origin, requested, sign
+from front_onnx.read.merged import joined_name
 from front_onnx.read.model_file import ModelFile, read_model
 from front_onnx.samples.reading import SYNTHETIC
 from front_onnx.samples.samples import Data
@@ -303,7 +304,7 @@ def _by_output(plan: Plan, rewritten: Rewritten) -> dict[str, dict[int, np.ndarr
     """D [N, M] of every axis of an output that changes, by the output's name in the result."""
     known, stands = decoders(plan), stands_for(plan, rewritten)
     names = [(output.name, stands.get(output.name, (output.name, False))[0]) for output in rewritten.proto.graph.output]
-    return {name: known[old] for name, old in names if old in known}
+    return {joined_name(name): known[old] for name, old in names if old in known}
 
 
 def write_decoder(matrices: Mapping[str, Mapping[int, np.ndarray]], target: Path) -> Path | None:

@@ -24,6 +24,7 @@ from front_onnx.plan.plan import Plan
 from front_onnx.plan.planning import make_plan
 from front_onnx.plan.request import Request
 from front_onnx.read.graph import Graph
+from front_onnx.read.merged import side_by_side
 from front_onnx.read.model_file import ModelFile, read_model
 from front_onnx.transform.weights import fill
 from front_onnx.types import ModelLike, Names, several
@@ -65,7 +66,7 @@ class Session:
     def graph(self) -> Graph:
         """The graph of the model, indexed."""
         with _blaming(self.source):
-            return self._given or Graph(self.source)
+            return self._given or Graph(side_by_side(self.source))
 
     @cached_property
     def structure(self) -> Structure:

@@ -11,7 +11,8 @@ import onnx
 import pytest
 from click.testing import CliRunner
 from golden import golden
-from small import mlp, run
+from small import mlp, run, weights
+from two_branches import merged, part
 from zoo import shim  # noqa: F401 - before anything that imports torchvision
 
 import front_onnx
@@ -197,16 +198,17 @@ def test_quantised_files_are_left_out(two: Path, tmp_path: Path) -> None:
         resize_folder(two, output=tmp_path / "other", depth=1)
 
 
-def test_merged_decoders_are_left_out_where_both_parts_are(two: Path, tmp_path: Path) -> None:
-    for name in ("decoder_with_past_model", "decoder_model_merged"):
-        shutil.copy(two / "onnx" / "decoder_model.onnx", two / "onnx" / f"{name}.onnx")
-    merged = onnx.load(two / "onnx" / "decoder_model_merged.onnx")
-    merged.graph.input.append(onnx.helper.make_tensor_value_info("use_cache_branch", onnx.TensorProto.BOOL, [1]))
-    onnx.save(merged, two / "onnx" / "decoder_model_merged.onnx")
-    made = resize_folder(two, dry_run=True, depth=1)
-    assert "merge" in made.left[Path("onnx/decoder_model_merged.onnx")] and len(made.results) == 3
-    made = resize_folder(two, dry_run=True, depth=1, skip="*with_past*")
-    assert "merge" in made.left[Path("onnx/decoder_model_merged.onnx")] and len(made.results) == 2
+def test_merged_decoders_become_what_their_parts_become(tmp_path: Path) -> None:
+    parts = {"decoder_model": part(2, 8, False), "decoder_with_past_model": part(2, 8, True)}
+    (tmp_path / "two").mkdir()
+    for name, model in {**parts, "decoder_model_merged": merged(2, 8)}.items():
+        onnx.save(model, tmp_path / "two" / f"{name}.onnx")
+    made = resize_folder(tmp_path / "two", output=tmp_path / "new", depth=3)
+    assert len(made.results) == 3 and not made.left
+    both = weights(onnx.load(tmp_path / "new" / "decoder_model_merged.onnx"))
+    for name in parts:
+        for tensor, array in weights(onnx.load(tmp_path / "new" / f"{name}.onnx")).items():
+            assert np.array_equal(both[tensor], array), tensor
 
 
 def test_large_weights_stay_beside_their_file(tmp_path: Path) -> None:

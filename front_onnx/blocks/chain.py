@@ -19,10 +19,12 @@ class Chain:
         name: the stem of its parameter names, or chain1, chain2, ...
         units: the segments of each unit, in order.
         entry: the segments of a first block that differs, counted in the depth.
-        exit: those of a last block that makes fewer streams than the others, counted as well.
+        exit: those of a last block that makes fewer streams than the others, or of the layers that begin a next unit:
+            counted as well.
         layers: how many layers a unit holds.
         places: for each reading of a constant in the first unit, that in the same place of every unit.
         nodes: for each node of the first unit, the node in the same place of every unit.
+        ending: how many layers the exit holds, if there is one.
         main: which of the tensors that units hand on is the residual stream, where they are several.
         loop: where one body is run once for each layer, whose weights lie stacked along an axis; its units are one.
     """
@@ -34,6 +36,7 @@ class Chain:
     places: dict[Edge, tuple[Edge, ...]] = field(repr=False)
     nodes: dict[int, tuple[int, ...]] = field(repr=False)
     exit: tuple[Segment, ...] = ()
+    ending: int = 1
     main: int = 0
     loop: Loop | None = None
 
@@ -45,7 +48,7 @@ class Chain:
     @property
     def beside(self) -> int:
         """Number of layers that are counted and never repeated."""
-        return bool(self.entry) + bool(self.exit)
+        return bool(self.entry) + self.ending * bool(self.exit)
 
     @property
     def start(self) -> str:

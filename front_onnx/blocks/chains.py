@@ -17,12 +17,14 @@ from front_onnx.blocks.chain import Chain
 from front_onnx.blocks.counting import has_number, layers_of
 from front_onnx.blocks.entry import find_entry, find_exit
 from front_onnx.blocks.paths import Path, find_paths
+from front_onnx.blocks.periods import from_its_beginning, in_turn
 from front_onnx.blocks.runs import Run, single_runs
 from front_onnx.blocks.segments import Flow, Segment
 from front_onnx.blocks.sharing import units_sharing
 from front_onnx.blocks.whole import is_whole, odd_end
 from front_onnx.operators.analysis import Analysis
 from front_onnx.read.graph import Edge
+from front_onnx.read.merged import branch_of
 from front_onnx.read.names import common_stem
 
 __all__ = ["chain_at", "find_chains", "told_apart"]
@@ -40,7 +42,7 @@ def find_chains(flow: Flow) -> list[Chain]:
             if others.isdisjoint(Path(path.segments, [run]).repeated)  # a long segment may hold another path
             and has_number(flow, path.segments[run.start : run.stop]) is not False
         ]
-        whole = Path(path.segments, sorted([*path.runs, *alone], key=lambda run: run.start))
+        whole = in_turn(flow, Path(path.segments, sorted([*path.runs, *alone], key=lambda run: run.start)))
         found += [(whole, run) for run in whole.runs]
     found.sort(key=lambda item: item[0].segments[item[1].start].nodes[0])
     chains: list[Chain] = []
@@ -49,9 +51,33 @@ def find_chains(flow: Flow) -> list[Chain]:
         while chain is not None and chain.layers == 1 and (end := odd_end(flow, chain)) < 1:
             run = Run(run.start + (end == 0) * run.period, run.period, run.count - 1)
             chain = _chain(flow, path, run, len(chains) + 1)
+        if chain is not None and chain.layers > 1:
+            chain = _from_its_beginning(flow, path, run, chain)
         if chain is not None and not _shrinks(flow, chain) and is_whole(flow, chain):
             chains.append(chain)
-    return chains
+    return [chain for chain in chains if not any(_swallows(other, chain) for other in chains)]
+
+
+def _swallows(chain: Chain, other: Chain) -> bool:
+    """True if the layers of another chain are some of the units of a chain that goes on from its first layer."""
+    own = {i for unit in (*chain.units, chain.exit) for segment in unit for i in segment.nodes}
+    layers = {i for unit in other.units for segment in unit for i in segment.nodes}
+    return chain.layers > other.layers and layers < own and chain.starts == other.starts
+
+
+def _from_its_beginning(flow: Flow, path: Path, run: Run, chain: Chain) -> Chain:
+    """A chain of units of several layers with those that are left over, where more layers are counted then."""
+    found = from_its_beginning(path, run, chain.layers)
+    if found is None:
+        return chain
+    run, exit, left = found
+    others = [o for o in path.runs if o.stop <= run.start or run.stop + len(exit) <= o.start]
+    more = _chain(flow, Path(path.segments, [*others, run]), run, 0)
+    if more is None or more.layers != chain.layers:
+        return chain
+    more = replace(more, name=chain.name)
+    more = replace(more, exit=exit, ending=left) if exit else more
+    return more if more.depth > chain.depth else chain
 
 
 def _shrinks(flow: Flow, chain: Chain) -> bool:
@@ -139,12 +165,14 @@ def _is_number(flow: Flow, edge: Edge) -> bool:
 
 
 def told_apart(flow: Flow, chains: Sequence[Chain]) -> list[Chain]:
-    """The chains with a name each: what several are called gets the number of their first block, or one that counts."""
+    """The chains with a name each: what several are called gets their branch, the number of their first block, ..."""
     count = Counter(chain.name for chain in chains)
+    branches = [branch_of(chain.end) if count[chain.name] > 1 else None for chain in chains]
+    named = [f"{c.name}@{branch}" if branch else c.name for c, branch in zip(chains, branches, strict=True)]
+    count = Counter(named)
     taken = {name for name, times in count.items() if times == 1}
     found = []
-    for chain in chains:
-        name = chain.name
+    for chain, name in zip(chains, named, strict=True):
         if count[name] > 1:
             number = _first_number(flow, chain)
             name = next(n for n in (f"{name}.{i}" for i in (number, *range(1, len(chains) + 1))) if n not in taken)

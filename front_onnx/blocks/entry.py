@@ -19,7 +19,7 @@ from front_onnx.blocks.segments import Flow, Segment
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.names import follows
 
-__all__ = ["find_entry", "find_exit"]
+__all__ = ["find_entry", "find_exit", "precedes"]
 
 _INNERMOST = re.compile(r"\d+(?=[^0-9/]*(?:/|$))")  # the last number of each module
 
@@ -69,6 +69,12 @@ def find_exit(flow: Flow, path: Path, run: Run, entry: Sequence[Segment]) -> tup
     taken = {i for other in path.runs for i in range(other.start, other.stop)}
     found = _behind(flow, path, run, layer, taken)
     return tuple(path.segments[run.stop : found[-1] + 1]) if found and 2 * len(found) >= len(layer) else ()
+
+
+def precedes(flow: Flow, before: Sequence[Segment], behind: Sequence[Segment]) -> bool:
+    """True if one stretch sums over weights as the next one does, and is named as it is, with its number less one."""
+    alike = _shapes(flow, before) == _shapes(flow, behind)
+    return alike and bool(_weighted(flow, before)) and _precedes(flow, _weighted(flow, before), _weighted(flow, behind))
 
 
 def _goes_on(flow: Flow, mine: int, node: int) -> bool:

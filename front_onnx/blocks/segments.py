@@ -424,7 +424,8 @@ class Flow:
     def private(self, unit: Sequence[Segment]) -> set[int]:
         """The nodes that serve one unit alone: those on its path, and side nodes that nothing else reads.
 
-        Their shapes may be read anywhere: exporters share shape arithmetic between blocks as they please.
+        Their shapes may be read anywhere: exporters share shape arithmetic between blocks as they please. What leaves
+        the graph from them, moved at most, is the unit's own: keys and values that are made for a cache.
         """
         on_path = {index for segment in unit for index in segment.nodes}
         inside = set().union(*(self.behind_segment(segment) for segment in unit))
@@ -432,10 +433,22 @@ class Flow:
         for index in sorted(inside, reverse=True):
             edges = [e for name in self.graph.nodes[index].output for e in self.graph.consumers.get(name, ())]
             readers = {self.graph.order.home(edge.node) for edge in edges if not self._counts(edge.node)}
-            outputs = not set(self.graph.outputs).isdisjoint(self.graph.nodes[index].output)
-            if index in on_path or (readers <= own and not outputs):
+            if index in on_path or readers - self._leaving <= own:
                 own.add(index)
         return own
+
+    @cached_property
+    def _leaving(self) -> set[int]:
+        """The nodes without weights whose data leave the graph, and go nowhere else."""
+        found: set[int] = set()
+        outputs = set(self.graph.outputs)
+        for index in range(len(self.graph.nodes) - 1, -1, -1):
+            names = self.outputs[index]
+            edges = [edge for name in names for edge in self.graph.consumers.get(name, ())]
+            readers = {edge.node for edge in edges if not self._counts(edge.node)}
+            if not self.weighted[index] and readers <= found and (readers or not outputs.isdisjoint(names)):
+                found.add(index)
+        return found
 
     def _counts(self, index: int) -> bool:
         """True for shape arithmetic: all that a node makes are followed numbers."""

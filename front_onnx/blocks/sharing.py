@@ -1,4 +1,8 @@
-"""Blocks that share weights with some of the others: pairs of equal blocks, or a few blocks gone through again."""
+"""What shares weights: blocks of a chain with some of the others, and chains with each other.
+
+Pairs of equal blocks, or a few blocks gone through again; a model that is gone through with two inputs, or with a cache
+and without.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,11 @@ from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
+from front_onnx.blocks.chain import Chain
 from front_onnx.read.graph import Edge, Graph
 from front_onnx.read.tensor_data import is_float, numpy_type
 
-__all__ = ["units_sharing"]
+__all__ = ["chains_sharing", "units_sharing"]
 
 _ENDS = 64  # elements at either end of a tensor that are compared first
 
@@ -22,6 +27,23 @@ def units_sharing(graph: Graph, places: Mapping[Edge, Sequence[Edge]], count: in
     held = [keys for edges in places.values() if (keys := _keys(graph, edges)) is not None]
     lengths = (n for n in range(1, count // 2 + 1) if count % n == 0)
     return next((n for n in lengths if all(_is_regular(keys, n) for keys in held)), 1)
+
+
+def chains_sharing(graph: Graph, chains: Sequence[Chain]) -> list[list[int]]:
+    """The numbers of the chains, those together that read the same weights block for block: they have one depth."""
+    groups: list[list[int]] = []
+    stacks: list[set[tuple[str, ...]]] = []
+    for number, chain in enumerate(chains):
+        own = {names for there in chain.places.values() if len({*(names := tuple(map(graph.read_by, there)))}) > 1}
+        own = {names for names in own if all(is_float(numpy_type(graph.constants[name])) for name in names)}
+        known = next((place for place, held in enumerate(stacks) if held & own), None)
+        if known is None or chains[groups[known][0]].depth != chain.depth:
+            groups.append([number])
+            stacks.append(own)
+        else:
+            groups[known].append(number)
+            stacks[known] |= own
+    return groups
 
 
 def _is_regular(keys: Sequence[Hashable], together: int) -> bool:

@@ -6,7 +6,8 @@ import re
 from collections import Counter, defaultdict
 
 from front_onnx.blocks.segments import Flow
-from front_onnx.read.graph import Edge
+from front_onnx.operators.record import Trait, record_of
+from front_onnx.read.graph import Edge, label
 
 __all__ = ["unlike"]
 
@@ -15,7 +16,9 @@ _FEW = 3  # names that are shown
 
 
 def unlike(flow: Flow) -> str | None:
-    """Why the modules of a graph whose names count are no chain of blocks, in words; None if none count."""
+    """Why recurrent layers, or modules whose names count, are no chain of blocks, in words; None if there are none."""
+    if (why := _parts_of_a_state(flow)) is not None:
+        return why
     modules = _modules(flow)
     if modules is None:
         return None
@@ -37,6 +40,27 @@ def unlike(flow: Flow) -> str | None:
     if shapes[0] != shapes[1]:
         own, theirs = next(iter(shapes[0] - shapes[1]), None), next(iter(shapes[1] - shapes[0]), None)
         return f"weights of {one} and {other} differ in shape: {_sizes(own)} and {_sizes(theirs)}"
+    return None
+
+
+def _parts_of_a_state(flow: Flow) -> str | None:
+    """What to say of recurrent layers whose states are parts of one input; None where there are none."""
+    readers: dict[str, list[int]] = defaultdict(list)
+    for index, node in enumerate(flow.graph.nodes):
+        for name in node.input[5:7] if record_of(node).has(Trait.RECURRENT) else ():
+            while (maker := flow.graph.producer.get(name)) is not None:
+                if not record_of(flow.graph.nodes[maker]).has(Trait.MOVES | Trait.SLICES | Trait.PICKS):
+                    break
+                name = flow.graph.nodes[maker].input[0]
+            if name in {info.name for info in flow.graph.inputs}:
+                readers[name].append(index)
+    for name, nodes in readers.items():
+        if len(nodes) > 1:
+            one, other = (label(flow.graph.nodes[index]) for index in nodes[:2])
+            return (
+                f"{one} and {other} begin with parts of input {name}, which do not come and go with a layer as an "
+                "input of its own would; exported without states as inputs, the layers are a chain"
+            )
     return None
 
 

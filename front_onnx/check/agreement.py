@@ -13,6 +13,7 @@ from front_onnx.check.synthetic import synthetic_inputs
 from front_onnx.check.validate import trusted_session
 from front_onnx.plan.plan import Plan
 from front_onnx.plan.ports import decoders, encoders
+from front_onnx.read.merged import joined_name
 from front_onnx.read.model_file import ModelFile
 from front_onnx.transform.spectral import selection
 from front_onnx.write.rewrite import Rewritten
@@ -65,8 +66,8 @@ def agreement(
     """
     feed = synthetic_inputs(plan.structure.graph, inputs, seed, plan.structure.analysis)
     before, after = trusted_session(source.path or source.proto), trusted_session(result)
-    stands = stands_for(plan, rewritten)
-    wide, back = encoders(plan), decoders(plan)
+    stands = {joined_name(name): (joined_name(old), new) for name, (old, new) in stands_for(plan, rewritten).items()}
+    wide, back = encoders(plan), {joined_name(name): maps for name, maps in decoders(plan).items()}
     mine = {}
     for given in after.inputs:
         name = stands.get(given, (given, False))[0]

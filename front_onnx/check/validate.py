@@ -18,6 +18,7 @@ from front_onnx.check.worker import describe
 from front_onnx.errors import FrontError
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import ModelFile, read_model
+from front_onnx.read.subgraphs import has_unique_names, make_names_unique
 
 __all__ = ["Check", "Validation", "check_result", "invalid", "open_session", "trusted_session", "validate_model"]
 
@@ -145,7 +146,8 @@ class _InProcess(_Checks):
     def infer(self) -> str:
         """Strict shape inference."""
         strict = {"check_type": True, "strict_mode": True, "data_prop": True}
-        return _unless_fused("consistent", lambda: onnx.shape_inference.infer_shapes(self.model, **strict))
+        model = _with_unique_names(self.model)
+        return _unless_fused("consistent", lambda: onnx.shape_inference.infer_shapes(model, **strict))
 
     def load(self) -> str:
         """A session of onnxruntime."""
@@ -175,7 +177,7 @@ class _Beside(_Checks):
 
     def infer(self) -> str:
         """Strict shape inference, on the skeleton: shapes do not depend on large weights."""
-        raw = np.frombuffer(_without_large_weights(self.skeleton).SerializeToString(), np.uint8)
+        raw = np.frombuffer(_without_large_weights(self.skeleton.with_unique_names()).SerializeToString(), np.uint8)
         return _unless_fused("consistent", lambda: apart().ask("infer", self.size, {"model": raw}))
 
     def load(self) -> str:
@@ -215,6 +217,16 @@ def _unless_fused(passed: str, check: Callable[[], object]) -> str:
             raise
         return f"not checked: {unknown[1]} is onnxruntime's own"
     return passed
+
+
+def _with_unique_names(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A model whose bodies share no names: what is known of numbers in one is known of the name, to shape inference."""
+    if has_unique_names(model.graph):
+        return model
+    other = onnx.ModelProto()
+    other.CopyFrom(model)
+    make_names_unique(other.graph)
+    return other
 
 
 def _without_large_weights(model: ModelFile) -> onnx.ModelProto:

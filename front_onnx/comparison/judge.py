@@ -26,6 +26,7 @@ from front_onnx.comparison.row import Worth
 from front_onnx.errors import FrontError, RequestError
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Graph
+from front_onnx.read.merged import side_by_side
 from front_onnx.read.model_file import read_model
 from front_onnx.samples.inputs import Inputs
 from front_onnx.samples.padding import padding
@@ -132,7 +133,7 @@ class Judge:
         Raises:
             FrontError: it does not run, or nothing of it can be compared.
         """
-        graph = Graph(read_model(path))
+        graph = Graph(side_by_side(read_model(path)))
         fitted_on, held_out, stands = self._fed(graph, plans)
         found, _ = likeness(self.reference, graph, {}, fitted_on, held_out, self.engine, stands)
         if not found:

@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable, Iterator
 
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.size import Axis, AxisRole, SizeVar, size_of
+from front_onnx.blocks.sharing import chains_sharing
 from front_onnx.constants.flowing import flowing_variables
 from front_onnx.dims.slots import slot_variables
 from front_onnx.dims.structure import KINDS, Dim, Structure
@@ -236,7 +237,7 @@ class _Naming:
         return len(chains) - 1 if chains else None
 
     def _name(self, dims: list[Dim]) -> None:
-        several = len(self.structure.chains) > 1
+        several = len(chains_sharing(self.structure.graph, self.structure.chains)) > 1
         taken: set[str] = set()
         plain = {"residual": "hidden", "repeat": "queries_per_kv_head"}
         for dim in dims:

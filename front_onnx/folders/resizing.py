@@ -91,8 +91,6 @@ def resize_folder(
             left[name] = "skipped"
         elif any(is_quantised(node) for node in models[name].proto.graph.node):
             left[name] = "quantised: quantise the resized file again"
-        elif _is_merged(name, held):
-            left[name] = "two files in one, both of which are here: merge what they become (merge_decoders of Optimum)"
         if name in left:
             del models[name]
     if not models:
@@ -106,13 +104,6 @@ def resize_folder(
         if staging is not None:
             _write(held, staging, configs)
     return FolderResult(None if dry_run else target, results, left, configs, held.copied)
-
-
-def _is_merged(name: Path, held: Folder) -> bool:
-    """True for a decoder that Optimum has merged of two that lie beside it: without a cache, and with one."""
-    parts = (name.with_name("decoder_model.onnx"), name.with_name("decoder_with_past_model.onnx"))
-    known = any(info.name == "use_cache_branch" for info in held.models[name].proto.graph.input)
-    return known and name not in parts and all(part in held.models for part in parts)
 
 
 def _refuse_apart(models: Mapping[Path, ModelFile], request: Mapping[str, Any]) -> None:

@@ -188,8 +188,12 @@ def per_list(given: object) -> list[str]:
     return [piece for piece in str(given).strip("[]()").split(",") if piece.strip()]
 
 
-def per_chain(option: str, given: Sizes, names: Sequence[str], what: str = "chain") -> list[int | None]:
+def per_chain(
+    option: str, given: Sizes, names: Sequence[str], what: str = "chain", together: Sequence[Sequence[int]] = ()
+) -> list[int | None]:
     """Read one size, one per chain, or sizes by name, into a list with one entry per chain.
+
+    Chains that go `together` may be given one size for all of them.
 
     Raises:
         RequestError: if the numbers do not fit the chains.
@@ -197,7 +201,7 @@ def per_chain(option: str, given: Sizes, names: Sequence[str], what: str = "chai
     shown = ", ".join(names)
     by_name = sizes_by_name(option, given)
     if by_name is not None:
-        return _by_name(option, by_name, names, what)
+        return _by_name(option, by_name, names, what, together)
     if isinstance(given, str):
         given = [_whole(option, piece) for piece in given.split(",") if piece.strip()]
     elif isinstance(given, Iterable):
@@ -205,6 +209,9 @@ def per_chain(option: str, given: Sizes, names: Sequence[str], what: str = "chai
     else:
         given = [_whole(option, given)]
     numbers = list(given)
+    if 0 < len(numbers) == len(together) < len(names):
+        groups = {number: place for place, group in enumerate(together) for number in group}
+        return [numbers[groups[number]] for number in range(len(names))]
     if len(numbers) != len(names) or not numbers:
         raise RequestError(
             f"{option} takes one number per {what}",
@@ -229,7 +236,9 @@ def sizes_by_name(option: str, given: Sizes) -> Mapping[str, int] | None:
     return {key.strip(): _whole(option, size) for key, _, size in (piece.partition("=") for piece in pieces)}
 
 
-def _by_name(option: str, given: Mapping[str, int], names: Sequence[str], what: str) -> list[int | None]:
+def _by_name(
+    option: str, given: Mapping[str, int], names: Sequence[str], what: str, together: Sequence[Sequence[int]]
+) -> list[int | None]:
     out: list[int | None] = [None] * len(names)
     for key, value in given.items():
         exact = [i for i, name in enumerate(names) if name == key]
@@ -238,10 +247,11 @@ def _by_name(option: str, given: Mapping[str, int], names: Sequence[str], what: 
             or [i for i, name in enumerate(names) if key in name.split(".")]
             or [i for i, name in enumerate(names) if key in name]
         )
-        if len(found) != 1:
+        if len(found) != 1 and not any({*found} <= {*group} for group in together if found):
             problem = "no" if not found else "more than one"
             raise RequestError(f"{problem} {what} is called {key!r}", wanted=", ".join(names))
-        out[found[0]] = _whole(option, value)
+        for number in found:
+            out[number] = _whole(option, value)
     return out
 
 

@@ -8,13 +8,13 @@ one is an error that lists the nearest possible ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from fractions import Fraction
 
 from front_onnx.axes.holds import INDEXING
 from front_onnx.axes.size import Axis, AxisRole, SizeVar, size_of
 from front_onnx.axes.wording import named_node, unfollowed
 from front_onnx.blocks.chain import Chain
+from front_onnx.blocks.sharing import chains_sharing
 from front_onnx.blocks.unlike import unlike
 from front_onnx.dims.residual import keeping
 from front_onnx.dims.structure import Dim, Structure
@@ -48,7 +48,7 @@ def target_units(structure: Structure, request: Request) -> list[int]:
             f"this model has no repeated block, so its depth cannot change{f': {why}' if why else ''}",
             hint="--block NODE..NODE names one by hand" if why else None,
         )
-    for number, wanted in enumerate(_depths(chains, request)):
+    for number, wanted in enumerate(_depths(structure, request)):
         if wanted is None:
             continue
         chain = chains[number]
@@ -71,15 +71,25 @@ def target_units(structure: Structure, request: Request) -> list[int]:
     return units
 
 
-def _depths(chains: Sequence[Chain], request: Request) -> list[int | None]:
-    """The depth that is asked of each chain; one number is for all chains that have one depth."""
+def _depths(structure: Structure, request: Request) -> list[int | None]:
+    """The depth that is asked of each chain; one number is for all chains that have one depth, or share weights."""
+    chains = structure.chains
     if request.depth_factor is not None:
         return [_nearest_depth(chain, chain.depth * request.depth_factor, request.exact) for chain in chains]
     asked = request.depth
     assert asked is not None
     if isinstance(asked, str | int) and str(asked).strip().isdigit() and len({chain.depth for chain in chains}) == 1:
         asked = [int(asked)] * len(chains)
-    return per_chain("--depth", asked, [chain.name for chain in chains])
+    together = chains_sharing(structure.graph, chains)
+    depths = per_chain("--depth", asked, [chain.name for chain in chains], together=together)
+    for group in together:
+        found = {depth for number in group if (depth := depths[number]) is not None}
+        if len(found) > 1:
+            names = " and ".join(chains[number].name for number in group)
+            raise RequestError(f"{names} share their weights, so they have one depth", got=sorted(found))
+        for number in group if found else ():
+            depths[number] = next(iter(found))
+    return depths
 
 
 def _nearest_depth(chain: Chain, wanted: Fraction, exact: bool) -> int:

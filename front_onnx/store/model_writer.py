@@ -13,6 +13,7 @@ from onnx import TensorProto
 
 from front_onnx.errors import FrontError
 from front_onnx.read.external_data import is_external
+from front_onnx.read.merged import joined
 from front_onnx.read.tensor_data import array_bytes, raw_length
 from front_onnx.read.wire import Hole, splice
 from front_onnx.store.atomic import Staged
@@ -29,7 +30,7 @@ class _Pending:
 
     def __init__(self, proto: onnx.ModelProto, pending: Collection[str]) -> None:
         self.proto = onnx.ModelProto()
-        self.proto.CopyFrom(proto)
+        self.proto.CopyFrom(joined(proto))
         self.tensors: dict[str, TensorProto] = {}
         self.ordinals: dict[str, int] = {}
         for ordinal, tensor in enumerate(self.proto.graph.initializer):

@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 
 from front_onnx.plan.plan import Plan
-from front_onnx.read.names import sequence
+from front_onnx.read.names import prefix, sequence, texts
 
 __all__ = ["moved_names"]
+
+
+_MEMBER = re.compile(r"\d+[./]")
 
 
 def moved_names(plan: Plan) -> dict[str, str]:
@@ -22,7 +25,11 @@ def moved_names(plan: Plan) -> dict[str, str]:
     for chain, target in zip(plan.structure.chains, plan.units, strict=True):
         held = captured | {graph.read_by(edge) for there in chain.places.values() for edge in there}
         stacks = [[graph.read_by(edge) for edge in there] for there in chain.places.values()]
-        start = sequence(names for names in stacks if names[0] in graph.initializers)
+        stacks = [names for names in stacks if names[0] in graph.initializers]
+        layers = 1
+        if len(chain.units) == 1 and chain.layers > 1:  # its layers count as units would
+            stacks, layers = _by_layer([name for (name,) in stacks], chain.layers), chain.layers
+        start = sequence(names for names in stacks if _MEMBER.match(names[0].removeprefix(prefix(names) or "")))
         if target == len(chain.units) or start is None:
             continue
         pattern = re.compile(re.escape(start) + r"(\d+)(?=[./])")
@@ -30,10 +37,18 @@ def moved_names(plan: Plan) -> dict[str, str]:
         counted = next((place for place in places if len(place) > 1), None)
         if counted is None:
             continue
-        shift = (target - len(chain.units)) * (counted[1] - counted[0])
+        shift = (target - len(chain.units)) * (counted[1] - counted[0]) * layers
         last = max(max(place) for place in places if place)
         for name in graph.initializers:
             match = pattern.match(name)
             if match and name not in held and int(match[1]) > last:
                 moved[name] = name[: match.start(1)] + str(int(match[1]) + shift) + name[match.end(1) :]
     return moved
+
+
+def _by_layer(names: list[str], layers: int) -> list[list[str]]:
+    """The names of the weights of one unit, those together that stand in one place of all its layers."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for name in dict.fromkeys(names):
+        found.setdefault(texts(name), []).append(name)
+    return [sorted(each, key=len) for each in map(sorted, found.values()) if len(each) == layers]

@@ -17,6 +17,7 @@ from front_onnx.axes.size import size_of
 from front_onnx.constants.formulas import recomputed
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge
+from front_onnx.read.merged import branch_of
 from front_onnx.read.names import continued, renumbered
 from front_onnx.read.subgraphs import all_graphs
 from front_onnx.transform.contents import (
@@ -96,13 +97,14 @@ class _Constants:
         self.subgraphs = [body.proto for body in draft.layout.all_subgraphs()]
         self.tensors = {tensor.name: tensor for graph in (*self.subgraphs, self.proto) for tensor in graph.initializer}
         self.makers = {node.output[0]: node for node in draft.nodes.values() if node.op_type == "Constant"}
-        self.homes = {name: home for home, body in enumerate(self.subgraphs) for name in _constants(body)}
+        self.homes: dict[str, int | str | None] = {name: branch_of(name) for name in _constants(self.proto)}
+        self.homes |= {name: home for home, body in enumerate(self.subgraphs) for name in _constants(body)}
         self.wanted: dict[str, str] = {}  # names that added tensors would have, were they not taken
         self.pending: dict[str, Pending] = {name: Original(name) for name in self.graph.model.missing()}
 
     def place(self) -> None:
         """Decide which tensor holds which content, and let the nodes read it."""
-        readers: dict[tuple[Content, int | None], list[_Reading]] = defaultdict(list)
+        readers: dict[tuple[Content, int | str | None], list[_Reading]] = defaultdict(list)
         kept = {*self.graph.outputs, *(v.name for body in self.subgraphs for v in body.output)}
         for node, slot, edge, unit in self.draft.reading():
             name = node.input[slot]
@@ -142,7 +144,8 @@ class _Constants:
         base, unit = places[0][2], places[0][3]
         name = base
         if unit is not None and isinstance(content, Resampled | Drawn | Filled | Eye):
-            ahead = unit[1] - len(self.plan.structure.chains[unit[0]].units) + 1
+            chain = self.plan.structure.chains[unit[0]]
+            ahead = (unit[1] - len(chain.units) + 1) * chain.layers
             several = len(content.names) > 1
             name = continued(content.names, content.index) if several else renumbered(base, [], ahead)
         new = self.draft.new_tensor(name)

@@ -1,0 +1,70 @@
+"""Layers of several kinds in turn are one chain, whatever is left at its end, and go on as the pattern does."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+import numpy as np
+import onnx
+import pytest
+from small_graphs import Net
+from zoo.oracle import compare
+
+from front_onnx.api import inspect, resize
+from front_onnx.errors import RequestError
+
+WIDTH = 6
+
+
+def in_turn(depth: int, period: int, *, first_is_odd: bool = True, seed: int = 0) -> onnx.ModelProto:
+    """Layers that read one mask, and each `period`-th, from the first on or the last of each, another one."""
+    net, rng = Net(random.Random(seed)), np.random.default_rng(seed)
+
+    def weight(name: str, *shape: int) -> str:
+        return net.const(rng.uniform(-1, 1, shape).astype(np.float32), name=name)
+
+    mask = net.input(["batch", "length", 1], name="mask")
+    sides = [net.add("Abs", mask), net.add("Mul", net.add("Neg", mask), mask)]
+    x = net.add("MatMul", net.input(["batch", "length", 4], name="x"), weight("stem", 4, WIDTH))
+    for number in range(depth):
+        name, start = f"layers.{number}", len(net.nodes)
+        far = number % period == 0 if first_is_odd else (number + 1) % period == 0
+        h = net.add("Mul", x, weight(f"{name}.norm", WIDTH)) if number or not first_is_odd else x
+        h = net.add("Add", net.add("MatMul", h, weight(f"{name}.w", WIDTH, WIDTH)), sides[far])
+        x = net.add("Add", x, net.add("Tanh", h))
+        h = net.add("MatMul", net.add("Mul", x, weight(f"{name}.norm2", WIDTH)), weight(f"{name}.up", WIDTH, 9))
+        x = net.add("Add", x, net.add("MatMul", net.add("Relu", h), weight(f"{name}.down", 9, WIDTH)))
+        count = Counter[tuple[str, str]]()  # a first layer without its norm counts as the others do
+        for node in net.nodes[start:]:
+            part = "norm" if node.op_type == "Mul" else "block"
+            node.name = f"/{name}/{part}/{node.op_type}_{count[part, node.op_type]}"
+            count[part, node.op_type] += 1
+    net.add("MatMul", x, weight("head", WIDTH, 5))
+    net.nodes[-1].output[0] = "out"
+    return net.model("out")
+
+
+@pytest.mark.parametrize(
+    "depth, period, first_is_odd",
+    [(6, 3, True), (5, 3, True), (8, 3, True), (9, 3, True), (4, 3, True), (8, 3, False), (8, 4, True), (5, 2, True)],
+)
+def test_a_chain_has_all_layers_and_goes_on_as_they_do(depth: int, period: int, first_is_odd: bool) -> None:
+    model = in_turn(depth, period, first_is_odd=first_is_odd)
+    (chain,) = inspect(model).chains
+    assert (chain.name, chain.depth, chain.layers) == ("layers", depth, period)
+    for target in {depth % period or period, depth + period, depth + 2 * period}:
+        native = in_turn(target, period, first_is_odd=first_is_odd, seed=1)
+        assert not compare(resize(model, depth=target).model, native, names=True), target
+
+
+def test_other_depths_are_refused_with_those_that_can_be() -> None:
+    with pytest.raises(RequestError, match=r"its unit holds 3 layers.*got 7, wanted 6 or 9"):
+        resize(in_turn(6, 3), depth=7)
+
+
+def test_an_odd_last_layer_makes_no_period() -> None:
+    """Four layers of one kind and a last one of another: nothing says that this comes again."""
+    model = in_turn(5, 5, first_is_odd=False)
+    (chain,) = inspect(model).chains
+    assert (chain.depth, chain.layers) == (4, 1)
