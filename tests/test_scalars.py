@@ -9,9 +9,10 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 from small import constants
 from small_graphs import Net, feeds_for, run_all
+from test_holds import model
 
 from front_onnx.api import resize
 from front_onnx.constants.suspects import formula_of
@@ -117,3 +118,31 @@ def test_the_variance_of_a_sample_divides_by_one_less_than_the_size(form: str, s
     result = resize(model(24), width_mult=2, validate=False)
     assert held(result.model) == pytest.approx(held(model(48)), rel=1e-6)
     assert sum("one less than" in warning for warning in result.plan.warnings) == 1
+
+
+def test_a_scalar_that_goes_on_behind_the_blocks_is_told() -> None:
+    nodes, weights, value = [], {}, "x"
+    for number in range(3):  # norm-free: each block counts the variance of those before it
+        weights[f"blocks.{number}.w"], weights[f"blocks.{number}.s"] = (
+            (8, 8),
+            np.array((1 + 0.04 * number) ** -0.5, np.float32),
+        )
+        nodes += [
+            helper.make_node("Mul", [value, f"blocks.{number}.s"], [f"s{number}"], f"/blocks.{number}/Mul"),
+            helper.make_node(
+                "MatMul", [f"s{number}", f"blocks.{number}.w"], [f"m{number}"], f"/blocks.{number}/MatMul"
+            ),
+            helper.make_node("Add", [value, f"m{number}"], [f"a{number}"], f"/blocks.{number}/Add"),
+        ]
+        value = f"a{number}"
+    weights |= {"end": np.array(1.12**-0.5, np.float32), "head.w": (8, 3)}
+    nodes += [
+        helper.make_node("Mul", [value, "end"], ["e"], "/head/Mul"),
+        helper.make_node("MatMul", ["e", "head.w"], ["y"], "/head/MatMul"),
+    ]
+    source = model(nodes, {"x": ["n", 8]}, weights)
+    told = "/head/Mul scales by 0.944911, with which the scalars of blocks go on"
+    for depth, right in ((2, (1.08) ** -0.5), (5, (1.2) ** -0.5)):
+        (line,) = [w for w in resize(source, depth=depth, dry_run=True).plan.warnings if told in w]
+        assert f"{right:.6g} would be right" in line
+    assert not any(told in w for w in resize(source, width=16, dry_run=True).plan.warnings)

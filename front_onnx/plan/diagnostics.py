@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,7 @@ from front_onnx.axes.holds import Why
 from front_onnx.axes.size import Axis, AxisRole, SizeVar, size_of
 from front_onnx.constants.kinds import Kind
 from front_onnx.constants.scalars import Guess
+from front_onnx.constants.sequences import continued
 from front_onnx.constants.suspects import Suspect, suspects
 from front_onnx.dims.structure import Structure
 from front_onnx.operators.record import Trait, record_of
@@ -40,6 +42,7 @@ def diagnose(plan: Plan) -> Iterator[str]:
     yield from _states(plan, changed)
     yield from _siblings(plan)
     yield from _means(plan)
+    yield from _sequels(plan)
     yield from _roots(plan, changed)
     yield from _guesses(plan)
     yield from _outputs(plan, changed)
@@ -140,6 +143,28 @@ def _means(plan: Plan) -> Iterator[str]:
                     f"{label(node)} scales by {value:.6g} what {chain.name} makes: left as it is, and {new:.6g} would "
                     "be right if it is a mean over the blocks"
                 )
+
+
+def _sequels(plan: Plan) -> Iterator[str]:
+    """Scalars behind a chain with which the scalars of its blocks go on: they may count blocks as well."""
+    graph = plan.structure.graph
+
+    def scalars(names: Iterable[str]) -> list[float]:
+        arrays = [graph.array(name) for name in names if name in graph.constants]
+        return [float(array.reshape(-1)[0]) for array in arrays if array.size == 1]
+
+    for chain, target in zip(plan.structure.chains, plan.units, strict=True):
+        places = chain.places.values() if target != len(chain.units) else ()
+        rows = [scalars(map(graph.read_by, edges)) for edges in places]
+        found = (continued(row, chain.layers) for row in rows if len(row) == len(chain.units))
+        for going in filter(None, found):
+            for node in _soon_behind(plan.structure, chain.ends):
+                scale = next(iter(scalars(node.input)), 0.0) if record_of(node).has(Trait.SCALES) else 0.0
+                if math.isclose(scale, going(len(chain.units)), rel_tol=1e-5):
+                    yield (
+                        f"{label(node)} scales by {scale:.6g}, with which the scalars of {chain.name} go on: left as "
+                        f"it is, and {going(target):.6g} would be right if it counts their blocks"
+                    )
 
 
 def _soon_behind(structure: Structure, names: Iterable[str]) -> list[NodeProto]:
