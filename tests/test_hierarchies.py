@@ -528,3 +528,55 @@ def test_a_stage_of_two_blocks_behind_one_of_two_is_counted(tmp_path: Path, dept
     assert [chain.depth for chain in front_onnx.inspect(source).chains] == [2, 2, 3]
     native = _export(model(depths), tmp_path / "native.onnx", "torchscript", (2, 3, 6, 6))
     _check(source, native, depth=",".join(map(str, depths)))
+
+
+class Positions(nn.Module):
+    """Blocks with a filter over places behind the first of them, in a module of its own."""
+
+    def __init__(self, depth: int) -> None:
+        super().__init__()
+        self.blocks, self.place = nn.ModuleList(Mlp(8) for _ in range(depth)), nn.Conv2d(8, 8, 3, padding=1, groups=8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for number, block in enumerate(self.blocks):
+            x = block(x)
+            x = x + self.place(x) if number == 0 else x
+        return x
+
+
+class Mlp(nn.Module):
+    """x + what two products make of its channels."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.up, self.down = nn.Conv2d(width, 2 * width, 1), nn.Conv2d(2 * width, width, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.down(torch.relu(self.up(x)))
+
+
+class Stacked(nn.Module):
+    """Three convolutions; in a stage's first block the first of them leads to the width, in the others all keep it."""
+
+    def __init__(self, before: int, width: int) -> None:
+        super().__init__()
+        self.stack = nn.Sequential(
+            *(nn.Sequential(nn.Conv2d(b, width, 3, padding=1), nn.ReLU()) for b in (before, width, width))
+        )
+        self.skip = nn.Conv2d(before, width, 1) if before != width else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.stack(x) + (x if self.skip is None else self.skip(x))
+
+
+@pytest.mark.parametrize("depth", [2, 6])
+@pytest.mark.parametrize("kind", ["places", "stacks"])
+def test_a_first_block_apart_from_the_others_is_counted(tmp_path: Path, kind: str, depth: int) -> None:
+    def model(depth: int) -> nn.Module:
+        blocks = nn.Sequential(*(Stacked(b, 8) for b in (4, *[8] * (depth - 1))))
+        body = Positions(depth) if kind == "places" else blocks
+        return Single(nn.Sequential(nn.Conv2d(3, 8 if kind == "places" else 4, 1), body, nn.Conv2d(8, 5, 1)))
+
+    source = _export(model(4), tmp_path / "source.onnx", "torchscript", (2, 3, 6, 6))
+    assert [chain.depth for chain in front_onnx.inspect(source).chains] == [4]
+    _check(source, _export(model(depth), tmp_path / "native.onnx", "torchscript", (2, 3, 6, 6)), depth=depth)

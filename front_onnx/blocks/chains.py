@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from front_onnx.axes.size import AxisRole, Conflict, size_of
 from front_onnx.blocks.chain import Chain
-from front_onnx.blocks.counting import has_number, layers_of
+from front_onnx.blocks.counting import has_number, is_within, layers_of
 from front_onnx.blocks.entry import find_entry, find_exit
 from front_onnx.blocks.paths import Path, find_paths
 from front_onnx.blocks.periods import from_its_beginning, in_turn
@@ -44,6 +44,7 @@ def find_chains(flow: Flow) -> list[Chain]:
         ]
         whole = in_turn(flow, Path(path.segments, sorted([*path.runs, *alone], key=lambda run: run.start)))
         found += [(whole, run) for run in whole.runs]
+    found = _outermost(flow, found)
     found.sort(key=lambda item: item[0].segments[item[1].start].nodes[0])
     chains: list[Chain] = []
     for path, run in found:
@@ -56,6 +57,27 @@ def find_chains(flow: Flow) -> list[Chain]:
         if chain is not None and not _shrinks(flow, chain) and is_whole(flow, chain):
             chains.append(chain)
     return [chain for chain in chains if not any(_swallows(other, chain) for other in chains)]
+
+
+def _outermost(flow: Flow, found: Sequence[tuple[Path, Run]]) -> list[tuple[Path, Run]]:
+    """Runs without those that lie within one block, which counts with the units of another one, or are that block."""
+
+    def units(path: Path, run: Run) -> list[list[Segment]]:
+        return [path.segments[start : start + run.period] for start in range(run.start, run.stop, run.period)]
+
+    def signature(unit: Sequence[Segment]) -> list[int]:
+        return [segment.signature for segment in unit]
+
+    several = [units(path, run) for path, run in found if run.count > 1]
+
+    def is_part(inner: list[list[Segment]]) -> bool:
+        alone = signature(inner[0]) if len(inner) == 1 else None
+        others = (other for other in several if alone is None or alone == signature(other[0]))
+        return any(is_within(flow, inner, other) for other in others)
+
+    parts = {(id(path), run) for path, run in found if is_part(units(path, run))}
+    left = {id(path): [run for run in path.runs if (id(path), run) not in parts] for path, _ in found}
+    return [(replace(path, runs=left[id(path)]), run) for path, run in found if (id(path), run) not in parts]
 
 
 def _swallows(chain: Chain, other: Chain) -> bool:

@@ -15,7 +15,7 @@ from front_onnx.axes.size import size_of
 from front_onnx.blocks.segments import Flow, Segment
 from front_onnx.read.graph import Edge
 
-__all__ = ["has_number", "layers_of"]
+__all__ = ["has_number", "is_within", "layers_of"]
 
 _NUMBERED = re.compile(r"(?:.*[._])?(\d+)")
 _Path = tuple[str, ...]
@@ -46,6 +46,29 @@ def has_number(flow: Flow, unit: Sequence[Segment]) -> bool | None:
     return any(all(map(_NUMBERED.fullmatch, names)) for names in ({shared[-1]}, inner))
 
 
+def is_within(flow: Flow, units: Sequence[Sequence[Segment]], others: Sequence[Sequence[Segment]]) -> bool:
+    """True if all of some units lie in one module that has a number, beside those that other units are.
+
+    The convolutions of a first block repeat, and it counts with the blocks behind it.
+    """
+    inner = _shared([path for unit in units for path in _paths(flow, unit)])
+    modules = [_shared(_paths(flow, unit)) for unit in others]
+    place = len(_shared(modules))
+    if min(map(len, modules)) <= place or len(inner) <= place or inner[place] in {module[place] for module in modules}:
+        return False
+    if len({module[place + 1 :] for module in modules}) > 1:
+        return False
+    rows = [module[: place + 1] for module in (inner, *modules)]
+    numbered = all(_NUMBERED.fullmatch(row[-1]) is not None for row in rows)
+    return numbered and len({(row[:-1], _head(row[-1])) for row in rows}) == 1
+
+
+def _head(name: str) -> str:
+    """What stands before the number of a module."""
+    match = _NUMBERED.fullmatch(name)
+    return name[: match.start(1)] if match is not None else name
+
+
 def _path(flow: Flow, node: int) -> _Path:
     """The modules that a node is in, the outermost first: a path of names, or what stands between dots."""
     graph = flow.graph
@@ -60,7 +83,8 @@ def _paths(flow: Flow, unit: Sequence[Segment]) -> list[_Path]:
 
 
 def _shared(paths: Sequence[_Path]) -> _Path:
-    return tuple(commonpath(["/" + "/".join(path) for path in paths]).split("/")[1:]) if paths else ()
+    shared = commonpath(["/" + "/".join(path) for path in paths]) if paths else ""
+    return tuple(part for part in shared.split("/") if part)
 
 
 def _counted(flow: Flow, nodes: dict[int, list[int]], count: int) -> int | None:
