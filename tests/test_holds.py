@@ -169,7 +169,7 @@ def test_a_width_that_something_keeps_says_what_and_where() -> None:
     proto = model(nodes, {"x": [6, 5], "places": [6, 8]}, {**weights, "head.w": (8, 3)})
     line = refusal(proto, width=16)
     assert "is kept: indexed by the input (/blocks.0/Put)" in line and "node ScatterElements /blocks.0/Put" in line
-    assert "--residual h3:1" in line
+    assert 'residual="h3:1"' in line
 
 
 def test_an_input_that_is_indexed_stays_indexed_when_the_width_is_freed() -> None:

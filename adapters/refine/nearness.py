@@ -26,8 +26,8 @@ class Nearness:
         """
         mine, theirs = (each.double().reshape(-1, each.shape[-1] if each.dim() else 1) for each in (made, taught))
         hits = (mine.argmax(-1) == theirs.argmax(-1)).sum()
-        rows = torch.tensor(len(theirs), device=theirs.device)
-        first = torch.stack([(mine - theirs).square().sum(), theirs.square().sum(), hits.double(), rows.double()])
+        apart = (mine - theirs).square().sum()
+        first = torch.stack([apart, theirs.square().sum(), hits.double(), torch.full_like(apart, len(theirs))])
         sums = torch.cat([first, theirs.sum(0)]).cpu()
         self._sums = sums if self._sums is None else self._sums + sums
 

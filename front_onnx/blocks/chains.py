@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from front_onnx.axes.size import AxisRole, Conflict, size_of
 from front_onnx.blocks.chain import Chain
-from front_onnx.blocks.counting import has_number, is_within, layers_of
+from front_onnx.blocks.counting import is_within, lacks_number, layers_of
 from front_onnx.blocks.entry import find_entry, find_exit
 from front_onnx.blocks.paths import Path, find_paths
 from front_onnx.blocks.periods import from_its_beginning, in_turn
@@ -40,7 +40,7 @@ def find_chains(flow: Flow) -> list[Chain]:
             run
             for run in single_runs(flow.analysis, path.segments, path.runs)
             if others.isdisjoint(Path(path.segments, [run]).repeated)  # a long segment may hold another path
-            and has_number(flow, path.segments[run.start : run.stop]) is not False
+            and not any(lacks_number(flow, _unit(path, run), _unit(path, other)) for other in path.runs)
         ]
         whole = in_turn(flow, Path(path.segments, sorted([*path.runs, *alone], key=lambda run: run.start)))
         found += [(whole, run) for run in whole.runs]
@@ -57,6 +57,11 @@ def find_chains(flow: Flow) -> list[Chain]:
         if chain is not None and not _shrinks(flow, chain) and is_whole(flow, chain):
             chains.append(chain)
     return [chain for chain in chains if not any(_swallows(other, chain) for other in chains)]
+
+
+def _unit(path: Path, run: Run) -> list[Segment]:
+    """The segments of the first unit of a run."""
+    return path.segments[run.start : run.start + run.period]
 
 
 def _outermost(flow: Flow, found: Sequence[tuple[Path, Run]]) -> list[tuple[Path, Run]]:
@@ -161,7 +166,7 @@ def _layers_alike(flow: Flow, path: Path, run: Run) -> int | None:
     """How many layers a unit that stands alone holds: as many as those that repeat and have its skeleton."""
 
     def skeleton(of: Run) -> list[int]:
-        return [segment.skeleton for segment in path.segments[of.start : of.start + of.period]]
+        return [segment.skeleton for segment in _unit(path, of)]
 
     several = (other for other in path.runs if other.count > 1 and skeleton(other) == skeleton(run))
     chains = (_chain(flow, path, other, 0) for other in several) if run.count == 1 else ()

@@ -15,7 +15,7 @@ from front_onnx.axes.size import size_of
 from front_onnx.blocks.segments import Flow, Segment
 from front_onnx.read.graph import Edge
 
-__all__ = ["has_number", "is_within", "layers_of"]
+__all__ = ["is_within", "lacks_number", "layers_of"]
 
 _NUMBERED = re.compile(r"(?:.*[._])?(\d+)")
 _Path = tuple[str, ...]
@@ -36,14 +36,18 @@ def layers_of(
     return named or _repeated(flow, units[0], edges)
 
 
-def has_number(flow: Flow, unit: Sequence[Segment]) -> bool | None:
-    """True if all weights of a unit are of one module that has a number, or of several; None without modules."""
-    paths = _paths(flow, unit)
+def lacks_number(flow: Flow, unit: Sequence[Segment], other: Sequence[Segment]) -> bool:
+    """True if a unit is a module without a number, where another one is as deep a module that has one, or several."""
+    paths, others = _paths(flow, unit), _paths(flow, other)
+    depth = len(_shared(others))
+    return 0 < depth <= len(_shared(paths)) and _numbered(others) and not _numbered(paths)
+
+
+def _numbered(paths: Sequence[_Path]) -> bool:
+    """True if the innermost module that some paths share has a number, or the modules in it that they go into."""
     shared = _shared(paths)
-    if not shared:
-        return None
     inner = {path[len(shared)] if len(path) > len(shared) else "" for path in paths}
-    return any(all(map(_NUMBERED.fullmatch, names)) for names in ({shared[-1]}, inner))
+    return any(all(map(_NUMBERED.fullmatch, names)) for names in ({*shared[-1:]} or {""}, inner))
 
 
 def is_within(flow: Flow, units: Sequence[Sequence[Segment]], others: Sequence[Sequence[Segment]]) -> bool:

@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from front_onnx.blocks.chain import Chain
-from front_onnx.blocks.counting import has_number
+from front_onnx.blocks.counting import lacks_number
 from front_onnx.blocks.segments import Flow
 
 __all__ = ["is_whole", "odd_end"]
@@ -52,11 +52,11 @@ def _turns(words: Sequence[str]) -> bool:
 def odd_end(flow: Flow, chain: Chain) -> int:
     """Which unit is named unlike all others: 0 the first, -1 the last; 1 for none. A stem may look like a block."""
     rows = [[_COUNTED.sub("", name) for name in row] for row in _rows(flow, chain)]
-    numbered = [has_number(flow, unit) for unit in chain.units]
+    units = chain.units
     for end, others in ((0, slice(1, None)), (-1, slice(None, -1))):
         if rows and len(chain.units) > 2 and all(len({*row[others]}) == 1 and row[end] != row[1] for row in rows):
             return end
-        if numbered[end] is False and numbered[others] and all(numbered[others]):
+        if units[others] and all(lacks_number(flow, units[end], unit) for unit in units[others]):
             return end
     return 1
 
