@@ -1,9 +1,9 @@
 """What all tests share: the cache of zoo exports, and which tests run when.
 
 A test that exports with torch is marked `export`, by hand or because it takes `zoo_cache`; one that takes long for
-another reason is marked `slow`. The quick run leaves out both. Whoever forgets the mark is told: without it, torch's
-exporter fails. A case that is more of the same is marked `more`, and the whole run leaves it out; a test of which all
-cases are has to give the mark a reason.
+another reason is marked `slow`, or listed in `long.txt`, which `durations.py` writes. The quick run leaves out both.
+Whoever forgets the mark is told: without it, torch's exporter fails. A case that is more of the same is marked `more`,
+and the whole run leaves it out; a test of which all cases are has to give the mark a reason.
 """
 
 import signal
@@ -15,6 +15,8 @@ from unittest import mock
 import pytest
 from hypothesis import settings
 from zoo.cache import FOLDER
+
+LONG = Path(__file__).with_name("long.txt")
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +41,12 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark whatever takes exported models, and see that no kind of test is left to `make test-more` unsaid."""
+    long = {line for line in LONG.read_text().splitlines() if not line.startswith("+ ")}
     for item in items:
         if "zoo_cache" in getattr(item, "fixturenames", ()):
             item.add_marker("export")
+        if item.nodeid in long:
+            item.add_marker("slow")
     if any("[" in argument for argument in config.args):  # single cases were asked for
         return
     tests: dict[str, list[pytest.Item]] = {}

@@ -11,10 +11,10 @@ from front_onnx.api import inspect, resize
 
 def export(path: Path, head_dim: int, depth: int = 3) -> Path:
     from matrix.torch_cache import _decoder  # slow to import
-    from matrix.torch_text import _model
+    from matrix.torch_text import model
 
     sizes = {"num_key_value_heads": lambda depth, width: 2, "head_dim": head_dim, "num_attention_heads": 4}
-    _decoder(_model("LlamaConfig", "LlamaForCausalLM", 6, **sizes))(Size((depth,), (24,))).export(path, "torchscript")
+    _decoder(model("LlamaConfig", "LlamaForCausalLM", 6, **sizes))(Size((depth,), (24,))).export(path, "torchscript")
     return path
 
 

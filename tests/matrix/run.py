@@ -38,8 +38,10 @@ from matrix.table import write_table
 
 SUITES = (
     "torch_text",
+    "torch_text_more",
     "torch_cache",
     "torch_vision",
+    "torch_vision_more",
     "keras_models",
     "jax_models",
     "optimised",

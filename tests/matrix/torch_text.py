@@ -20,7 +20,7 @@ def _ids(*extra: str, batch: int = 2, sequence: int = 7) -> dict[str, torch.Tens
     return {"input_ids": ids, "attention_mask": mask, **{name: ids.flip(1) for name in extra}}
 
 
-def _model(config: str, model: str, head: int = 5, *extra: str, eager: bool = False, **fixed):
+def model(config: str, base: str, head: int = 5, *extra: str, eager: bool = False, **fixed):
     """A builder: `fixed` values may be functions of (depth, width)."""
 
     def make(size: Size):
@@ -39,7 +39,7 @@ def _model(config: str, model: str, head: int = 5, *extra: str, eager: bool = Fa
         }
         given = {key: value(depth, width) if callable(value) else value for key, value in fixed.items()}
         settings = {key: value for key, value in {**common, **given}.items() if value is not None}
-        module = getattr(tf, model)(getattr(tf, config)(**settings))
+        module = getattr(tf, base)(getattr(tf, config)(**settings))
         if eager:
             module.set_attn_implementation("eager")
         return module, _ids(*extra)
@@ -47,15 +47,15 @@ def _model(config: str, model: str, head: int = 5, *extra: str, eager: bool = Fa
     return make
 
 
-def _text(name: str, kind: str, make, sizes=PLAIN, axes=TEXT_AXES, **options):
+def text(name: str, kind: str, make, sizes=PLAIN, axes=TEXT_AXES, **options):
     return torch_entries(name, kind, make, sizes, axes=axes, **options)
 
 
-def _kv(part: int = 2, head: int = 6):
+def kv(part: int = 2, head: int = 6):
     return {"num_key_value_heads": lambda d, w: w // head // part, "head_dim": head}
 
 
-def _looked_up(make):
+def looked_up(make):
     """Experts as matrices that are looked up: the grouped product is of no exporter's operators."""
 
     def made(size: Size):
@@ -66,8 +66,8 @@ def _looked_up(make):
     return made
 
 
-_QWEN2_MOE = _looked_up(
-    _model(
+_QWEN2_MOE = looked_up(
+    model(
         "Qwen2MoeConfig",
         "Qwen2MoeForCausalLM",
         6,
@@ -76,11 +76,11 @@ _QWEN2_MOE = _looked_up(
         moe_intermediate_size=lambda d, w: 2 * w,
         shared_expert_intermediate_size=lambda d, w: 3 * w,
         decoder_sparse_step=1,
-        **_kv(),
+        **kv(),
     )
 )
 
-_SEQ2SEQ = {
+SEQ2SEQ = {
     "d_model": lambda d, w: w,
     "encoder_layers": lambda d, w: d,
     "decoder_layers": lambda d, w: d,
@@ -94,7 +94,7 @@ _SEQ2SEQ = {
     "num_attention_heads": None,
     "intermediate_size": None,
 }
-_T5 = {
+T5 = {
     "d_model": lambda d, w: w,
     "d_kv": 5,
     "d_ff": lambda d, w: 4 * w,
@@ -110,7 +110,7 @@ _T5 = {
     "intermediate_size": None,
     "max_position_embeddings": None,
 }
-_GPT2 = {
+GPT2 = {
     "n_embd": lambda d, w: w,
     "n_layer": lambda d, w: d,
     "n_head": lambda d, w: w // 5,
@@ -129,29 +129,29 @@ def _twice(size: tuple[Size, dict[str, Size]]) -> tuple[Size, dict[str, Size]]:
     return Size(source.depth * 2, source.width), {k: Size(s.depth * 2, s.width) for k, s in targets.items()}
 
 
-def _seq2seq(name: str, make, **options):
+def seq2seq(name: str, make, **options):
     def both(size: Size):
         return make(Size(size.depth[:1], size.width))
 
-    return _text(name, "encoder-decoder", both, _twice(PLAIN), **options)
+    return text(name, "encoder-decoder", both, _twice(PLAIN), **options)
 
 
 E_ = "encoder"
 D_ = "decoder"
 ENTRIES = [
-    *_text("BERT", E_, _model("BertConfig", "BertModel")),
-    *_text("BERT masked", E_, _model("BertConfig", "BertForMaskedLM")),
-    *_text("RoBERTa", E_, _model("RobertaConfig", "RobertaForSequenceClassification")),
-    *_text("XLM-RoBERTa", E_, _model("XLMRobertaConfig", "XLMRobertaModel")),
-    *_text("CamemBERT", E_, _model("CamembertConfig", "CamembertForMaskedLM")),
-    *_text("ELECTRA", E_, _model("ElectraConfig", "ElectraModel", embedding_size=lambda d, w: w)),
-    *_text("ELECTRA factorised", E_, _model("ElectraConfig", "ElectraModel", embedding_size=lambda d, w: w // 2)),
-    *_text("ALBERT", E_, _model("AlbertConfig", "AlbertModel", embedding_size=lambda d, w: w // 2)),
-    *_text("MPNet", E_, _model("MPNetConfig", "MPNetModel")),
-    *_text(
+    *text("BERT", E_, model("BertConfig", "BertModel")),
+    *text("BERT masked", E_, model("BertConfig", "BertForMaskedLM")),
+    *text("RoBERTa", E_, model("RobertaConfig", "RobertaForSequenceClassification")),
+    *text("XLM-RoBERTa", E_, model("XLMRobertaConfig", "XLMRobertaModel")),
+    *text("CamemBERT", E_, model("CamembertConfig", "CamembertForMaskedLM")),
+    *text("ELECTRA", E_, model("ElectraConfig", "ElectraModel", embedding_size=lambda d, w: w)),
+    *text("ELECTRA factorised", E_, model("ElectraConfig", "ElectraModel", embedding_size=lambda d, w: w // 2)),
+    *text("ALBERT", E_, model("AlbertConfig", "AlbertModel", embedding_size=lambda d, w: w // 2)),
+    *text("MPNet", E_, model("MPNetConfig", "MPNetModel")),
+    *text(
         "DistilBERT",
         E_,
-        _model(
+        model(
             "DistilBertConfig",
             "DistilBertModel",
             dim=lambda d, w: w,
@@ -164,10 +164,10 @@ ENTRIES = [
             intermediate_size=None,
         ),
     ),
-    *_text(
+    *text(
         "DeBERTa-v2",
         E_,
-        _model(
+        model(
             "DebertaV2Config",
             "DebertaV2Model",
             relative_attention=True,
@@ -177,10 +177,10 @@ ENTRIES = [
             pos_att_type=["p2c", "c2p"],
         ),
     ),
-    *_text(
+    *text(
         "ModernBERT",
         E_,
-        _model(
+        model(
             "ModernBertConfig",
             "ModernBertModel",
             6,
@@ -189,19 +189,19 @@ ENTRIES = [
         ),
         uniform(depth=7, width=24, shallower=5, narrower=12, deeper=9, wider=36),
     ),
-    *_text(
+    *text(
         "SqueezeBERT",
         E_,
-        _model(
+        model(
             "SqueezeBertConfig",
             "SqueezeBertModel",
             embedding_size=lambda d, w: w,
         ),
     ),
-    *_text(
+    *text(
         "MobileBERT",
         E_,
-        _model(
+        model(
             "MobileBertConfig",
             "MobileBertModel",
             embedding_size=lambda d, w: w,
@@ -212,10 +212,10 @@ ENTRIES = [
         ),
         uniform(depth=3, width=40, shallower=2, narrower=20, deeper=5, wider=60),
     ),
-    *_text(
+    *text(
         "Funnel base",
         E_,
-        _model(
+        model(
             "FunnelConfig",
             "FunnelBaseModel",
             block_sizes=lambda d, w: [d],
@@ -229,16 +229,16 @@ ENTRIES = [
             intermediate_size=None,
         ),
     ),
-    *_text("RoFormer", E_, _model("RoFormerConfig", "RoFormerModel", 6, embedding_size=lambda d, w: w), EVEN),
-    *_text(
+    *text("RoFormer", E_, model("RoFormerConfig", "RoFormerModel", 6, embedding_size=lambda d, w: w), EVEN),
+    *text(
         "Nystromformer",
         E_,
-        _model("NystromformerConfig", "NystromformerModel", segment_means_seq_len=8, num_landmarks=8),
+        model("NystromformerConfig", "NystromformerModel", segment_means_seq_len=8, num_landmarks=8),
     ),
-    *_text(
+    *text(
         "XLNet",
         E_,
-        _model(
+        model(
             "XLNetConfig",
             "XLNetModel",
             use_mems_eval=False,
@@ -253,11 +253,11 @@ ENTRIES = [
             max_position_embeddings=None,
         ),
     ),
-    *_text("GPT-2", D_, _model("GPT2Config", "GPT2LMHeadModel", **_GPT2)),
-    *_text(
+    *text("GPT-2", D_, model("GPT2Config", "GPT2LMHeadModel", **GPT2)),
+    *text(
         "GPT-Neo",
         D_,
-        _model(
+        model(
             "GPTNeoConfig",
             "GPTNeoForCausalLM",
             num_layers=lambda d, w: d,
@@ -269,26 +269,26 @@ ENTRIES = [
         ),
         TALL,
     ),
-    *_text(
+    *text(
         "GPT-NeoX",
         D_,
-        _model("GPTNeoXConfig", "GPTNeoXForCausalLM", 8, rotary_pct=0.25),
+        model("GPTNeoXConfig", "GPTNeoXForCausalLM", 8, rotary_pct=0.25),
         uniform(depth=3, width=32, shallower=2, narrower=16, deeper=5, wider=48),
     ),
-    *_text(
+    *text(
         "GPT-J",
         D_,
-        _model("GPTJConfig", "GPTJForCausalLM", **{**_GPT2, "n_head": lambda d, w: w // 6, "rotary_dim": 4}),
+        model("GPTJConfig", "GPTJForCausalLM", **{**GPT2, "n_head": lambda d, w: w // 6, "rotary_dim": 4}),
         EVEN,
     ),
-    *_text(
-        "OPT", D_, _model("OPTConfig", "OPTForCausalLM", ffn_dim=lambda d, w: 4 * w, word_embed_proj_dim=lambda d, w: w)
+    *text(
+        "OPT", D_, model("OPTConfig", "OPTForCausalLM", ffn_dim=lambda d, w: 4 * w, word_embed_proj_dim=lambda d, w: w)
     ),
-    *_text("BLOOM", D_, _model("BloomConfig", "BloomForCausalLM", n_layer=lambda d, w: d, n_head=lambda d, w: w // 5)),
-    *_text(
+    *text("BLOOM", D_, model("BloomConfig", "BloomForCausalLM", n_layer=lambda d, w: d, n_head=lambda d, w: w // 5)),
+    *text(
         "MPT",
         D_,
-        _model(
+        model(
             "MptConfig",
             "MptForCausalLM",
             d_model=lambda d, w: w,
@@ -297,10 +297,10 @@ ENTRIES = [
             max_seq_len=POSITIONS,
         ),
     ),
-    *_text(
+    *text(
         "Falcon multi-query",
         D_,
-        _model(
+        model(
             "FalconConfig",
             "FalconForCausalLM",
             6,
@@ -311,10 +311,10 @@ ENTRIES = [
         ),
         EVEN,
     ),
-    *_text(
+    *text(
         "Falcon grouped",
         D_,
-        _model(
+        model(
             "FalconConfig",
             "FalconForCausalLM",
             6,
@@ -324,32 +324,32 @@ ENTRIES = [
         ),
         EVEN,
     ),
-    *_text("Llama", D_, _model("LlamaConfig", "LlamaForCausalLM", 6, **_kv()), EVEN),
-    *_text("Mistral", D_, _model("MistralConfig", "MistralForCausalLM", 6, sliding_window=4, **_kv()), EVEN),
-    *_text(
+    *text("Llama", D_, model("LlamaConfig", "LlamaForCausalLM", 6, **kv()), EVEN),
+    *text("Mistral", D_, model("MistralConfig", "MistralForCausalLM", 6, sliding_window=4, **kv()), EVEN),
+    *text(
         "Mixtral",
         D_,
-        _model("MixtralConfig", "MixtralForCausalLM", 6, num_local_experts=3, num_experts_per_tok=2, **_kv()),
+        model("MixtralConfig", "MixtralForCausalLM", 6, num_local_experts=3, num_experts_per_tok=2, **kv()),
         EVEN,
     ),
-    *_text("Qwen2-MoE", D_, _QWEN2_MOE, EVEN),
-    *_text("Qwen2", D_, _model("Qwen2Config", "Qwen2ForCausalLM", 6, num_key_value_heads=lambda d, w: w // 12), EVEN),
-    *_text("Qwen3", D_, _model("Qwen3Config", "Qwen3ForCausalLM", 6, **_kv()), EVEN),
-    *_text("Gemma", D_, _model("GemmaConfig", "GemmaForCausalLM", 6, **_kv()), EVEN),
-    *_text(
+    *text("Qwen2-MoE", D_, _QWEN2_MOE, EVEN),
+    *text("Qwen2", D_, model("Qwen2Config", "Qwen2ForCausalLM", 6, num_key_value_heads=lambda d, w: w // 12), EVEN),
+    *text("Qwen3", D_, model("Qwen3Config", "Qwen3ForCausalLM", 6, **kv()), EVEN),
+    *text("Gemma", D_, model("GemmaConfig", "GemmaForCausalLM", 6, **kv()), EVEN),
+    *text(
         "Gemma 2",
         D_,
-        _model("Gemma2Config", "Gemma2ForCausalLM", 6, sliding_window=4, query_pre_attn_scalar=6, **_kv()),
+        model("Gemma2Config", "Gemma2ForCausalLM", 6, sliding_window=4, query_pre_attn_scalar=6, **kv()),
         TALL,
     ),
-    *_text(
-        "Phi", D_, _model("PhiConfig", "PhiForCausalLM", 6, num_key_value_heads=None, partial_rotary_factor=2 / 3), EVEN
+    *text(
+        "Phi", D_, model("PhiConfig", "PhiForCausalLM", 6, num_key_value_heads=None, partial_rotary_factor=2 / 3), EVEN
     ),
-    *_text("Phi-3", D_, _model("Phi3Config", "Phi3ForCausalLM", 6, num_key_value_heads=lambda d, w: w // 12), EVEN),
-    *_text(
+    *text("Phi-3", D_, model("Phi3Config", "Phi3ForCausalLM", 6, num_key_value_heads=lambda d, w: w // 12), EVEN),
+    *text(
         "StableLM",
         D_,
-        _model(
+        model(
             "StableLmConfig",
             "StableLmForCausalLM",
             6,
@@ -358,60 +358,58 @@ ENTRIES = [
         ),
         EVEN,
     ),
-    *_text("OLMo", D_, _model("OlmoConfig", "OlmoForCausalLM", 6, num_key_value_heads=lambda d, w: w // 12), EVEN),
-    *_text("OLMo 2", D_, _model("Olmo2Config", "Olmo2ForCausalLM", 6, num_key_value_heads=lambda d, w: w // 12), EVEN),
-    *_text(
-        "Granite", D_, _model("GraniteConfig", "GraniteForCausalLM", 6, num_key_value_heads=lambda d, w: w // 12), EVEN
+    *text("OLMo", D_, model("OlmoConfig", "OlmoForCausalLM", 6, num_key_value_heads=lambda d, w: w // 12), EVEN),
+    *text("OLMo 2", D_, model("Olmo2Config", "Olmo2ForCausalLM", 6, num_key_value_heads=lambda d, w: w // 12), EVEN),
+    *text(
+        "Granite", D_, model("GraniteConfig", "GraniteForCausalLM", 6, num_key_value_heads=lambda d, w: w // 12), EVEN
     ),
-    *_text(
-        "Cohere", D_, _model("CohereConfig", "CohereForCausalLM", 6, num_key_value_heads=lambda d, w: w // 12), EVEN
-    ),
-    *_text(
+    *text("Cohere", D_, model("CohereConfig", "CohereForCausalLM", 6, num_key_value_heads=lambda d, w: w // 12), EVEN),
+    *text(
         "StarCoder2",
         D_,
-        _model("Starcoder2Config", "Starcoder2ForCausalLM", 6, num_key_value_heads=lambda d, w: w // 12),
+        model("Starcoder2Config", "Starcoder2ForCausalLM", 6, num_key_value_heads=lambda d, w: w // 12),
         EVEN,
     ),
-    *_text("GPT-BigCode", D_, _model("GPTBigCodeConfig", "GPTBigCodeForCausalLM", multi_query=True, **_GPT2)),
-    *_text(
+    *text("GPT-BigCode", D_, model("GPTBigCodeConfig", "GPTBigCodeForCausalLM", multi_query=True, **GPT2)),
+    *text(
         "CodeGen",
         D_,
-        _model("CodeGenConfig", "CodeGenForCausalLM", **{**_GPT2, "n_head": lambda d, w: w // 6, "rotary_dim": 4}),
+        model("CodeGenConfig", "CodeGenForCausalLM", **{**GPT2, "n_head": lambda d, w: w // 6, "rotary_dim": 4}),
         uniform(depth=3, width=48, shallower=2, narrower=24, deeper=5, wider=72),
         options={"": {"dims": {"heads": 4}}},  # heads are 4 x n: an architecture's constant
     ),
-    *_text("BioGPT", D_, _model("BioGptConfig", "BioGptForCausalLM")),
-    *_text(
+    *text("BioGPT", D_, model("BioGptConfig", "BioGptForCausalLM")),
+    *text(
         "Mamba",
         "state space",
-        _model(
+        model(
             "MambaConfig", "MambaForCausalLM", state_size=4, time_step_rank=lambda d, w: w // 4, expand=2, conv_kernel=3
         ),
         EVEN,
         axes={},  # the exporter unrolls the scan over the sequence
     ),
-    *_seq2seq("T5", _model("T5Config", "T5ForConditionalGeneration", 5, "decoder_input_ids", eager=True, **_T5)),
-    *_seq2seq(
+    *seq2seq("T5", model("T5Config", "T5ForConditionalGeneration", 5, "decoder_input_ids", eager=True, **T5)),
+    *seq2seq(
         "mT5 gated",
-        _model(
+        model(
             "MT5Config",
             "MT5ForConditionalGeneration",
             5,
             "decoder_input_ids",
             eager=True,
-            **{**_T5, "feed_forward_proj": "gated-gelu"},
+            **{**T5, "feed_forward_proj": "gated-gelu"},
         ),
     ),
-    *_seq2seq("BART", _model("BartConfig", "BartModel", 5, "decoder_input_ids", **_SEQ2SEQ)),
-    *_seq2seq("Marian", _model("MarianConfig", "MarianModel", 5, "decoder_input_ids", **_SEQ2SEQ)),
-    *_seq2seq("Pegasus", _model("PegasusConfig", "PegasusModel", 5, "decoder_input_ids", **_SEQ2SEQ)),
-    *_seq2seq("M2M100", _model("M2M100Config", "M2M100Model", 5, "decoder_input_ids", **_SEQ2SEQ)),
+    *seq2seq("BART", model("BartConfig", "BartModel", 5, "decoder_input_ids", **SEQ2SEQ)),
+    *seq2seq("Marian", model("MarianConfig", "MarianModel", 5, "decoder_input_ids", **SEQ2SEQ)),
+    *seq2seq("Pegasus", model("PegasusConfig", "PegasusModel", 5, "decoder_input_ids", **SEQ2SEQ)),
+    *seq2seq("M2M100", model("M2M100Config", "M2M100Model", 5, "decoder_input_ids", **SEQ2SEQ)),
 ]
 
 
-def _waves(config: str, model: str, **fixed):
+def _waves(config: str, base: str, **fixed):
     def make(size: Size):
-        module, _ = _model(config, model, 5, **fixed)(size)
+        module, _ = model(config, base, 5, **fixed)(size)
         return module, {"input_values": torch.randn((2, 400), generator=torch.Generator().manual_seed(1))}
 
     return make
@@ -428,11 +426,11 @@ _CONVS = {
 
 
 def _whisper(size: Size):
-    module, inputs = _model(
+    module, inputs = model(
         "WhisperConfig",
         "WhisperModel",
         5,
-        **_SEQ2SEQ,
+        **SEQ2SEQ,
         num_mel_bins=6,
         max_source_positions=8,
         max_target_positions=POSITIONS,

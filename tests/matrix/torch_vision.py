@@ -29,7 +29,7 @@ EVEN = uniform(depth=3, width=32, shallower=2, narrower=16, deeper=5, wider=48) 
 V_, S_, C_ = "vision transformer", "stages of blocks", "convolutions"
 
 
-def _image(side: int, batch: int = 2, name: str = "pixel_values") -> dict[str, torch.Tensor]:
+def image(side: int, batch: int = 2, name: str = "pixel_values") -> dict[str, torch.Tensor]:
     return {name: torch.randn((batch, 3, side, side), generator=torch.Generator().manual_seed(1))}
 
 
@@ -37,7 +37,7 @@ def _entries(name: str, kind: str, make, sizes, **options):
     return torch_entries(name, kind, make, sizes, axes=BATCH, **options)
 
 
-def _stages(*depth: int, width=(16, 24, 32, 48), shallower: int = 1, deeper: int = 1):
+def stages(*depth: int, width=(16, 24, 32, 48), shallower: int = 1, deeper: int = 1):
     """Stages: the third one block shallower or deeper, widths halved or one and a half."""
     less = tuple(d - shallower if i == 2 else d for i, d in enumerate(depth))
     more = tuple(d + deeper if i == 2 else d for i, d in enumerate(depth))
@@ -66,7 +66,7 @@ def _plain(config: str, model: str, head: int = HEAD, side: int = 24, *, inputs=
         module = getattr(tf, model)(getattr(tf, config)(**settings))
         if eager:
             module.set_attn_implementation("eager")
-        return module, inputs() if inputs else _image(side)
+        return module, inputs() if inputs else image(side)
 
     return make
 
@@ -98,13 +98,13 @@ def _towers(config: str, model: str, head: int = HEAD, **text):
             settings["projection_dim"] = width // 5 * 3
         ids = torch.randint(5, 101, (2, 7), generator=torch.Generator().manual_seed(1))
         module = getattr(tf, model)(getattr(tf, config)(**settings))
-        return module, {"input_ids": ids, **_image(24), "attention_mask": torch.ones_like(ids)}
+        return module, {"input_ids": ids, **image(24), "attention_mask": torch.ones_like(ids)}
 
     return make
 
 
 def _mae_noise():
-    return {**_image(24), "noise": torch.rand((2, 9), generator=torch.Generator().manual_seed(2))}
+    return {**image(24), "noise": torch.rand((2, 9), generator=torch.Generator().manual_seed(2))}
 
 
 def _twice(sizes):
@@ -222,7 +222,7 @@ def _staged(config: str, model: str, side: int = 64, *, eager: bool = False, **f
         module = getattr(tf, model)(getattr(tf, config)(**settings))
         if eager:
             module.set_attn_implementation("eager")
-        return module, _image(side)
+        return module, image(side)
 
     return make
 
@@ -256,7 +256,7 @@ def _swin2sr(size: Size):
         window_size=4,
         upsampler="pixelshuffledirect",
     )
-    return tf.Swin2SRForImageSuperResolution(config), _image(8)
+    return tf.Swin2SRForImageSuperResolution(config), image(8)
 
 
 ENTRIES += [
@@ -264,25 +264,25 @@ ENTRIES += [
     *_entries("SwinV2", S_, _staged("Swinv2Config", "Swinv2ForImageClassification", 32, **_SWIN), _FOLDED_SIZES),
     *_entries("Swin2SR", "super-resolution", _swin2sr, PLAIN),
     *_entries(
-        "PVT", S_, _staged("PvtConfig", "PvtForImageClassification", num_attention_heads=_heads()), _stages(2, 2, 3, 2)
+        "PVT", S_, _staged("PvtConfig", "PvtForImageClassification", num_attention_heads=_heads()), stages(2, 2, 3, 2)
     ),
     *_entries(
         "PVTv2",
         S_,
         _staged("PvtV2Config", "PvtV2ForImageClassification", num_attention_heads=_heads()),
-        _stages(2, 2, 3, 2),
+        stages(2, 2, 3, 2),
     ),
     *_entries(
         "PVTv2 linear",
         S_,
         _staged("PvtV2Config", "PvtV2ForImageClassification", num_attention_heads=_heads(), linear_attention=True),
-        _stages(2, 2, 3, 2),
+        stages(2, 2, 3, 2),
     ),
     *_entries(
         "Segformer",
         S_,
         _staged("SegformerConfig", "SegformerForImageClassification", num_attention_heads=_heads()),
-        _stages(2, 2, 3, 2),
+        stages(2, 2, 3, 2),
     ),
     *_entries(
         "Segformer decoder",
@@ -293,7 +293,7 @@ ENTRIES += [
             num_attention_heads=_heads(),
             decoder_hidden_size=lambda d, w: w[0],
         ),
-        _stages(2, 2, 3, 2),
+        stages(2, 2, 3, 2),
         by_ratio=True,
     ),
     *_entries(
@@ -305,7 +305,7 @@ ENTRIES += [
             num_attention_heads=_heads(),
             decoder_hidden_size=lambda d, w: w[0],
         ),
-        _stages(2, 2, 3, 2),
+        stages(2, 2, 3, 2),
         by_ratio=True,
         exporters=("torchscript",),
     ),
@@ -321,7 +321,7 @@ ENTRIES += [
             hidden_sizes=None,
             depths=None,
         ),
-        _stages(2, 2, 4, width=(16, 24, 32)),
+        stages(2, 2, 4, width=(16, 24, 32)),
     ),
     *_entries(
         "FocalNet",
@@ -339,16 +339,16 @@ ENTRIES += [
             key_dim=[4, 4, 4],
             image_size=64,
         ),
-        _stages(2, 2, 3, width=(16, 32, 48)),
+        stages(2, 2, 3, width=(16, 32, 48)),
     ),
-    *_entries("PoolFormer", S_, _staged("PoolFormerConfig", "PoolFormerForImageClassification"), _stages(2, 2, 3, 2)),
-    *_entries("ConvNeXt", S_, _staged("ConvNextConfig", "ConvNextForImageClassification"), _stages(2, 2, 3, 2)),
-    *_entries("ConvNeXtV2", S_, _staged("ConvNextV2Config", "ConvNextV2ForImageClassification"), _stages(2, 2, 3, 2)),
+    *_entries("PoolFormer", S_, _staged("PoolFormerConfig", "PoolFormerForImageClassification"), stages(2, 2, 3, 2)),
+    *_entries("ConvNeXt", S_, _staged("ConvNextConfig", "ConvNextForImageClassification"), stages(2, 2, 3, 2)),
+    *_entries("ConvNeXtV2", S_, _staged("ConvNextV2Config", "ConvNextV2ForImageClassification"), stages(2, 2, 3, 2)),
     *_entries(
         "ResNet basic",
         C_,
         _staged("ResNetConfig", "ResNetForImageClassification", layer_type="basic", embedding_size=lambda d, w: w[0]),
-        _stages(2, 2, 3, 2),
+        stages(2, 2, 3, 2),
     ),
     *_entries(
         "ResNet bottleneck",
@@ -359,7 +359,7 @@ ENTRIES += [
             layer_type="bottleneck",
             embedding_size=lambda d, w: w[0] // 2,
         ),
-        _stages(3, 2, 3, 2),
+        stages(3, 2, 3, 2),
         by_ratio=True,
     ),
     *_entries(
@@ -372,7 +372,7 @@ ENTRIES += [
             embedding_size=lambda d, w: w[0] // 2,
             image_size=None,
         ),
-        _stages(3, 2, 3, 2, width=(64, 128, 192, 256)),
+        stages(3, 2, 3, 2, width=(64, 128, 192, 256)),
         by_ratio=True,
         exporters=("torchscript",),  # dynamo computes some of its standardised weights, those below some size
     ),
@@ -396,7 +396,7 @@ ENTRIES += [
 # --- timm: one width --------------------------------------------------------------------------------------
 
 
-def _timm(name: str, head: int = HEAD, side: int = 24, **fixed):
+def timm_model(name: str, head: int = HEAD, side: int = 24, **fixed):
     """A model of timm's registry whose sizes are arguments."""
 
     def make(size: Size):
@@ -411,7 +411,7 @@ def _timm(name: str, head: int = HEAD, side: int = 24, **fixed):
         }
         given = {key: value(depth, width) if callable(value) else value for key, value in fixed.items()}
         settings = {key: value for key, value in {**common, **given}.items() if value is not None}
-        return tm.create_model(name, **settings), _image(side, name="x")
+        return tm.create_model(name, **settings), image(side, name="x")
 
     return make
 
@@ -422,20 +422,20 @@ def _mixer(**fixed):
         module = mlp_mixer.MlpMixer(
             num_classes=CLASSES, img_size=24, patch_size=8, num_blocks=depth, embed_dim=width, **fixed
         )
-        return module, _image(24, name="x")
+        return module, image(24, name="x")
 
     return make
 
 
 ENTRIES += [
-    *_entries("ViT timm", V_, _timm("vit_tiny_patch16_224"), PLAIN),
-    *_entries("DeiT distilled timm", V_, _timm("deit_tiny_distilled_patch16_224"), PLAIN),
-    *_entries("DeiT-3 layer scale", V_, _timm("deit3_small_patch16_224"), PLAIN),
-    *_entries("ViT relative positions", V_, _timm("vit_relpos_small_patch16_224"), PLAIN),
-    *_entries("ViT registers rotary", V_, _timm("eva02_tiny_patch14_224", 4), THIRDS),
-    *_entries("CaiT", V_, _timm("cait_xxs24_224"), _and(2, PLAIN)),
-    *_entries("XCiT", V_, _timm("xcit_nano_12_p8_224", 8), _and(2, WIDE)),
-    *_entries("ConViT", V_, _timm("convit_tiny", embed_dim=lambda d, w: w // (w // HEAD)), PLAIN),
+    *_entries("ViT timm", V_, timm_model("vit_tiny_patch16_224"), PLAIN),
+    *_entries("DeiT distilled timm", V_, timm_model("deit_tiny_distilled_patch16_224"), PLAIN),
+    *_entries("DeiT-3 layer scale", V_, timm_model("deit3_small_patch16_224"), PLAIN),
+    *_entries("ViT relative positions", V_, timm_model("vit_relpos_small_patch16_224"), PLAIN),
+    *_entries("ViT registers rotary", V_, timm_model("eva02_tiny_patch14_224", 4), THIRDS),
+    *_entries("CaiT", V_, timm_model("cait_xxs24_224"), _and(2, PLAIN)),
+    *_entries("XCiT", V_, timm_model("xcit_nano_12_p8_224", 8), _and(2, WIDE)),
+    *_entries("ConViT", V_, timm_model("convit_tiny", embed_dim=lambda d, w: w // (w // HEAD)), PLAIN),
     *_entries("MLP-Mixer", V_, _mixer(), PLAIN),
     *_entries(
         "gMLP", V_, _mixer(mlp_ratio=6, block_layer=mlp_mixer.SpatialGatingBlock, mlp_layer=mlp_mixer.GatedMlp), PLAIN
@@ -446,7 +446,7 @@ ENTRIES += [
         C_,
         lambda s: (
             tm.ConvMixer(s.width[0], s.depth[0], kernel_size=3, patch_size=4, num_classes=CLASSES),
-            _image(24, name="x"),
+            image(24, name="x"),
         ),
         PLAIN,
     ),
@@ -456,14 +456,14 @@ ENTRIES += [
 # --- timm: stages -----------------------------------------------------------------------------------------
 
 
-def _timm_stages(name: str, side: int = 64, **fixed):
+def timm_stages(name: str, side: int = 64, **fixed):
     """A model of timm's registry whose depths and widths are arguments."""
 
     def make(size: Size):
         depths, sizes = size.depth, size.width
         given = {key: value(depths, sizes) if callable(value) else value for key, value in fixed.items()}
         settings = {"num_classes": CLASSES, **given}
-        return tm.create_model(name, **settings), _image(side, name="x")
+        return tm.create_model(name, **settings), image(side, name="x")
 
     return make
 
@@ -482,7 +482,7 @@ def _maxxvit(block_type, sizes: Size, **config):
         stem_width=sizes.width[0],
         transformer_cfg=transformer,
     )
-    return maxxvit.MaxxVit(settings, img_size=64, num_classes=CLASSES), _image(64, name="x")
+    return maxxvit.MaxxVit(settings, img_size=64, num_classes=CLASSES), image(64, name="x")
 
 
 def _resnet(block: type, **fixed):
@@ -491,7 +491,7 @@ def _resnet(block: type, **fixed):
     def make(size: Size):
         given = {key: value(size.width) if callable(value) else value for key, value in fixed.items()}
         module = ResNet(block, size.depth, num_classes=CLASSES, channels=size.width, stem_type="deep", **given)
-        return module, _image(64, name="x")
+        return module, image(64, name="x")
 
     return make
 
@@ -515,7 +515,7 @@ def _effnet(kind: type, blocks: list[str], **fixed):
             round_chs_fn=times,
             **fixed,
         )
-        return module, _image(64, name="x")
+        return module, image(64, name="x")
 
     return make
 
@@ -530,7 +530,7 @@ class SmallHeads(metaformer.Attention):
 def _metaformer(**fixed):
     def make(size: Size):
         module = metaformer.MetaFormer(depths=size.depth, dims=size.width, num_classes=CLASSES, **fixed)
-        return module, _image(64, name="x")
+        return module, image(64, name="x")
 
     return make
 
@@ -541,13 +541,13 @@ def _ghostnet(size: Size):
         [[3, 48, 24, 0, 2], [3, 72, 24, 0, 1]],
         [[5, 96, 48, 0.25, 2], [5, 96, 48, 0.25, 1]],
     ]
-    return tm.GhostNet(config, num_classes=CLASSES, width=size.width[0] / 16), _image(64, name="x")
+    return tm.GhostNet(config, num_classes=CLASSES, width=size.width[0] / 16), image(64, name="x")
 
 
 def _shufflenet(size: Size):
     (width,) = size.width
     channels = [width, 2 * width, 4 * width, 8 * width, 16 * width]
-    return ShuffleNetV2(list(size.depth), channels, num_classes=CLASSES), _image(64, name="x")
+    return ShuffleNetV2(list(size.depth), channels, num_classes=CLASSES), image(64, name="x")
 
 
 def _vgg(size: Size):
@@ -557,13 +557,13 @@ def _vgg(size: Size):
     module.pre_logits.fc1 = nn.Conv2d(8 * width, 16 * width, 7)
     module.pre_logits.fc2 = nn.Conv2d(16 * width, 16 * width, 1)
     module.head.fc = nn.Linear(16 * width, CLASSES)
-    return module, _image(112, batch=1, name="x")
+    return module, image(112, batch=1, name="x")
 
 
 def _densenet(size: Size):
     (growth,) = size.width
     module = tm.DenseNet(growth_rate=growth, block_config=(2, 3, 2), num_classes=CLASSES, stem_type="deep")
-    return module, _image(64, name="x")
+    return module, image(64, name="x")
 
 
 _STEM = {"stem_width": lambda w: w[0]}
@@ -574,7 +574,7 @@ ENTRIES += [
     *_entries(
         "SwinV2 timm",
         S_,
-        _timm_stages(
+        timm_stages(
             "swinv2_tiny_window8_256",
             32,
             img_size=32,
@@ -586,13 +586,13 @@ ENTRIES += [
         ),
         _FOLDED_SIZES,
     ),
-    *_entries("MaxViT", S_, lambda size: _maxxvit(("M", "M"), size), _stages(2, 3, width=(16, 32)), by_ratio=True),
-    *_entries("CoAtNet", S_, lambda size: _maxxvit(("C", "C", "T", "T"), size), _stages(2, 3, 3, 2), by_ratio=True),
+    *_entries("MaxViT", S_, lambda size: _maxxvit(("M", "M"), size), stages(2, 3, width=(16, 32)), by_ratio=True),
+    *_entries("CoAtNet", S_, lambda size: _maxxvit(("C", "C", "T", "T"), size), stages(2, 3, 3, 2), by_ratio=True),
     *_entries(
         "EfficientFormer",
         S_,
-        _timm_stages("efficientformer_l1", 224, depths=lambda d, w: (*d[:3], d[3] + 1), **_EMBED),
-        _stages(2, 2, 3, 1),  # the last block of the last stage is of another kind
+        timm_stages("efficientformer_l1", 224, depths=lambda d, w: (*d[:3], d[3] + 1), **_EMBED),
+        stages(2, 2, 3, 1),  # the last block of the last stage is of another kind
         options={"": {"dims": {"heads": 8}}},
     ),
     *_entries(
@@ -602,52 +602,52 @@ ENTRIES += [
             token_mixers=[metaformer.SepConv, metaformer.SepConv, SmallHeads, SmallHeads],
             norm_layers=[metaformer.LayerNorm2dNoBias] * 2 + [metaformer.LayerNormNoBias] * 2,
         ),
-        _stages(2, 2, 3, 2),
+        stages(2, 2, 3, 2),
     ),
-    *_entries("ConvFormer", S_, _metaformer(token_mixers=metaformer.SepConv), _stages(2, 2, 3, 2)),
+    *_entries("ConvFormer", S_, _metaformer(token_mixers=metaformer.SepConv), stages(2, 2, 3, 2)),
     *_entries(
         "PoolFormer v2",
         S_,
         _metaformer(norm_layers=metaformer.GroupNorm1NoBias, use_mlp_head=False),
-        _stages(2, 2, 3, 2),
+        stages(2, 2, 3, 2),
     ),
     *_entries(
         "Twins-SVT",
         S_,
-        _timm_stages("twins_svt_small", img_size=64, wss=(2, 2, 2, 2), num_heads=_heads(), **_DEPTHS, **_EMBED),
-        _stages(2, 2, 4, 2, shallower=2, deeper=2),
+        timm_stages("twins_svt_small", img_size=64, wss=(2, 2, 2, 2), num_heads=_heads(), **_DEPTHS, **_EMBED),
+        stages(2, 2, 4, 2, shallower=2, deeper=2),
     ),
     *_entries(
         "EdgeNeXt",
         S_,
-        _timm_stages("edgenext_xx_small", heads=_heads(), depths=lambda d, w: (d[0], *(n + 1 for n in d[1:])), **_DIMS),
-        _stages(2, 2, 3, 2, width=(16, 24, 48, 64)),  # the last block of the later stages is of another kind
+        timm_stages("edgenext_xx_small", heads=_heads(), depths=lambda d, w: (d[0], *(n + 1 for n in d[1:])), **_DIMS),
+        stages(2, 2, 3, 2, width=(16, 24, 48, 64)),  # the last block of the later stages is of another kind
     ),
     *_entries(
         "InceptionNeXt",
         S_,
-        _timm_stages("inception_next_tiny", **_DEPTHS, **_DIMS),
-        _stages(2, 2, 3, 2, width=(16, 32, 48, 64)),
+        timm_stages("inception_next_tiny", **_DEPTHS, **_DIMS),
+        stages(2, 2, 3, 2, width=(16, 32, 48, 64)),
     ),
     *_entries(
         "ResNeXt",
         C_,
         _resnet(Bottleneck, cardinality=4, base_width=16, **_STEM),
-        _stages(3, 3, 3, 3, width=(16, 32, 48, 64)),
+        stages(3, 3, 3, 3, width=(16, 32, 48, 64)),
         **_RATIO,
     ),
     *_entries(
         "SE-ResNet",
         C_,
         _resnet(Bottleneck, block_args={"attn_layer": partial(SEModule, rd_ratio=0.25, rd_divisor=1)}, **_STEM),
-        _stages(3, 3, 3, 3, width=(16, 32, 48, 64)),
+        stages(3, 3, 3, 3, width=(16, 32, 48, 64)),
         **_RATIO,
     ),
     *_entries(
         "ResNet-D basic",
         C_,
         _resnet(BasicBlock, avg_down=True, **_STEM),
-        _stages(3, 3, 3, 3, width=(16, 32, 48, 64)),
+        stages(3, 3, 3, 3, width=(16, 32, 48, 64)),
         **_RATIO,
     ),
     *_entries(
@@ -660,7 +660,7 @@ ENTRIES += [
             embedding_size=lambda d, w: w[0],
             image_size=None,
         ),
-        _stages(3, 2, 3, 2, width=(16, 32, 48, 64)),
+        stages(3, 2, 3, 2, width=(16, 32, 48, 64)),
         **_RATIO,
     ),
     *_entries(
@@ -908,7 +908,7 @@ def _autoencoder(size: Size):
         nn.ReLU(),
         nn.ConvTranspose2d(width, 3, 4, 2, 1),
     ]
-    return nn.Sequential(*layers), _image(16, name="input")
+    return nn.Sequential(*layers), image(16, name="input")
 
 
 W_ = widths(8, 4, 12)
@@ -916,18 +916,18 @@ ENTRIES += [
     *_entries(
         "U-Net transposed",
         "segmentation",
-        lambda s: (UNet(s.width[0], "transposed"), _image(16, name="x")),
+        lambda s: (UNet(s.width[0], "transposed"), image(16, name="x")),
         W_,
         **_RATIO,
     ),
     *_entries(
-        "U-Net nearest", "segmentation", lambda s: (UNet(s.width[0], "nearest"), _image(16, name="x")), W_, **_RATIO
+        "U-Net nearest", "segmentation", lambda s: (UNet(s.width[0], "nearest"), image(16, name="x")), W_, **_RATIO
     ),
     *_entries(
-        "U-Net bilinear", "segmentation", lambda s: (UNet(s.width[0], "bilinear"), _image(16, name="x")), W_, **_RATIO
+        "U-Net bilinear", "segmentation", lambda s: (UNet(s.width[0], "bilinear"), image(16, name="x")), W_, **_RATIO
     ),
-    *_entries("EDSR", "super-resolution", lambda s: (EDSR(s.depth[0], s.width[0]), _image(12, name="x")), PLAIN),
-    *_entries("Inception", C_, lambda s: (Inception(s.width[0]), _image(32, name="x")), W_, **_RATIO),
+    *_entries("EDSR", "super-resolution", lambda s: (EDSR(s.depth[0], s.width[0]), image(12, name="x")), PLAIN),
+    *_entries("Inception", C_, lambda s: (Inception(s.width[0]), image(32, name="x")), W_, **_RATIO),
     *_entries("Autoencoder", C_, _autoencoder, W_, **_RATIO),
     *_entries("WaveNet", "sequence", lambda s: (WaveNet(s.depth[0], s.width[0]), {"x": _series()["input"]}), PLAIN),
     *_entries("TCN", "sequence", _tcn, PLAIN),
