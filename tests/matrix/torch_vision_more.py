@@ -252,7 +252,7 @@ ENTRIES = [
             **_SIZES,
             num_mel_bins=16,
             conv_kernel_size=3,
-            subsampling_conv_channels=4,
+            subsampling_conv_channels=_over(5),
             scale_input=False,
         ),
         PLAIN,
