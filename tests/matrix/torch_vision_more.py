@@ -328,7 +328,7 @@ ENTRIES = [
             num_heads=lambda depths, widths: [width // 4 for width in widths],
             **_DEPTHS,
         ),
-        stages(2, 2, 4, 2, width=(16, 32, 64, 128), shallower=2, deeper=2),
+        _only(_WIDER, "narrower"),  # the last block of the last stage has one more norm
         **_RATIO,
     ),
     *_entries(
@@ -350,7 +350,7 @@ ENTRIES = [
         stages(2, 2, 3, 2, width=(24, 48, 72, 96)),
         **_RATIO,
     ),
-    *_entries("RepVGG", C_, _by(_repvgg), stages(2, 2, 3, 2), **_RATIO),
+    *_entries("RepVGG", C_, _by(_repvgg), _only(stages(2, 2, 3, 2), "shallower")),
     *_entries(
         "DLA", C_, _by(_dla), (Size((), (16,)), {"width 8": Size((), (8,)), "width 24": Size((), (24,))}), **_RATIO
     ),
