@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from front_onnx.axes.size import AxisRole, Conflict, size_of
 from front_onnx.blocks.chain import Chain
-from front_onnx.blocks.counting import is_within, lacks_number, layers_of
+from front_onnx.blocks.counting import is_within, lacks_number, layers_of, module_of
 from front_onnx.blocks.entry import find_entry, find_exit
 from front_onnx.blocks.paths import Path, find_paths
 from front_onnx.blocks.periods import from_its_beginning, in_turn
@@ -67,20 +67,22 @@ def _unit(path: Path, run: Run) -> list[Segment]:
 def _outermost(flow: Flow, found: Sequence[tuple[Path, Run]]) -> list[tuple[Path, Run]]:
     """Runs without those that lie within one block, which counts with the units of another one, or are that block."""
 
-    def units(path: Path, run: Run) -> list[list[Segment]]:
-        return [path.segments[start : start + run.period] for start in range(run.start, run.stop, run.period)]
+    def modules(path: Path, run: Run) -> list[tuple[str, ...]]:
+        starts = range(run.start, run.stop, run.period)
+        return [module_of(flow, path.segments[start : start + run.period]) for start in starts]
 
-    def signature(unit: Sequence[Segment]) -> list[int]:
-        return [segment.signature for segment in unit]
+    def signature(path: Path, run: Run) -> list[int]:
+        return [segment.signature for segment in _unit(path, run)]
 
-    several = [units(path, run) for path, run in found if run.count > 1]
+    units = [(path, run, modules(path, run)) for path, run in found]
 
-    def is_part(inner: list[list[Segment]]) -> bool:
-        alone = signature(inner[0]) if len(inner) == 1 else None
-        others = (other for other in several if alone is None or alone == signature(other[0]))
-        return any(is_within(flow, inner, other) for other in others)
+    def is_part(path: Path, run: Run, inner: Sequence[tuple[str, ...]]) -> bool:
+        others = [other for other in units if other[1].count > 1]
+        if run.count == 1:
+            others = [other for other in others if signature(*other[:2]) == signature(path, run)]
+        return any(is_within(inner, other) for _, _, other in others)
 
-    parts = {(id(path), run) for path, run in found if is_part(units(path, run))}
+    parts = {(id(path), run) for path, run, inner in units if is_part(path, run, inner)}
     left = {id(path): [run for run in path.runs if (id(path), run) not in parts] for path, _ in found}
     return [(replace(path, runs=left[id(path)]), run) for path, run in found if (id(path), run) not in parts]
 

@@ -15,7 +15,7 @@ from front_onnx.axes.size import size_of
 from front_onnx.blocks.segments import Flow, Segment
 from front_onnx.read.graph import Edge
 
-__all__ = ["is_within", "lacks_number", "layers_of"]
+__all__ = ["is_within", "lacks_number", "layers_of", "module_of"]
 
 _NUMBERED = re.compile(r"(?:.*[._])?(\d+)")
 _Path = tuple[str, ...]
@@ -50,19 +50,22 @@ def _numbered(paths: Sequence[_Path]) -> bool:
     return any(all(map(_NUMBERED.fullmatch, names)) for names in ({*shared[-1:]} or {""}, inner))
 
 
-def is_within(flow: Flow, units: Sequence[Sequence[Segment]], others: Sequence[Sequence[Segment]]) -> bool:
-    """True if all of some units lie in one module that has a number, beside those that other units are.
+def module_of(flow: Flow, unit: Sequence[Segment]) -> tuple[str, ...]:
+    """The innermost module that holds all weights of a unit, as a path; () if there are no modules."""
+    return _shared(_paths(flow, unit))
+
+
+def is_within(units: Sequence[_Path], others: Sequence[_Path]) -> bool:
+    """True if the modules of some units lie in one that has a number, beside those that other units are.
 
     The convolutions of a first block repeat, and it counts with the blocks behind it.
     """
-    inner = _shared([path for unit in units for path in _paths(flow, unit)])
-    modules = [_shared(_paths(flow, unit)) for unit in others]
-    place = len(_shared(modules))
-    if min(map(len, modules)) <= place or len(inner) <= place or inner[place] in {module[place] for module in modules}:
+    inner, place = _shared(units), len(_shared(others))
+    if min(map(len, others)) <= place or len(inner) <= place or inner[place] in {module[place] for module in others}:
         return False
-    if len({module[place + 1 :] for module in modules}) > 1:
+    if len({module[place + 1 :] for module in others}) > 1:
         return False
-    rows = [module[: place + 1] for module in (inner, *modules)]
+    rows = [module[: place + 1] for module in (inner, *others)]
     numbered = all(_NUMBERED.fullmatch(row[-1]) is not None for row in rows)
     return numbered and len({(row[:-1], _head(row[-1])) for row in rows}) == 1
 
