@@ -14,7 +14,7 @@ from zoo.randomise import randomise
 from zoo.sizes import Size
 
 from matrix.entry import Entry
-from matrix.torch_text import _GPT2, EVEN, PLAIN, VOCABULARY, _kv, _model
+from matrix.torch_text import EVEN, GPT2, PLAIN, VOCABULARY, kv, model
 
 BATCH, PAST, LENGTH, SOURCE = 2, 3, 4, 6
 TOTAL = "past_sequence_length + sequence_length"
@@ -139,7 +139,7 @@ def _rows(name: str, kind: str, case: Callable[[Size], Case], sizes: tuple, **op
 _KV2 = {"num_key_value_heads": lambda d, w: w // 12}
 D_ = "decoder with cache"
 ENTRIES = [
-    *_rows("GPT-2 cache", D_, _decoder(_model("GPT2Config", "GPT2LMHeadModel", **_GPT2)), PLAIN),
-    *_rows("Qwen2 cache", D_, _decoder(_model("Qwen2Config", "Qwen2ForCausalLM", 6, **_KV2)), EVEN),
-    *_rows("Llama cache", D_, _decoder(_model("LlamaConfig", "LlamaForCausalLM", 6, **_kv())), EVEN),
+    *_rows("GPT-2 cache", D_, _decoder(model("GPT2Config", "GPT2LMHeadModel", **GPT2)), PLAIN),
+    *_rows("Qwen2 cache", D_, _decoder(model("Qwen2Config", "Qwen2ForCausalLM", 6, **_KV2)), EVEN),
+    *_rows("Llama cache", D_, _decoder(model("LlamaConfig", "LlamaForCausalLM", 6, **kv())), EVEN),
 ]
