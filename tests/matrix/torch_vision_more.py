@@ -317,21 +317,6 @@ ENTRIES = [
         **_RATIO,
     ),
     *_entries(
-        "SwinV2 CR",
-        S_,
-        timm_stages(
-            "swinv2_cr_tiny_224",
-            128,
-            img_size=128,
-            window_size=2,
-            embed_dim=lambda depths, widths: widths[0],
-            num_heads=lambda depths, widths: [width // 4 for width in widths],
-            **_DEPTHS,
-        ),
-        _only(_WIDER, "narrower"),  # the last block of the last stage has one more norm
-        **_RATIO,
-    ),
-    *_entries(
         "Sequencer",
         S_,
         timm_stages(
