@@ -106,11 +106,16 @@ def _siblings(plan: Plan) -> Iterator[str]:
             for node in segment.nodes
             for name in graph.nodes[node].input
         }
-        held = {match[1] for names in (*stacks, lead) for name in names if (match := pattern.match(name))}
+        own = [names for names in stacks if len({*names}) == len(names)]  # exporters store what is equal once
+        held = {match[1] for names in (*own, lead) for name in names if (match := pattern.match(name))}
         least = max(_BLOCK, min((numbers[number] for number in held), default=0))
         rest = {number: _parts(graph, start + number) for number in numbers}
         alike = [rest[number] for number in held if number in rest]
-        others = [n for n, weights in numbers.items() if n not in held and (weights >= least or rest[n] in alike)]
+        others = [
+            n
+            for n, weights in numbers.items()
+            if n not in held and (weights >= least or any(parts and parts <= rest[n] for parts in alike))
+        ]
         if others:
             yield (
                 f"{', '.join(start + number for number in others)}: of another kind than the blocks of {chain.name}, "
