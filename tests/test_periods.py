@@ -68,3 +68,43 @@ def test_an_odd_last_layer_makes_no_period() -> None:
     model = in_turn(5, 5, first_is_odd=False)
     (chain,) = inspect(model).chains
     assert (chain.depth, chain.layers) == (4, 1)
+
+
+def uneven(depth: int, kinds: str, *, seed: int = 0) -> onnx.ModelProto:
+    """Layers of two kinds: one branch beside the stream (a), or two, one behind the other (b)."""
+    net, rng = Net(random.Random(seed)), np.random.default_rng(seed)
+
+    def weight(name: str, *shape: int) -> str:
+        return net.const(rng.uniform(-1, 1, shape).astype(np.float32), name=name)
+
+    x = net.add("MatMul", net.input(["batch", 4], name="x"), weight("stem", 4, WIDTH))
+    for number in range(depth):
+        name, start = f"layers.{number}", len(net.nodes)
+        for branch, op in enumerate(("Relu",) if kinds[number % len(kinds)] == "a" else ("Tanh", "Sigmoid")):
+            h = net.add(op, net.add("MatMul", x, weight(f"{name}.up{branch}", WIDTH, 9)))
+            x = net.add("Add", x, net.add("MatMul", h, weight(f"{name}.down{branch}", 9, WIDTH)))
+        for place, node in enumerate(net.nodes[start:]):
+            node.name = f"/{name}/part{place}/{node.op_type}"
+    net.add("MatMul", x, weight("head", WIDTH, 5))
+    net.nodes[-1].output[0] = "out"
+    return net.model("out")
+
+
+@pytest.mark.parametrize(
+    "depth, kinds", [(7, "aba"), (8, "aba"), (6, "aba"), (5, "ab"), (5, "ba"), (8, "abb"), (9, "babb"), (10, "babb")]
+)
+def test_layers_that_are_cut_into_different_numbers_of_pieces_are_counted(depth: int, kinds: str) -> None:
+    model = uneven(depth, kinds)
+    (chain,) = inspect(model).chains
+    assert (chain.depth, chain.layers) == (depth, len(kinds))
+    for target in {depth % len(kinds) or len(kinds), depth + len(kinds)}:
+        resized = resize(model, depth=target)
+        assert not compare(resized.model, uneven(target, kinds, seed=1), names=True), target
+        assert not resized.plan.warnings
+
+
+@pytest.mark.parametrize("target", [2, 3])
+def test_a_layer_of_another_kind_is_told_whenever_a_depth_is_asked_for(target: int) -> None:
+    """Five layers show no period of three twice: the odd ones are beside the chain, and who asks for 3 gets 5."""
+    (warning,) = resize(uneven(5, "aba"), depth=target).plan.warnings
+    assert warning.startswith("layers.0, layers.4: of another kind than the blocks of layers")

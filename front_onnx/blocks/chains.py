@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from front_onnx.axes.size import AxisRole, Conflict, size_of
 from front_onnx.blocks.chain import Chain
-from front_onnx.blocks.counting import is_within, lacks_number, layers_of, module_of
+from front_onnx.blocks.counting import is_within, lacks_number, layer_lengths, layers_of, module_of
 from front_onnx.blocks.entry import find_entry, find_exit
 from front_onnx.blocks.paths import Path, find_paths
 from front_onnx.blocks.periods import from_its_beginning, in_turn
@@ -96,7 +96,8 @@ def _swallows(chain: Chain, other: Chain) -> bool:
 
 def _from_its_beginning(flow: Flow, path: Path, run: Run, chain: Chain) -> Chain:
     """A chain of units of several layers with those that are left over, where more layers are counted then."""
-    found = from_its_beginning(path, run, chain.layers)
+    lengths = layer_lengths(flow, chain.units, chain.layers)
+    found = from_its_beginning(path, run, lengths) if lengths is not None else None
     if found is None:
         return chain
     run, exit, left = found

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from itertools import accumulate, groupby
 from posixpath import commonpath
 
 from front_onnx.axes.size import size_of
 from front_onnx.blocks.segments import Flow, Segment
 from front_onnx.read.graph import Edge
 
-__all__ = ["is_within", "lacks_number", "layers_of", "module_of"]
+__all__ = ["is_within", "lacks_number", "layer_lengths", "layers_of", "module_of"]
 
 _NUMBERED = re.compile(r"(?:.*[._])?(\d+)")
 _Path = tuple[str, ...]
@@ -34,6 +34,21 @@ def layers_of(
     """
     named = _counted(flow, nodes, len(units)) if len(units) > 1 else None
     return named or _repeated(flow, units[0], edges)
+
+
+def layer_lengths(flow: Flow, units: Sequence[Sequence[Segment]], layers: int) -> list[int] | None:
+    """How many segments each layer of a unit has: modules with numbers decide, else they have as many each.
+
+    None where a layer ends within a segment. What has no weights goes with what stands before it.
+    """
+    step, rest = divmod(len(units[0]), layers)
+    numbers = _numbers(flow, *units[:2]) if len(units) > 1 else None
+    if numbers is None or len({*numbers} - {None}) != layers:
+        return None if rest else [step] * layers
+    first = next(number for number in numbers if number is not None)
+    filled = list(accumulate(numbers, lambda last, number: last if number is None else number, initial=first))[1:]
+    lengths = [len([*group]) for _, group in groupby(filled)]
+    return lengths if len(lengths) == layers else None
 
 
 def lacks_number(flow: Flow, unit: Sequence[Segment], other: Sequence[Segment]) -> bool:
@@ -92,6 +107,27 @@ def _paths(flow: Flow, unit: Sequence[Segment]) -> list[_Path]:
 def _shared(paths: Sequence[_Path]) -> _Path:
     shared = commonpath(["/" + "/".join(path) for path in paths]) if paths else ""
     return tuple(part for part in shared.split("/") if part)
+
+
+def _numbers(flow: Flow, unit: Sequence[Segment], other: Sequence[Segment]) -> list[int | None] | None:
+    """For each segment of a unit, the number of its module where the next unit has another one; None without weights.
+
+    None instead if a segment has several, or a weight is in no numbered module.
+    """
+    numbers: list[int | None] = []
+    for mine, theirs in zip(unit, other, strict=True):
+        found = {_number(*paths) for paths in zip(_paths(flow, [mine]), _paths(flow, [theirs]), strict=False)}
+        if len(found) > 1 or (found and None in found):
+            return None
+        numbers.append(found.pop() if found else None)
+    return numbers
+
+
+def _number(one: _Path, other: _Path) -> int | None:
+    """The number of the outermost module in which two paths differ; None if it has none."""
+    name = next((a for a, b in zip(one, other, strict=False) if a != b), "")
+    match = _NUMBERED.fullmatch(name)
+    return int(match[1]) if match is not None else None
 
 
 def _counted(flow: Flow, nodes: dict[int, list[int]], count: int) -> int | None:

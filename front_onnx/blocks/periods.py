@@ -6,8 +6,10 @@ of a next unit: it is counted, and never repeated, so that every depth a chain c
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate
 
 from front_onnx.blocks.entry import precedes
 from front_onnx.blocks.paths import Path
@@ -65,13 +67,12 @@ def _signatures(path: Path, run: Run) -> list[int]:
     return [segment.signature for segment in path.segments[run.start : run.start + run.period]]
 
 
-def from_its_beginning(path: Path, run: Run, layers: int) -> tuple[Run, tuple[Segment, ...], int] | None:
+def from_its_beginning(path: Path, run: Run, lengths: Sequence[int]) -> tuple[Run, tuple[Segment, ...], int] | None:
     """A run from the first whole layer that repeats, what is left behind its units, and how many layers that is.
 
-    None where units are no whole layers, or hold one.
+    None where a unit holds one layer. `lengths`: the segments of each layer of a unit.
     """
-    step, rest = divmod(run.period, layers)
-    if rest or layers == 1:
+    if len(lengths) < 2:
         return None
     signatures = [segment.signature for segment in path.segments]
     start, stop = run.start, run.stop
@@ -79,8 +80,11 @@ def from_its_beginning(path: Path, run: Run, layers: int) -> tuple[Run, tuple[Se
         start -= 1
     while stop < len(signatures) and signatures[stop] == signatures[stop - run.period]:
         stop += 1
-    first = run.start - (run.start - start) // step * step
-    units = (stop - first) // run.period
-    found = Run(first, run.period, units)
-    left = (stop - found.stop) // step
-    return found, tuple(path.segments[found.stop : found.stop + left * step]), left
+    layers = deque(lengths)
+    first = run.start
+    while first - layers[-1] >= start:
+        first -= layers[-1]
+        layers.rotate(1)
+    found = Run(first, run.period, (stop - first) // run.period)
+    ends = [end for end in accumulate(layers, initial=found.stop) if end <= stop]
+    return found, tuple(path.segments[found.stop : ends[-1]]), len(ends) - 1

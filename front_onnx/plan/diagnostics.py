@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 from onnx import NodeProto
@@ -88,11 +88,15 @@ def _states(plan: Plan, changed: set[SizeVar]) -> Iterator[str]:
 
 
 def _siblings(plan: Plan) -> Iterator[str]:
-    """Blocks that count with those of a chain whose depth changes, and are of another kind."""
+    """Blocks that count with those of a chain whose depth is asked for, and are of another kind."""
     structure = plan.structure
     graph = structure.graph
     for chain, target in zip(structure.chains, plan.units, strict=True):
-        if target == len(chain.units) or len(chain.units) < 2:
+        asked = plan.request.depth
+        kept = target == len(chain.units) and (
+            asked is None or (isinstance(asked, Mapping) and chain.name not in asked)
+        )
+        if kept or len(chain.units) < 2:
             continue
         stacks = [[graph.read_by(edge) for edge in there] for there in chain.places.values()]
         start = sequence(names for names in stacks if names[0] in graph.initializers)
