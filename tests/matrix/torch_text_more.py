@@ -1,25 +1,10 @@
 """More text models of `transformers`, in one form: written down after the tool was, and nothing was tuned to them."""
 
+from matrix.torch_settings import of_depth, of_width, over, times
 from matrix.torch_text import EVEN, GPT2, PLAIN, SEQ2SEQ, T5, TALL, kv, looked_up, model, seq2seq, text
 
 EXPORTER = ("torchscript",)
 NONE = dict.fromkeys(("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"))
-
-
-def _depth(depth: int, width: int) -> int:
-    return depth
-
-
-def _width(depth: int, width: int) -> int:
-    return width
-
-
-def _times(factor: int):
-    return lambda depth, width: factor * width
-
-
-def _heads(size: int):
-    return lambda depth, width: width // size
 
 
 def _all(kind: str):
@@ -56,15 +41,15 @@ def _translator(name: str, base: str, settings: dict[str, object]):
     return seq2seq(name, made, exporters=EXPORTER)
 
 
-_HEADED = {"n_heads": _heads(5), "n_layers": _depth, "emb_dim": _width, **NONE}
+_HEADED = {"n_heads": over(5), "n_layers": of_depth, "emb_dim": of_width, **NONE}
 _ROUTED = {"num_experts": 4, "num_experts_per_tok": 2}
 
 ENTRIES = [
     *_encoder("ERNIE", "Ernie"),
-    *_encoder("RemBERT", "RemBert", input_embedding_size=_width, output_embedding_size=_width),
+    *_encoder("RemBERT", "RemBert", input_embedding_size=of_width, output_embedding_size=of_width),
     *_encoder("XLM", **_HEADED),
     *_encoder("BigBird", attention_type="original_full"),
-    *_encoder("ConvBERT", "ConvBert", embedding_size=_width),
+    *_encoder("ConvBERT", "ConvBert", embedding_size=of_width),
     *_encoder("DeBERTa", "Deberta"),
     *_encoder("Megatron-BERT", "MegatronBert"),
     *_row("BERT generation", "BertGenerationConfig", "BertGenerationEncoder"),
@@ -110,17 +95,17 @@ ENTRIES = [
     *_decoder("BitNet"),
     *_decoder("OLMo 3", "Olmo3", sizes=TALL, layer_types=_all("full_attention")),
     *_decoder("Cohere 2", "Cohere2", sizes=TALL, layer_types=_all("full_attention")),
-    *_experts("Qwen3-MoE", "Qwen3Moe", moe_intermediate_size=_times(2), **_ROUTED),
+    *_experts("Qwen3-MoE", "Qwen3Moe", moe_intermediate_size=times(2), **_ROUTED),
     *_experts("OLMoE", "Olmoe", **_ROUTED),
     *_experts("Granite MoE", "GraniteMoe", num_local_experts=4, num_experts_per_tok=2),
     *_decoder(
         "XGLM",
         grouped=False,
         sizes=EVEN,
-        d_model=_width,
-        num_layers=_depth,
-        ffn_dim=_times(4),
-        attention_heads=_heads(6),
+        d_model=of_width,
+        num_layers=of_depth,
+        ffn_dim=times(4),
+        attention_heads=over(6),
         **NONE,
     ),
     *_row(
@@ -128,7 +113,7 @@ ENTRIES = [
         "CTRLConfig",
         "CTRLLMHeadModel",
         kind="decoder",
-        dff=_times(4),
+        dff=times(4),
         **{**GPT2, "n_positions": 43},
     ),
     *_row("GPT", "OpenAIGPTConfig", "OpenAIGPTLMHeadModel", kind="decoder", **GPT2),

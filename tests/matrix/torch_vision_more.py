@@ -8,6 +8,7 @@ import transformers as tf
 from zoo.sizes import Size
 
 from matrix.torch_entry import torch_entries
+from matrix.torch_settings import of_depth, of_width, over, times
 from matrix.torch_vision import BATCH, C_, CLASSES, PLAIN, S_, THIRDS, V_, image, stages, timm_model, timm_stages
 
 A_ = "audio"
@@ -15,22 +16,6 @@ A_ = "audio"
 
 def _entries(name: str, kind: str, make, sizes, **options):
     return torch_entries(name, kind, make, sizes, axes=BATCH, exporters=("torchscript",), **options)
-
-
-def _depth(depth: int, width: int) -> int:
-    return depth
-
-
-def _width(depth: int, width: int) -> int:
-    return width
-
-
-def _times(factor: int):
-    return lambda depth, width: factor * width
-
-
-def _over(size: int):
-    return lambda depth, width: width // size
 
 
 def _tf(config: str, base: str, inputs, **fixed):
@@ -47,10 +32,10 @@ def _tf(config: str, base: str, inputs, **fixed):
 
 
 _SIZES = {
-    "hidden_size": _width,
-    "num_hidden_layers": _depth,
-    "num_attention_heads": _over(5),
-    "intermediate_size": _times(4),
+    "hidden_size": of_width,
+    "num_hidden_layers": of_depth,
+    "num_attention_heads": over(5),
+    "intermediate_size": times(4),
 }
 _PATCHES = {"image_size": 24, "patch_size": 8}
 _PICTURE = {"pixel_values": (2, 3, 24, 24)}
@@ -184,9 +169,9 @@ ENTRIES = [
             {"input_ids": torch.arange(18).reshape(2, 9)},
             vocab_size=51,
             n_positions=16,
-            n_embd=_width,
-            n_layer=_depth,
-            n_head=_over(5),
+            n_embd=of_width,
+            n_layer=of_depth,
+            n_head=over(5),
             use_cache=False,
         ),
         PLAIN,
@@ -200,9 +185,9 @@ ENTRIES = [
             _RETURNS,
             state_dim=7,
             act_dim=3,
-            hidden_size=_width,
-            n_layer=_depth,
-            n_head=_over(5),
+            hidden_size=of_width,
+            n_layer=of_depth,
+            n_head=over(5),
             max_ep_len=20,
             n_positions=43,
         ),
@@ -252,7 +237,7 @@ ENTRIES = [
             **_SIZES,
             num_mel_bins=16,
             conv_kernel_size=3,
-            subsampling_conv_channels=_over(5),
+            subsampling_conv_channels=over(5),
             scale_input=False,
         ),
         PLAIN,
