@@ -43,7 +43,7 @@ def skip_group_norm(ctx: RuleContext) -> None:
     if len(skip) == 2:
         batch, channels = skip
         skip = (batch, *(() for _ in x[2:]), channels) if last else (batch, channels, *(() for _ in x[2:]))
-    ctx.broadcast(x, skip)
+    x = ctx.broadcast(x, skip)
     if 4 in ctx:
         ctx.unify_shapes(ctx.axes(4), x[-1:] if last else x[1:2])
     for slot in (0, 1):
