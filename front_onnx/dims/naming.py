@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator
+from functools import cached_property
 
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.size import Axis, AxisRole, SizeVar, size_of
 from front_onnx.blocks.sharing import chains_sharing
 from front_onnx.constants.flowing import flowing_variables
+from front_onnx.dims.parts import MIDDLE, STEM, is_stem, part_of
 from front_onnx.dims.slots import slot_variables
 from front_onnx.dims.structure import KINDS, Dim, Structure
 from front_onnx.operators import Shape
@@ -245,12 +247,11 @@ class _Naming:
             stem = plain.get(dim.kind, dim.kind)
             if dim.kind == "head_dim" and AxisRole.INNER not in dim.var.roles:
                 stem = "v_head_dim"
-            if dim.kind == "depth":
-                stem = "depth"
-            elif dim.kind == "fixed" or (dim.kind == "inner" and not inside):
+            if dim.kind == "inner":
+                part = self._part(dim, inside)
+                stem, inside = part or ("ffn" if inside else self._outside_name(dim)), inside and part != STEM
+            elif dim.kind == "fixed":
                 stem = self._outside_name(dim)
-            elif dim.kind == "inner":
-                stem = "ffn"
             if several and dim.chain is not None and dim.kind != "fixed" and inside:
                 stem = f"{stem}.{dim.chain + 1}"
             dim.name = unused(stem, taken)
@@ -271,6 +272,24 @@ class _Naming:
         if AxisRole.VOCABULARY in dim.var.roles:
             return self._table_name(dim)
         return self._parameter_name(self._first(dim.edges)) or ("buffer" if dim.kind == "fixed" else dim.kind)
+
+    def _part(self, dim: Dim, inside: bool) -> str | None:
+        """What part of a network an inner size is; None if only names tell."""
+        part = part_of(self.analysis, dim.var, dim.edges)
+        if part not in (None, MIDDLE):
+            return part
+        if is_stem(self.analysis, dim.var, dim.edges, self._begin):
+            return STEM
+        return part if inside else None
+
+    @cached_property
+    def _begin(self) -> int:
+        """The first node of all chains, or that sums with a weight and does not convolve; -1 without a chain."""
+        if not self.structure.chain_of:
+            return -1
+        nodes = self.analysis.graph.nodes
+        linear = (e.node for e in self.analysis.contractions if not record_of(nodes[e.node]).has(Trait.CONVOLVES))
+        return min([*self.structure.chain_of, *linear])
 
     def _first(self, edges: Iterable[Edge]) -> Edge:
         """The reading nearest to the inputs."""

@@ -456,7 +456,7 @@ def efficientnet(size: Size) -> keras.Model:
 
 
 WIDE = per_stage((3, 3), (16, 24), shallower=(2, 3), deeper=(4, 5), narrow=0.5, wide=1.5)
-STEM = {label: {"dims": {"ffn.1": 64}} for label in ("narrower", "grow", "mixed")}
+STEM = {label: {"dims": {"stem": 64}} for label in ("narrower", "grow", "mixed")}
 ENTRIES = [
     *keras_entries("mlp", "mlp", mlp, PLAIN),
     *keras_entries("residual-mlp", "mlp", residual_mlp, PLAIN),
