@@ -11,6 +11,7 @@ import onnx
 
 from front_onnx.axes.size import AxisRole, size_of
 from front_onnx.blocks.chain import Chain
+from front_onnx.blocks.evidence import found_by
 from front_onnx.check.validate import Validation
 from front_onnx.dims.structure import Dim, Structure
 from front_onnx.plan.plan import Plan
@@ -99,6 +100,7 @@ def _chain(structure: Structure, number: int, chain: Chain) -> dict[str, Any]:
         "units": len(chain.units),
         "layers_per_unit": chain.layers,
         "first_block_differs": bool(chain.entry),
+        "found": found_by(graph, chain),
         "parameters_per_unit": sum(int(np.prod(graph.constants[name].dims)) for name in names)
         // (chain.depth if chain.loop is not None else 1),
         "operators": dict(operators.most_common()),

@@ -227,6 +227,7 @@ def test_inspect_for_people(folder: Path) -> None:
     assert result.exit_code == 0 and result.stderr == ""
     rows = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert any(row.startswith("blocks 6 48 28.3 k") for row in rows)
+    assert "blocks: 6 blocks alike, blocks.0 to blocks.5, by structure and names" in rows
     assert "hidden 48 is the width" in rows
     assert "heads 4 4 x head_dim 12 follows the width" in rows
     assert "ffn 192 4 x hidden follows the width" in rows
@@ -238,6 +239,8 @@ def test_inspect_json(folder: Path) -> None:
     assert about["parameters"] == 171322 and about["bytes"] == os.path.getsize("digits.onnx")
     (chain,) = about["chains"]
     assert (chain["name"], chain["depth"], chain["units"], chain["width"]) == ("blocks", 6, 6, 48)
+    beside = {"first": 0, "last": 0}
+    assert chain["found"] == {"by": "structure and names", "first": "blocks.0", "last": "blocks.5", "beside": beside}
     dims = {dim["name"]: dim for dim in about["dims"]}
     assert {name: dim["size"] for name, dim in dims.items()}.items() >= {
         "hidden": 48,

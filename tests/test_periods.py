@@ -12,6 +12,7 @@ from small_graphs import Net
 from zoo.oracle import compare
 
 from front_onnx.api import inspect, resize
+from front_onnx.blocks.evidence import found_by
 from front_onnx.errors import RequestError
 
 WIDTH = 6
@@ -101,6 +102,18 @@ def test_layers_that_are_cut_into_different_numbers_of_pieces_are_counted(depth:
         resized = resize(model, depth=target)
         assert not compare(resized.model, uneven(target, kinds, seed=1), names=True), target
         assert not resized.plan.warnings
+
+
+def test_how_a_chain_was_found_is_told_with_what_is_left_behind_its_units() -> None:
+    structure = inspect(uneven(8, "aba"))
+    (chain,) = structure.chains
+    found = found_by(structure.graph, chain)
+    assert found == {
+        "by": "structure and names",
+        "first": "layers.0",
+        "last": "layers.5",
+        "beside": {"first": 0, "last": 2},
+    }
 
 
 @pytest.mark.parametrize("target", [2, 3])

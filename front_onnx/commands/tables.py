@@ -124,6 +124,26 @@ def _print_chains(chains: list[dict[str, Any]]) -> None:
         )
     console.print()
     print_table(table, drop=("parameters each", "one block"))
+    for chain in chains:
+        console.print(f" {escape(chain['name'])}: {escape(_found(chain))}", style="dim", highlight=False)
+
+
+def _found(chain: dict[str, Any]) -> str:
+    """How a chain was found, as a sentence."""
+    found = chain["found"]
+    if found["by"] == "a loop":
+        return "one body that is run for each layer"
+    layers = chain["layers_per_unit"]
+    if chain["units"] > 1:
+        units = f"{chain['units']} {'units' if layers > 1 else 'blocks'} alike"
+    else:
+        units = f"one unit of {layers} layers" if layers > 1 else "one block like those of another chain"
+    which = f"{found['first']} to {found['last']}, by structure and names" if found["first"] else "by structure alone"
+    beside = found["beside"]
+    more = ["a first block that differs"] if beside["first"] else []
+    if beside["last"]:
+        more.append(f"{beside['last']} more behind them")
+    return f"{units}, {which}" + "".join(f"; counted with {text}" for text in more)
 
 
 def plan_table(about: Mapping[str, Any], sizes: tuple[int, int] | None) -> Table:
