@@ -123,6 +123,8 @@ def test_a_budget_that_nothing_comes_near_is_told() -> None:
     said = resize(DIGITS, params="1", dry_run=True).plan.warnings[0]
     assert said.startswith("1 parameters were asked for, and the nearest that") and "has 2," in said
     assert not any("asked for" in warning for warning in resize(DIGITS, params="40k", dry_run=True).plan.warnings)
+    plan = resize(transformer(2), params="1e9", dry_run=True).plan  # every try makes the whole graph
+    assert plan.depths == [(2, 12)] and "asked for" in plan.warnings[0]
     said = resize(DIGITS, size="20", dry_run=True).plan.warnings[0]
     assert said.startswith("20 bytes were asked for")
 

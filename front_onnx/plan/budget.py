@@ -26,6 +26,7 @@ _NEAR = math.log(1.1)
 _FAR = math.log(1.5)
 _STEPS = (0, -0.25, 0.25, -0.5, 0.5, -1, 1)  # powers of two around a depth, for what is no block has parameters too
 _WIDEST = 64  # how many times the width, or its inverse, is tried at most
+_DEEPEST = 4  # how many times the depth: every try makes the whole graph, and the rest is the width's
 
 
 def within_budget(
@@ -83,9 +84,10 @@ class _Search:
             return self._wider(self.request)
         if not self._has_width():
             return self._best([self._deeper(factor * 2**step) for step in _STEPS])
-        best = self._wider(self._deeper(factor ** (1 / 3)))
+        share = min(factor ** (1 / 3), _DEEPEST)
+        best = self._wider(self._deeper(share))
         if abs(self._off(best)) > _NEAR:  # widths are few where heads are: another depth may come nearer
-            best = self._best([best, *(self._wider(self._deeper(factor ** (1 / 3) * more)) for more in (2 / 3, 3 / 2))])
+            best = self._best([best, *(self._wider(self._deeper(share * more)) for more in (2 / 3, 3 / 2))])
         return best
 
     def warning(self, found: Request) -> str | None:
