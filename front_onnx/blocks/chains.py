@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import combinations
 
 from front_onnx.axes.size import AxisRole, Conflict, size_of
 from front_onnx.blocks.chain import Chain
-from front_onnx.blocks.counting import is_within, lacks_number, layer_lengths, layers_of, module_of
+from front_onnx.blocks.counting import is_within, lacks_number, layer_lengths, layers_of, module_of, parts_of
 from front_onnx.blocks.entry import find_entry, find_exit
 from front_onnx.blocks.paths import Path, find_paths
 from front_onnx.blocks.periods import from_its_beginning, in_turn
 from front_onnx.blocks.runs import Run, single_runs
 from front_onnx.blocks.segments import Flow, Segment
-from front_onnx.blocks.sharing import units_sharing
+from front_onnx.blocks.sharing import common_units, units_sharing
 from front_onnx.blocks.whole import is_whole, odd_end
 from front_onnx.operators.analysis import Analysis
 from front_onnx.read.graph import Edge
@@ -43,10 +44,12 @@ def find_chains(flow: Flow) -> list[Chain]:
             and not any(lacks_number(flow, _unit(path, run), _unit(path, other)) for other in path.runs)
         ]
         whole = in_turn(flow, Path(path.segments, sorted([*path.runs, *alone], key=lambda run: run.start)))
+        whole = replace(whole, runs=[part for run in whole.runs for part in _parts(flow, whole, run)])
         found += [(whole, run) for run in whole.runs]
     found = _outermost(flow, found)
     found.sort(key=lambda item: item[0].segments[item[1].start].nodes[0])
     chains: list[Chain] = []
+    places: list[tuple[Path, Run]] = []
     for path, run in found:
         chain = _chain(flow, path, run, len(chains) + 1)
         while chain is not None and chain.layers == 1 and (end := odd_end(flow, chain)) < 1:
@@ -56,12 +59,48 @@ def find_chains(flow: Flow) -> list[Chain]:
             chain = _from_its_beginning(flow, path, run, chain)
         if chain is not None and not _shrinks(flow, chain) and is_whole(flow, chain):
             chains.append(chain)
+            places.append((path, run))
+    chains = _in_step(flow, chains, places)
     return [chain for chain in chains if not any(_swallows(other, chain) for other in chains)]
+
+
+def _in_step(flow: Flow, chains: Sequence[Chain], places: Sequence[tuple[Path, Run]]) -> list[Chain]:
+    """Chains that share weights, with the units that they share: what one has besides is no block of the other.
+
+    A first block that is set apart in one of them is so in the other, or in none.
+    """
+    found = list(chains)
+    for one, other in combinations(range(len(found)), 2):
+        common = common_units(flow.graph, found[one], found[other])
+        for number, kept in zip((one, other), common or (), strict=False):
+            chain, (path, run) = found[number], places[number]
+            start = run.start + kept.start * run.period
+            less = len(kept) < len(chain.units)
+            part = _chain(flow, path, Run(start, run.period, len(kept)), number + 1) if less else chain
+            if part is not None:
+                before = chain.units[0] if kept.start == 1 else ()
+                found[number] = replace(part, entry=before if less else chain.entry)
+        if common is not None and not (found[one].entry and found[other].entry):
+            found[one], found[other] = (replace(found[number], entry=()) for number in (one, other))
+    return found
 
 
 def _unit(path: Path, run: Run) -> list[Segment]:
     """The segments of the first unit of a run."""
     return path.segments[run.start : run.start + run.period]
+
+
+def _parts(flow: Flow, path: Path, run: Run) -> Iterator[Run]:
+    """A run, or the runs of several blocks that it is made of, as the modules of its units say."""
+    if run.count == 1:
+        yield run
+        return
+    start, units = run.start, [path.segments[at : at + run.period] for at in range(run.start, run.stop, run.period)]
+    parts = parts_of(flow, units)
+    for count, together in parts:
+        if count > together or len(parts) == 1:
+            yield Run(start, run.period * together, count // together)
+        start += count * run.period
 
 
 def _outermost(flow: Flow, found: Sequence[tuple[Path, Run]]) -> list[tuple[Path, Run]]:

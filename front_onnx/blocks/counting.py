@@ -7,15 +7,15 @@ be one layer of a dual-attention block, or two layers (a convolution, then atten
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from itertools import accumulate, groupby
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, groupby, pairwise
 from posixpath import commonpath
 
 from front_onnx.axes.size import size_of
 from front_onnx.blocks.segments import Flow, Segment
 from front_onnx.read.graph import Edge
 
-__all__ = ["is_within", "lacks_number", "layer_lengths", "layers_of", "module_of"]
+__all__ = ["is_within", "lacks_number", "layer_lengths", "layers_of", "module_of", "parts_of"]
 
 _NUMBERED = re.compile(r"(?:.*[._])?(\d+)")
 _Path = tuple[str, ...]
@@ -68,6 +68,45 @@ def _numbered(paths: Sequence[_Path]) -> bool:
 def module_of(flow: Flow, unit: Sequence[Segment]) -> tuple[str, ...]:
     """The innermost module that holds all weights of a unit, as a path; () if there are no modules."""
     return _shared(_paths(flow, unit))
+
+
+def parts_of(flow: Flow, units: Sequence[Sequence[Segment]]) -> list[tuple[int, int]]:
+    """What the modules of some units in a row say: (units, how many of them are one block) for each chain of blocks.
+
+    Blocks of an encoder and of a decoder that look alike are two chains, and so are those of two stages; two halves
+    that look alike are one block.
+    """
+    modules = [module_of(flow, unit) for unit in units]
+    place = next((at for at, names in enumerate(zip(*modules, strict=False)) if len({*names}) > 1), None)
+    if place is None or any(module == () for module in modules):
+        return [(len(units), 1)]
+    groups = [[*group] for _, group in groupby(modules, key=lambda module: module[place])]
+    lengths = [len(group) for group in groups]
+    if len({_head(module[place]) for module in modules}) == 1 and _counted_on([group[0][place] for group in groups]):
+        listed = any(len(group) > 1 and _counted_on([*_behind(group, place)]) for group in groups)
+        if listed and len(groups) > 1:
+            return [(length, 1) for length in lengths]
+        return [(len(units), lengths[0] if len({*lengths}) == 1 else 1)]
+    lengths = [len([*group]) for _, group in groupby(modules, key=lambda module: _head(module[place]))]
+    if max(lengths) > 1:
+        return [(length, 1) for length in lengths]
+    kinds = [(len(module), _NUMBERED.fullmatch(module[place]) is not None) for module in modules]
+    return [(len([*group]), 1) for _, group in groupby(kinds)]
+
+
+def _behind(modules: Sequence[_Path], place: int) -> Iterator[str]:
+    """The first names in which some modules differ, behind a place."""
+    rest = [module[place + 1 :] for module in modules]
+    at = next((at for at, names in enumerate(zip(*rest, strict=False)) if len({*names}) > 1), None)
+    yield from (path[at] for path in rest) if at is not None else ("",)
+
+
+def _counted_on(names: Sequence[str]) -> bool:
+    """True for names that are one but for numbers, each higher than the one before."""
+    matches = [_NUMBERED.fullmatch(name) for name in names]
+    numbers = [int(match[1]) for match in matches if match is not None]
+    heads = {name[: match.start(1)] for name, match in zip(names, matches, strict=True) if match is not None}
+    return len(numbers) == len(names) and len(heads) == 1 and all(a < b for a, b in pairwise(numbers))
 
 
 def is_within(units: Sequence[_Path], others: Sequence[_Path]) -> bool:
@@ -133,20 +172,24 @@ def _number(one: _Path, other: _Path) -> int | None:
 def _counted(flow: Flow, nodes: dict[int, list[int]], count: int) -> int | None:
     """How many numbers the modules of the first unit have where those of the next have others, as many further on."""
     found = dict[int, int]()  # by number, how far on the next unit is
-    before = set[_Path]()
+    before, with_modules = set[_Path](), set[int]()
     for row in nodes.values():
         if len(row) != count or not flow.weighted[row[0]] or row[0] == row[1]:
             continue
         one, other = (_path(flow, node) for node in row[:2])
         place = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
-        if place is None or len(one) != len(other) or place + 1 == len(one):
-            return None  # a weight of no numbered module, or one that is the whole of it
+        if place is None or len(one) != len(other):
+            return None  # a weight of no numbered module
         a, b = (_NUMBERED.fullmatch(path[place]) for path in (one, other))
         if a is None or b is None:
             return None
         before.add((*one[:place], one[place][: a.start(1)]))
         if found.setdefault(int(a[1]), int(b[1]) - int(a[1])) != int(b[1]) - int(a[1]):
             return None
+        if place + 1 < len(one):
+            with_modules.add(int(a[1]))
+    if found.keys() - with_modules:
+        return None  # a weight that is the whole of a module with a number
     return len(found) if len(before) == 1 and set(found.values()) == {len(found)} else None
 
 

@@ -14,7 +14,7 @@ from front_onnx.blocks.chain import Chain
 from front_onnx.read.graph import Edge, Graph
 from front_onnx.read.tensor_data import is_float, numpy_type
 
-__all__ = ["chains_sharing", "units_sharing"]
+__all__ = ["chains_sharing", "common_units", "units_sharing"]
 
 _ENDS = 64  # elements at either end of a tensor that are compared first
 
@@ -44,6 +44,24 @@ def chains_sharing(graph: Graph, chains: Sequence[Chain]) -> list[list[int]]:
             groups[known].append(number)
             stacks[known] |= own
     return groups
+
+
+def common_units(graph: Graph, chain: Chain, other: Chain) -> tuple[range, range] | None:
+    """Which units of two chains share weights, one by one in order; None if they share none, or in another order."""
+    mine, theirs = _units_by_weight(graph, chain), _units_by_weight(graph, other)
+    pairs = {(mine[name], theirs[name]) for name in mine.keys() & theirs.keys()}
+    if len({b - a for a, b in pairs}) != 1:
+        return None
+    first, last = min(pairs), max(pairs)
+    mine_shared, theirs_shared = (range(a, b + 1) for a, b in zip(first, last, strict=True))
+    return (mine_shared, theirs_shared) if len(pairs) == len(mine_shared) else None
+
+
+def _units_by_weight(graph: Graph, chain: Chain) -> dict[str, int]:
+    """By weight, the number of the one unit that reads it."""
+    rows = [names for there in chain.places.values() if len({*(names := [*map(graph.read_by, there)])}) == len(names)]
+    weights = [names for names in rows if all(is_float(numpy_type(graph.constants[name])) for name in names)]
+    return {name: number for names in weights for number, name in enumerate(names)}
 
 
 def _is_regular(keys: Sequence[Hashable], together: int) -> bool:

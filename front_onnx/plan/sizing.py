@@ -22,6 +22,7 @@ from front_onnx.errors import FrontError, RequestError, UnsupportedError
 from front_onnx.plan.heads import head_factors
 from front_onnx.plan.request import Request, per_chain, per_list
 from front_onnx.plan.rounding import Rounding
+from front_onnx.plan.shared import check_shared
 from front_onnx.read.graph import label
 from front_onnx.types import Sizes
 
@@ -68,6 +69,7 @@ def target_units(structure: Structure, request: Request) -> list[int]:
         units[number] = layers // chain.layers
         if chain.loop is not None and layers != chain.depth:
             _check_loop(structure, chain, layers)
+    check_shared(structure, units)
     return units
 
 

@@ -17,6 +17,7 @@ from front_onnx.constants.readers import feeds_root
 from front_onnx.constants.sequences import continued, depth_power, period, shares, stretched
 from front_onnx.errors import UnsupportedError
 from front_onnx.methods.method import Use
+from front_onnx.operators.record import Trait, record_of
 from front_onnx.plan.orders import Orders
 from front_onnx.plan.plan import Plan
 from front_onnx.read.arrays import is_arange, is_uniform, repeats
@@ -129,6 +130,11 @@ class _Weights:
             elif isinstance(content, Filled):
                 self._set(edge, replace(content, dims=content.dims[::-1]))
 
+    def _is_bent(self, node: int) -> bool:
+        """True if activations alone read what a node makes: the root of two in a GELU says nothing of the depth."""
+        readers = [edge.node for name in self.graph.nodes[node].output for edge in self.graph.consumers.get(name, ())]
+        return bool(readers) and all(record_of(self.graph.nodes[reader]).has(Trait.BENDS) for reader in readers)
+
     def _scalars(self, edges: tuple[Edge, ...], number: int, target: int) -> list[Content] | None:
         """What the scalars of one place become with the depth; None if they stay, or are numbers that mean a size."""
         chain = self.structure.chains[number]
@@ -150,7 +156,7 @@ class _Weights:
         if len(set(values)) == 1:
             layers = target * chain.layers + chain.beside
             power = depth_power(values[0], chain.depth, layers)
-            if power is not None and layers != chain.depth:
+            if power is not None and layers != chain.depth and not self._is_bent(edges[0].node):
                 self.plan.warnings.append(
                     f"{names[0]} is {values[0]:.6g} in every block, perhaps a power of the depth {chain.depth}, "
                     f"which would be {power:.6g} at {layers}: left as it is"

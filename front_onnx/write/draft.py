@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 import onnx
 from onnx import NodeProto
 
-from front_onnx.read.graph import Edge, Graph
+from front_onnx.errors import FrontError
+from front_onnx.read.graph import Edge, Graph, label
 from front_onnx.read.names import unused
 from front_onnx.read.subgraphs import graphs_of, number_nodes
 from front_onnx.write.interface import Interface
@@ -138,7 +139,11 @@ def _reads(node: NodeProto) -> set[str]:
 
 
 def _topological(nodes: list[NodeProto]) -> list[NodeProto]:
-    """Nodes so that each comes after what it reads, otherwise in the given order."""
+    """Nodes so that each comes after what it reads, otherwise in the given order.
+
+    Raises:
+        FrontError: there is no such order.
+    """
     producer = {name: i for i, node in enumerate(nodes) for name in node.output if name}
     waiting = [{producer[name] for name in _reads(node) if name in producer} - {i} for i, node in enumerate(nodes)]
     readers: dict[int, list[int]] = {}
@@ -154,7 +159,13 @@ def _topological(nodes: list[NodeProto]) -> list[NodeProto]:
             waiting[reader].discard(index)
             if not waiting[reader]:
                 heapq.heappush(ready, reader)
-    assert len(out) == len(nodes), "the edited graph has a cycle"
+    if len(out) < len(nodes):
+        first = next(node for node, needs in zip(nodes, waiting, strict=True) if needs)
+        raise FrontError(
+            "the resized graph would not hold together, so nothing was written: what a node reads depends on it",
+            node=label(first),
+            hint="this depth is not understood well enough, please report it; --width alone may do",
+        )
     return out
 
 
