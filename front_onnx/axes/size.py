@@ -82,8 +82,9 @@ class SizeVar:
 
     @property
     def fixed(self) -> bool:
-        """True if it keeps its size unless it is set by name."""
-        return any(hold.why.fixes for hold in self.holds)
+        """True if it keeps its size unless it is set by name. Groups of a norm that are heads grow as heads do."""
+        heads = AxisRole.BATCH in self.roles
+        return any(hold.why.fixes and not (heads and hold.why is Why.NORM_GROUPS) for hold in self.holds)
 
     @property
     def frozen(self) -> bool:

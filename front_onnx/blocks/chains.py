@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import combinations
 
 from front_onnx.axes.size import AxisRole, Conflict, size_of
 from front_onnx.blocks.chain import Chain
 from front_onnx.blocks.counting import is_within, lacks_number, layer_lengths, layers_of, module_of, parts_of
-from front_onnx.blocks.entry import find_entry, find_exit
+from front_onnx.blocks.entry import find_entry, find_exit, in_place
 from front_onnx.blocks.paths import Path, find_paths
 from front_onnx.blocks.periods import from_its_beginning, in_turn
 from front_onnx.blocks.runs import Run, single_runs
@@ -192,11 +193,13 @@ def _chain(flow: Flow, path: Path, run: Run, number: int) -> Chain | None:
         return _chain(flow, path, Run(run.start, run.period * together, run.count // together), number)
     layers = _layers_alike(flow, path, run) or layers_of(flow, units, nodes, aligned)
     entry = find_entry(flow, path, run, layers)
+    exit = find_exit(flow, path, run, entry)
+    _make_alike_behind(flow, units[-1], exit)
     return Chain(
         name=_name(flow, units, number),
         units=units,
         entry=entry,
-        exit=find_exit(flow, path, run, entry),
+        exit=exit,
         layers=layers,
         places=aligned,
         nodes={node: tuple(there) for node, there in nodes.items() if len(there) == run.count},
@@ -268,6 +271,16 @@ def _make_alike(analysis: Analysis, places: dict[Edge, tuple[Edge, ...]]) -> Non
     for first, *others in places.values():
         for edge in others:
             analysis.unify_readings(first, edge)
+
+
+def _make_alike_behind(flow: Flow, unit: Sequence[Segment], exit: Sequence[Segment]) -> None:
+    """Weights of a last block that looks otherwise have the axes of those in their place, what only leaves included."""
+    reads = flow.graph.reads
+    for mine, node in in_place(flow, unit, exit):
+        for one, other in zip(reads[mine], reads[node], strict=False):
+            if one in flow.analysis.uses and other in flow.analysis.uses:
+                with suppress(Conflict), flow.analysis.algebra.attempt():
+                    flow.analysis.unify_readings(one, other)
 
 
 def _name(flow: Flow, units: tuple[tuple[Segment, ...], ...], number: int) -> str:

@@ -19,7 +19,7 @@ from front_onnx.blocks.segments import Flow, Segment
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.names import follows
 
-__all__ = ["find_entry", "find_exit", "precedes"]
+__all__ = ["find_entry", "find_exit", "in_place", "precedes"]
 
 _INNERMOST = re.compile(r"\d+(?=[^0-9/]*(?:/|$))")  # the last number of each module
 
@@ -69,6 +69,17 @@ def find_exit(flow: Flow, path: Path, run: Run, entry: Sequence[Segment]) -> tup
     taken = {i for other in path.runs for i in range(other.start, other.stop)}
     found = _behind(flow, path, run, layer, taken)
     return tuple(path.segments[run.stop : found[-1] + 1]) if found and 2 * len(found) >= len(layer) else ()
+
+
+def in_place(flow: Flow, unit: Sequence[Segment], exit: Sequence[Segment]) -> list[tuple[int, int]]:
+    """(node of a unit, node of the exit behind it) for each weight that the exit sums over as the unit does."""
+    waiting, found = _weighted(flow, unit), []
+    for node in _weighted(flow, exit):
+        at = next((i for i, mine in enumerate(waiting) if _goes_on(flow, mine, node)), None)
+        if at is not None:
+            found.append((waiting[at], node))
+            waiting = waiting[at + 1 :]
+    return found
 
 
 def precedes(flow: Flow, before: Sequence[Segment], behind: Sequence[Segment]) -> bool:

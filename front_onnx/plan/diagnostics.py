@@ -46,6 +46,7 @@ def diagnose(plan: Plan) -> Iterator[str]:
     yield from _roots(plan, changed)
     yield from _guesses(plan)
     yield from _outputs(plan, changed)
+    yield from _outputs_apart(plan, changed)
     yield from _tables(plan)
     yield from _per_head(plan, changed)
     yield from _unknown(plan)
@@ -233,6 +234,36 @@ def _outputs(plan: Plan, changed: set[SizeVar]) -> Iterator[str]:
         if dim.kind == "inner" and dim.var in ends & changed and AxisRole.CONTRACTED not in dim.var.roles:
             now = plan.sizes[dim.var] * dim.times
             yield f"output dim {dim.name} follows the width, {dim.size} to {now}: --set {dim.name}={dim.size} keeps it"
+
+
+def _outputs_apart(plan: Plan, changed: set[SizeVar]) -> Iterator[str]:
+    """Outputs that keep a size where others of that size and rank follow the width: maps of several levels."""
+    analysis = plan.structure.analysis
+    names = [name for name in analysis.graph.outputs if name in analysis.facts]
+    axes = {name: list(analysis.facts[name].axes or ()) for name in names}
+    for dim in plan.structure.dims:
+        hold = dim.hold
+        if dim.kind != "fixed" or hold is None or hold.why is not Why.OUTPUT or plan.sizes[dim.var] != dim.size:
+            continue
+        for name in names:
+            place = next(
+                (at for at, axis in enumerate(axes[name]) if analysis.algebra.expand(axis) == (dim.var,)), None
+            )
+            follows = [
+                other
+                for other in names
+                if place is not None
+                and len(axes[other]) == len(axes[name])
+                and size_of(axes[other][place]) == dim.size
+                and not changed.isdisjoint(analysis.algebra.free_variables(axes[other][place]))
+            ]
+            if place is not None and follows:
+                now = plan.size(axes[follows[0]][place])
+                yield (
+                    f"output {name} keeps {dim.name} {dim.size}, and {follows[0]}, which is as wide, becomes {now}: "
+                    f"--set {dim.name}={now} if they belong together"
+                )
+                break
 
 
 def _tables(plan: Plan) -> Iterator[str]:
