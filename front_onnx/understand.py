@@ -18,7 +18,7 @@ from front_onnx.constants.kinds import Kind
 from front_onnx.constants.scalars import Guess, share_meanings, tie_scalars
 from front_onnx.dims.best import release_best
 from front_onnx.dims.naming import name_dims
-from front_onnx.dims.residual import chosen_residuals, found_residual
+from front_onnx.dims.residual import chosen_residuals, found_residual, shared_width
 from front_onnx.dims.structure import Structure
 from front_onnx.operators.analysis import Analysis, analyse
 from front_onnx.read.graph import Graph
@@ -63,6 +63,7 @@ def understand(
     release_best(analysis)
     found = [found_residual(analysis, chain) for chain in chains]
     widths, loose = chosen_residuals(analysis, chains, residuals, found)
+    loose = loose if chains or loose is not None else shared_width(analysis)
     hold_axes(analysis, constants, [axis for axis in (*widths, loose) if axis is not None])
     analysis.algebra.close()
     structure = Structure(flow, chains, widths, [], guesses, loose)

@@ -11,6 +11,7 @@ from test_blocks import transformer
 from test_constants_fooled import Net, ffn
 from test_options import planned
 from tiers import few
+from zoo.oracle import compare
 
 from front_onnx import inspect, resize
 from front_onnx.errors import RequestError
@@ -149,3 +150,33 @@ def test_chains_of_one_stem_are_told_apart_by_the_number_of_their_first_block() 
         node.name = f"/stack/layers.{number}/{node.op_type}"
     names = [chain.name for chain in inspect(model).chains]
     assert len(names) == len(set(names)) == 2
+
+
+def collected(blocks: int, width: int) -> onnx.ModelProto:
+    """Blocks whose outputs are all read at the end: no chain, and one width."""
+    net = Net()
+    x = net.linear("x", 7, width)
+    every = []
+    for _ in range(blocks):
+        x = net.add("Add", x, ffn(net, x, width))
+        every.append(x)
+    total = every[0]
+    for number, each in enumerate(every[1:], 1):
+        total = net.add("Add", total, net.add("Mul", each, net.const(0.3 + 0.1 * number)))
+    return net.model(net.linear(total, width, 5), 5)
+
+
+def test_a_width_is_found_where_the_outputs_of_all_blocks_are_collected() -> None:
+    source = collected(3, H)
+    assert not inspect(source).chains
+    assert {dim.name: dim.size for dim in inspect(source).dims if dim.kind == "residual"} == {"hidden": H}
+    assert not compare(resize(source, width=2 * H).model, collected(3, 2 * H))
+
+
+def test_a_model_of_several_widths_has_none_to_set() -> None:
+    net = Net()
+    x = "x"
+    for rows, columns in ((7, 12), (12, 6), (6, 12), (12, 9)):
+        x = net.add("Relu", net.linear(x, rows, columns))
+    with pytest.raises(RequestError, match="width has nothing to set"):
+        resize(net.model(net.linear(x, 9, 4), 4), width=24)

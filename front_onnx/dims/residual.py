@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from difflib import get_close_matches
 
@@ -11,10 +12,11 @@ from front_onnx.blocks.chain import Chain
 from front_onnx.errors import RequestError
 from front_onnx.operators.analysis import Analysis
 
-__all__ = ["chosen_residuals", "found_residual", "keeping"]
+__all__ = ["chosen_residuals", "found_residual", "keeping", "shared_width"]
 
 
 _STAY = frozenset((Why.NORM_GROUPS, Why.SEGMENTS, Why.FILTERS))  # factors of the width that stay
+_LEAST = 4  # weights
 _SET_BY_NAME = frozenset(why for why in Why if not why.freezes) - _STAY
 
 
@@ -25,6 +27,28 @@ def found_residual(analysis: Analysis, chain: Chain) -> Axis | None:
         return None
     analysis.algebra.release(found[0], Why.INPUT_AXIS)  # the width may be an input's: it is resized if asked for
     return found[0]
+
+
+def shared_width(analysis: Analysis) -> Axis | None:
+    """The width of a model without chains: what most weights have on one side, made by some and summed over by others.
+
+    Blocks whose outputs are all read elsewhere are no chain, and their stream is one size all the same.
+    """
+    beside = Counter[SizeVar]()
+    made, summed = set[SizeVar](), set[SizeVar]()
+    weights = {analysis.graph.read_by(edge): edge for edge in analysis.contractions}
+    for edge in weights.values():
+        axes = analysis.uses[edge].axes or ()
+        sides = [{*analysis.algebra.free_variables(axis)} for axis in axes]
+        beside.update(set().union(*sides))
+        place = analysis.contractions[edge]
+        summed |= sides[place]
+        made |= set().union(*(side for at, side in enumerate(sides) if at != place))
+    found = [var for var, count in beside.most_common(1) if 2 * count > len(weights) >= _LEAST]
+    found = [var for var in found if var in made & summed and not var.symbols and not _keeping(var)]
+    if not found or found[0].is_held(*_STAY) or found[0].frozen or AxisRole.BATCH in found[0].roles:
+        return None
+    return (found[0],)
 
 
 def chosen_residuals(
