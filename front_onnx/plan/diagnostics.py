@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 from onnx import NodeProto
@@ -109,8 +109,8 @@ def _siblings(plan: Plan) -> Iterator[str]:
         own = [names for names in stacks if len({*names}) == len(names)]  # exporters store what is equal once
         held = {match[1] for names in (*own, lead) for name in names if (match := pattern.match(name))}
         least = max(_BLOCK, min((numbers[number] for number in held), default=0))
-        rest = {number: _parts(graph, start + number) for number in numbers}
-        alike = [rest[number] for number in held if number in rest]
+        rest = _parts(graph, start)
+        alike = {frozenset(rest[number]) for number in held if number in numbers}
         others = [
             n
             for n, weights in numbers.items()
@@ -123,10 +123,14 @@ def _siblings(plan: Plan) -> Iterator[str]:
             )
 
 
-def _parts(graph: Graph, module: str) -> set[tuple[str, tuple[int, ...]]]:
-    """What a module holds: the names of its weights behind its own, and their shapes."""
-    tensors = ((name[len(module) :], tensor) for name, tensor in graph.initializers.items() if name.startswith(module))
-    return {(name, tuple(tensor.dims)) for name, tensor in tensors if name[:1] in ("", ".", "/")}
+def _parts(graph: Graph, start: str) -> Mapping[str, set[tuple[str, tuple[int, ...]]]]:
+    """What each numbered module holds: the names of its weights behind its own, and their shapes."""
+    module = re.compile(re.escape(start) + r"(\d+)(?=[./]|\Z)")
+    found = defaultdict[str, set[tuple[str, tuple[int, ...]]]](set)
+    for name, tensor in graph.initializers.items():
+        if (match := module.match(name)) is not None:
+            found[match[1]].add((name[match.end() :], tuple(tensor.dims)))
+    return found
 
 
 def _means(plan: Plan) -> Iterator[str]:
