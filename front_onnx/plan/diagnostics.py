@@ -8,7 +8,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
-from onnx import NodeProto
 
 from front_onnx.axes.holds import Why
 from front_onnx.axes.size import Axis, AxisRole, SizeVar, size_of
@@ -23,6 +22,7 @@ from front_onnx.plan.plan import Plan
 from front_onnx.plan.sizing import is_left_behind
 from front_onnx.read.graph import Edge, Graph, label
 from front_onnx.read.names import sequence
+from front_onnx.read.node import Node
 from front_onnx.transform.contents import Resampled
 from front_onnx.transform.maps import Identity
 
@@ -176,7 +176,7 @@ def _sequels(plan: Plan) -> Iterator[str]:
                     )
 
 
-def _soon_behind(structure: Structure, names: Iterable[str]) -> list[NodeProto]:
+def _soon_behind(structure: Structure, names: Iterable[str]) -> list[Node]:
     """The nodes behind some tensors that are reached without a weight on the way."""
     graph, flow = structure.graph, structure.flow
     found: dict[int, None] = {}

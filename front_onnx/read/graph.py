@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, helper
+from onnx import TensorProto, helper
 
 from front_onnx.errors import DamagedError
 from front_onnx.read.attributes import attribute
 from front_onnx.read.model_file import ModelFile
+from front_onnx.read.node import AnyNode, Node
 from front_onnx.read.subgraphs import all_graphs, graphs_of, number_nodes
 
 __all__ = ["Edge", "Graph", "attribute", "label"]
@@ -30,7 +31,7 @@ class Edge(NamedTuple):
     slot: int
 
 
-def label(node: NodeProto, index: int | None = None) -> str:
+def label(node: AnyNode, index: int | None = None) -> str:
     """How messages name a node: its name, or its operator and what it makes."""
     return node.name or f"{node.op_type} -> {node.output[0] if node.output else index}"
 
@@ -45,7 +46,7 @@ class Graph:
         self.model = model.with_unique_names()
         self.proto = self.model.proto.graph
         self.order = number_nodes(self.proto)
-        self.nodes = self.order.nodes
+        self.nodes = [*map(Node, self.order.nodes)]
         self.initializers = {t.name: t for t in self.proto.initializer}
         self.opset = {o.domain or "ai.onnx": o.version for o in model.proto.opset_import}
         self.inputs = [v for v in self.proto.input if v.name not in self.initializers]
@@ -162,7 +163,7 @@ class Graph:
         return [d.dim_value if d.dim_value > 0 else "" if d.dim_param == "?" else d.dim_param for d in dims]
 
 
-def _constant_tensor(node: NodeProto) -> TensorProto | None:
+def _constant_tensor(node: Node) -> TensorProto | None:
     """The tensor of a Constant node, whichever attribute holds it; None for strings and sparse tensors."""
     for attr in node.attribute:
         if attr.name == "value":

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper
+from onnx import TensorProto, helper
 
 from front_onnx.axes.size import Axis, size_of
 from front_onnx.blocks.alike import tensors_alike
@@ -22,6 +22,7 @@ from front_onnx.operators.analysis import Analysis, analyse
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge, Graph, label
 from front_onnx.read.model_file import ModelFile
+from front_onnx.read.node import Node
 from front_onnx.transform.contents import Drawn, Filled, Original, Repeated, Resampled
 from front_onnx.understand import tie_constants
 from front_onnx.write.rewrite import Rewritten
@@ -87,7 +88,7 @@ class _Proof:
         self.inputs = [info.name for info in after.graph.inputs]
         self.unread: set[str] = set()
 
-    def _known(self) -> Iterator[tuple[str, NodeProto | None, list[int], Sequence[Axis]]]:
+    def _known(self) -> Iterator[tuple[str, Node | None, list[int], Sequence[Axis]]]:
         """The tensors of both graphs: name, node, sizes in the result, axes in the source."""
         made = [(name, node) for node in self.after.graph.nodes for name in node.output]
         for name, node in (*((name, None) for name in self.inputs), *made):
@@ -148,7 +149,7 @@ class _Proof:
                     node,
                 )
 
-    def _source(self, node: NodeProto) -> int | None:
+    def _source(self, node: Node) -> int | None:
         """The node of the source that a node is, or is a copy of."""
         graph = self.before.graph
         index = next((graph.producer.get(self.like.get(name, name)) for name in node.output if name), None)
@@ -167,7 +168,7 @@ class _Proof:
         return planned.is_resampled != found.is_resampled or planned.is_kept != found.is_kept
 
 
-def _refusal(reason: str, node: NodeProto | None) -> FrontError:
+def _refusal(reason: str, node: Node | None) -> FrontError:
     return FrontError(
         f"the resized graph does not hold together, so nothing was written: {reason}",
         node=label(node) if node is not None else None,
