@@ -21,6 +21,7 @@ from front_onnx.read.subgraphs import all_graphs, graphs_of, number_nodes
 __all__ = ["Edge", "Graph", "attribute", "label"]
 
 
+_SMALL = 1024  # bytes: contents up to this are remembered
 _IN_PLACE = ("Cast", "CastLike", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
 
@@ -56,6 +57,7 @@ class Graph:
         self.alias: dict[str, str] = {}  # constants behind Identity nodes: exporters share tensors that way
         self.reads: list[tuple[Edge, ...]] = []  # the inputs of each node
         self.consumers: dict[str, list[Edge]] = defaultdict(list)
+        self._small: dict[str, np.ndarray] = {}  # contents of constants
         self.outer_scope: dict[int, set[str]] = defaultdict(set)  # what subgraphs of a node read from outside
         seen = set(self.initializers) | {v.name for v in self.inputs} | {""}
         seen |= {tensor.values.name for tensor in self.proto.sparse_initializer}
@@ -139,8 +141,13 @@ class Graph:
             name = str(node.output[0])
 
     def array(self, name: str) -> np.ndarray:
-        """The contents of a constant, read-only."""
-        return self.model.array(self.constants[name])
+        """The contents of a constant, read-only; small ones are remembered."""
+        found = self._small.get(name)
+        if found is None:
+            found = self.model.array(self.constants[name])
+            if found.nbytes <= _SMALL and self.model.settled:
+                self._small[name] = found
+        return found
 
     @cached_property
     def value_info(self) -> dict[str, onnx.ValueInfoProto]:

@@ -38,6 +38,7 @@ class _Skeleton(ModelFile):
 
     def __init__(self, plan: Plan, rewritten: Rewritten) -> None:
         super().__init__(rewritten.proto, None, {}, b"")
+        self.settled = False
         self._source, self._rewritten = plan.structure.graph, rewritten
         self.unread: set[str] = set()
 
