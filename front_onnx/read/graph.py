@@ -16,7 +16,7 @@ from front_onnx.errors import DamagedError
 from front_onnx.read.attributes import attribute
 from front_onnx.read.model_file import ModelFile
 from front_onnx.read.node import AnyNode, Node
-from front_onnx.read.subgraphs import all_graphs, graphs_of, number_nodes
+from front_onnx.read.subgraphs import graphs_of, number_nodes
 
 __all__ = ["Edge", "Graph", "attribute", "label"]
 
@@ -154,7 +154,7 @@ class Graph:
         """Declared types and shapes of inputs, outputs and inner tensors."""
         found = (
             {v.name: v for group in (graph.value_info, graph.input, graph.output) for v in group}
-            for graph in reversed([*all_graphs(self.proto)])
+            for graph in reversed(self.order.graphs)
         )
         return {name: info for group in found for name, info in group.items()}
 

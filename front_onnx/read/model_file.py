@@ -20,7 +20,7 @@ from front_onnx.read.external_data import DataFiles, is_external, map_file
 from front_onnx.read.foreign import foreign
 from front_onnx.read.functions import inline_functions
 from front_onnx.read.specified import check_nodes
-from front_onnx.read.subgraphs import all_graphs, has_unique_names, made_twice, make_names_unique
+from front_onnx.read.subgraphs import all_graphs, are_unique, made_twice, make_names_unique, names_of
 from front_onnx.read.tensor_data import check_length, from_buffer, has_data, inside_array
 from front_onnx.read.wire import Hole, WireError, cut
 
@@ -175,10 +175,11 @@ class ModelFile:
         Raises:
             DamagedError: one graph makes a name twice.
         """
-        twice = made_twice(self.proto.graph)
+        names = names_of(self.proto.graph)
+        twice = made_twice(names)
         if twice is not None:
             raise DamagedError(f"the name {twice!r} is made twice in one graph, so what reads it is open")
-        if has_unique_names(self.proto.graph):
+        if are_unique(names):
             return self
         other = copy(self)
         other.proto = onnx.ModelProto()
