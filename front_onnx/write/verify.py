@@ -8,7 +8,8 @@ Blocks are compared with each other, and what every constant is is asked again: 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from onnx import TensorProto, helper
@@ -89,17 +90,20 @@ class _Proof:
         self.inputs = [info.name for info in after.graph.inputs]
         self.unread: set[str] = set()
 
-    def _known(self) -> Iterator[tuple[str, Node | None, list[int], Sequence[Axis]]]:
+    @cached_property
+    def _known(self) -> list[tuple[str, Node | None, list[int], Sequence[Axis]]]:
         """The tensors of both graphs: name, node, sizes in the result, axes in the source."""
+        found: list[tuple[str, Node | None, list[int], Sequence[Axis]]] = []
         made = [(name, node) for node in self.after.graph.nodes for name in node.output]
         for name, node in (*((name, None) for name in self.inputs), *made):
             mine, planned = self.after.facts.get(name), self.before.facts.get(self.like.get(name, name))
             if mine is not None and planned is not None and mine.axes is not None and planned.axes is not None:
-                yield name, node, [*map(size_of, mine.axes)], planned.axes
+                found.append((name, node, [*map(size_of, mine.axes)], planned.axes))
+        return found
 
     def sizes(self) -> None:
         """Every tensor has the size that was planned."""
-        for name, node, got, axes in self._known():
+        for name, node, got, axes in self._known:
             wanted = [self.plan.size(axis) for axis in axes]
             if got != wanted:
                 raise _refusal(f"{name} would be {got}, and {wanted} was planned", node)
@@ -113,7 +117,7 @@ class _Proof:
             for name in names
         }
         first: dict[object, tuple[str, list[int]]] = {}
-        for name, node, got, axes in self._known():
+        for name, node, got, axes in self._known:
             where = place.get(self.like.get(name, name))
             if where is None:
                 continue
