@@ -83,7 +83,7 @@ class Draft:
         for name in sorted({*names.values(), *outputs} & self.tensors - set(names)):
             names[name] = self.new_tensor(name)  # another tensor has the name
         moved = {tensor: name for tensor, name in names.items() if tensor != name}
-        nodes = list(self.all_nodes())
+        nodes = list(self.all_nodes()) if moved else []
         for node in nodes:
             for slot, tensor in enumerate(node.output):
                 node.output[slot] = moved.get(tensor, tensor)
