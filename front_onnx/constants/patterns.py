@@ -117,8 +117,8 @@ def is_series(array: np.ndarray) -> bool:
     flat = array.reshape(-1)
     if flat.size < _SHORT:
         return False
-    close = _close(array) * max(abs(float(flat[0])), abs(float(flat[-1])))
-    first, second, third, _ = map(float, flat[:_SHORT])
+    first, second, third, _ = map(float, flat[:_SHORT].tolist())
+    close = _close(array) * max(abs(first), abs(float(flat[-1])))
     if abs(first - 2 * second + third) > 5 * close or not np.isfinite(flat[:_CORNER]).all():
         return False  # nearly every bias
     head = flat[:_CORNER].astype(np.float64)
