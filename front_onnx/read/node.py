@@ -31,8 +31,8 @@ class Node:
         self.name: str = proto.name
         self.domain: str = proto.domain
         self.op_type: str = proto.op_type
-        self.input: list[str] = [*proto.input]
-        self.output: list[str] = [*proto.output]
+        self.input: Sequence[str] = [*proto.input]
+        self.output: Sequence[str] = [*proto.output]
 
     @property
     def attribute(self) -> Sequence[AttributeProto]:
