@@ -157,6 +157,7 @@ class FilledModel(ModelFile):
     def __init__(self, proto: onnx.ModelProto, arrays: Mapping[str, np.ndarray]) -> None:
         super().__init__(proto, None, {}, b"")
         self._arrays = arrays
+        self.settled = False  # calibration changes the arrays
 
     def missing(self) -> set[str]:
         """Names of the initializers whose values are not in `proto` itself."""

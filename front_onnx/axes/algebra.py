@@ -365,16 +365,18 @@ class Algebra:
         Raises:
             Conflict: if their sizes differ or their cuts do not nest.
         """
-        a, b = list(self.expand(left)), list(self.expand(right))
+        a, b = self.expand(left), self.expand(right)
+        if a == b:
+            return  # as most are where blocks are tied
         if size_of(a) != size_of(b):
             ratio = Fraction(size_of(b), size_of(a)) if size_of(a) else None
             raise Conflict(f"{shown(a)} is not {shown(b)}", ratio, axes=(*a, *b))
         try:
-            self._unify(a[::-1], b[::-1])
+            self._unify([*reversed(a)], [*reversed(b)])
         except Conflict:
             if not self._all_fixed(a, b):
                 raise
-            self.equalities.append((tuple(a), tuple(b)))
+            self.equalities.append((a, b))
 
     def _unify(self, a: list[SizeVar], b: list[SizeVar]) -> None:
         """Unify two stacks of root size variables, first size variable on top."""

@@ -143,14 +143,16 @@ class Telling:
         """How many nodes lie before each, along the longest way; those of a body stand behind what its node reads."""
         graph, heights = self._graph, dict[int, int]()
         starts: dict[int, int] = {}
-        for index in range(len(graph.nodes)):
+
+        def behind(names: Iterable[str]) -> int:
+            makers = (graph.producer[name] for name in names if name in graph.producer)
+            return max((heights[maker] + 1 for maker in makers if maker in heights), default=0)
+
+        for index, node in enumerate(graph.nodes):
             home = graph.order.home(index)
             if home not in starts:
-                outer = (*graph.nodes[home].input, *graph.outer_scope.get(home, ()))
-                makers = (graph.producer[name] for name in outer if name in graph.producer)
-                starts[home] = max((heights[maker] + 1 for maker in makers if maker in heights), default=0)
-            makers = (graph.producer[name] for name in graph.nodes[index].input if name in graph.producer)
-            heights[index] = max((heights[maker] + 1 for maker in makers if maker in heights), default=starts[home])
-            inner = max((heights[node] + 1 for node in graph.order.inside(index)), default=0)
-            heights[index] = max(heights[index], starts[home], inner)
+                starts[home] = behind((*graph.nodes[home].input, *graph.outer_scope.get(home, ())))
+            own = behind(node.input) if index != home else 0
+            inner = max((heights[within] + 1 for within in graph.order.inside(index)), default=0)
+            heights[index] = max(own, starts[home], inner)
         return heights

@@ -109,4 +109,4 @@ Axis = tuple[SizeVar, ...]
 
 def size_of(axis: Iterable[SizeVar]) -> int:
     """Size of an axis in the source model (with primes for sizes known only at run time)."""
-    return math.prod(var.size for var in axis)
+    return math.prod([var.size for var in axis])

@@ -56,6 +56,6 @@ def _pairs(analysis: Analysis, first: str, other: str) -> Iterator[tuple[Axis, A
     if len(axes) < 2 or axes[0] is None or axes[1] is None or len(axes[0]) != len(axes[1]):
         return
     for x, y in zip(*axes, strict=True):
-        alike = size_of(x) == size_of(y) and not algebra.same(x, y)
+        alike = not algebra.same(x, y) and size_of(x) == size_of(y)
         if alike and not any(var.symbols for axis in (x, y) for var in algebra.free_variables(axis)):
             yield x, y

@@ -88,7 +88,7 @@ def _inner_paths(
         sources = [stretch.start, *islice(made, _STARTS)]
         best = Path([], [])
         for sink in _meeting(flow, Path([stretch], []))[1]:
-            for segments in _ways(flow, sink, flow.behind(sink), sources):
+            for segments in _ways(flow, sink, flow.behind(sink, within=inside), sources):
                 if all(inside.issuperset(segment.nodes) for segment in segments):
                     runs = find_runs(flow, segments)
                     path = Path(segments, [run for run in runs if _closed(flow, Path(segments, runs), run, needed)])

@@ -109,7 +109,7 @@ class Flow:
         self._side: dict[str, _Hash] = {}
         self._contents: dict[str, int] = {}
         self._signatures: dict[tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]], _Hash] = {}
-        self._ways: dict[str, _Way] = {}
+        self._ways: dict[tuple[str, int], _Way] = {}
         self._before: dict[str, dict[str, _Hash]] = {}
         self._counted: dict[tuple[str, ...], int] = {}
 
@@ -156,11 +156,12 @@ class Flow:
                 if self.graph.producer.get(name, index) not in nodes:
                     yield name
 
-    def behind(self, *names: str) -> set[int]:
-        """The nodes whose data tensors depend on."""
+    def behind(self, *names: str, within: Iterable[int] | None = None) -> set[int]:
+        """The nodes whose data tensors depend on; `within` some nodes, where these alone matter."""
         reached: set[int] = set()
         wanted = set(names)
-        for index in range(max((self.graph.producer.get(name, -1) for name in names), default=-1), -1, -1):
+        last = max((self.graph.producer.get(name, -1) for name in names), default=-1)
+        for index in range(last, -1, -1) if within is None else sorted(within, reverse=True):
             if not wanted.isdisjoint(self.outputs[index]):
                 reached.add(index)
                 wanted.update(self.inputs[index])
@@ -187,9 +188,10 @@ class Flow:
 
         `aside`: the last reading of the source is no data path.
         """
-        if sink not in self._ways:
-            self._ways[sink] = _Way(self.inputs, behind)
-        way = self._ways[sink]
+        key = sink, len(behind)  # all that is behind it, or a part
+        if key not in self._ways:
+            self._ways[key] = _Way(self.inputs, behind)
+        way = self._ways[key]
         if aside and way.readers[source] < 2:
             return [(source, [])]
         alone = way.last[source] if aside and source in way.last else -1  # up to here, cuts depend on the source

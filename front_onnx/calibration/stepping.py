@@ -197,7 +197,7 @@ class Stepper:
         every += [name for index in nodes for name in self.graph.nodes[index].output if name]
         step.names = {name: f"t{number}" if plain else name for number, name in enumerate(dict.fromkeys(every))}
         graph = helper.make_graph(
-            [self._renamed(self.graph.nodes[index], step.names if plain else {}) for index in nodes],
+            [self._renamed(self.graph.nodes[index].proto, step.names if plain else {}) for index in nodes],
             "step",
             [self._info(step.names[name], found[name]) for name in step.given]
             + [self._info(step.names[name], self._array(name), fixed=True) for name in step.weights],

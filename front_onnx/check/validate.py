@@ -18,7 +18,7 @@ from front_onnx.check.worker import describe
 from front_onnx.errors import FrontError
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import ModelFile, read_model
-from front_onnx.read.subgraphs import has_unique_names, make_names_unique
+from front_onnx.read.subgraphs import are_unique, make_names_unique, names_of
 
 __all__ = ["Check", "Validation", "check_result", "invalid", "open_session", "trusted_session", "validate_model"]
 
@@ -221,7 +221,7 @@ def _unless_fused(passed: str, check: Callable[[], object]) -> str:
 
 def _with_unique_names(model: onnx.ModelProto) -> onnx.ModelProto:
     """A model whose bodies share no names: what is known of numbers in one is known of the name, to shape inference."""
-    if has_unique_names(model.graph):
+    if are_unique(names_of(model.graph)):
         return model
     other = onnx.ModelProto()
     other.CopyFrom(model)

@@ -189,9 +189,12 @@ class Constants:
         table = name in self.uses.tables
         if name not in self.graph.initializers and not self.uses.inline:
             return self._outside(name, array, "a constant of the graph's, where weights are initializers")
-        if not np.isfinite(array).all() or _is_mask(array, multiplied=self.uses.is_multiplied(name)):
+        values = two_values(array)
+        if self._is_mask(name, array, values):
             return _Verdict(Kind.MASK, "it holds two values only, or what is infinitely far")
-        if _is_doubtful(array):
+        if (
+            values is not None and array.size > _MANY
+        ):  # a fresh bias may hold them as well (ones for one gate of several)
             return _Verdict(Kind.UNKNOWN, "it holds two values only")
         if self._waves(name) and not self._follows(name, array) and not filled:
             return _Verdict(Kind.FIXED, "it is read by a sine or cosine")
@@ -209,11 +212,22 @@ class Constants:
 
     def _outside(self, name: str, array: np.ndarray, why: str) -> _Verdict:
         """What is no weight as far as its use shows, and whose contents prove nothing."""
-        if not np.isfinite(array).all() or _is_mask(array, multiplied=self.uses.is_multiplied(name)):
+        if self._is_mask(name, array, two_values(array)):
             return _Verdict(Kind.MASK, "it holds two values only, or what is infinitely far")
         if not is_uniform(array) and self._follows(name, array):
             return _Verdict(Kind.FORMULA, "it follows a formula", "known")
         return _Verdict(Kind.UNKNOWN, why)
+
+    def _is_mask(self, name: str, array: np.ndarray, values: tuple[float, float] | None) -> bool:
+        """True for what is not finite, for zeros and something far below, and for zeros and ones as factors.
+
+        `values`: the two values that the array holds, if there are two.
+        """
+        if values is None:
+            return not np.isfinite(array).all()
+        low, high = values
+        below = high <= 0 >= _MASKED >= low
+        return below or (values in ((0, 1), (-1, 1)) and self.uses.is_multiplied(name)) or not np.isfinite(array).all()
 
     def _role(self, name: str, array: np.ndarray) -> Kind:
         if name in self._summed or _wide(array) > 1:
@@ -251,17 +265,3 @@ def _exact(array: np.ndarray) -> tuple[Kind, str] | None:
     if is_filter_bank(array):
         return Kind.FIXED, "it is a bank of filters"
     return None
-
-
-def _is_mask(array: np.ndarray, *, multiplied: bool) -> bool:
-    """True for zeros and something far below, and for zeros and ones that something is multiplied by."""
-    found = two_values(array)
-    if found is None:
-        return False
-    low, high = found
-    return high <= 0 >= _MASKED >= low or (multiplied and found in ((0, 1), (-1, 1)))
-
-
-def _is_doubtful(array: np.ndarray) -> bool:
-    """True for two values that a fresh bias may hold as well (ones for one gate of several)."""
-    return array.size > _MANY and two_values(array) is not None

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["STRAIGHT", "Degrees", "Growth"]
 
 STRAIGHT = Trait.MOVES | Trait.MAGNITUDE  # what comes out is as large as what went in
+_TO_SOFTMAX = STRAIGHT | Trait.ARITHMETIC | Trait.CHOOSES
 _FAR = 48  # nodes that are followed back
 _DOT = frozenset((0.5, 1.0))
 
@@ -176,7 +177,7 @@ class Degrees:
                 return False
             if record_of(readers[0]).has(Trait.SOFTMAX):
                 return True
-            if not record_of(readers[0]).has(STRAIGHT | Trait.ARITHMETIC | Trait.CHOOSES):
+            if not record_of(readers[0]).has(_TO_SOFTMAX):
                 return False
             tensor = readers[0].output[0]
         return False

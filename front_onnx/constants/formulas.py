@@ -40,7 +40,7 @@ def _series(array: np.ndarray, dims: Sequence[int], close: float) -> np.ndarray 
     if max(array.shape) != array.size or max(dims) != math.prod(dims):
         return None
     values, count = array.reshape(-1).astype(np.float64), math.prod(dims)
-    times = 2 if values.size % 2 == 0 and values.size >= 2 * FEWEST and (values[::2] == values[1::2]).all() else 1
+    times = 2 if values.size % 2 == 0 and values.size >= 2 * FEWEST and _in_pairs(values) else 1
     grows = values[-1] > 1
     once = 1 / values[::times] if grows and values.all() else values[::times]
     found = series_base(once, close) if count % times == 0 else None
@@ -49,6 +49,10 @@ def _series(array: np.ndarray, dims: Sequence[int], close: float) -> np.ndarray 
     base, steps = found
     made = series(base, max(1.0, count // times + steps - once.size), np.arange(count // times)).repeat(times)
     return (1 / made if grows else made).reshape(dims)
+
+
+def _in_pairs(values: np.ndarray) -> bool:
+    return bool(values[0] == values[1] and (values[::2] == values[1::2]).all())
 
 
 def _waves(array: np.ndarray, dims: Sequence[int], close: float) -> np.ndarray | None:

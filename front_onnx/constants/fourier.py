@@ -82,8 +82,9 @@ def _fitting(array: np.ndarray, close: float) -> Iterator[tuple[str, float]]:
 
 def _has_even_rows(array: np.ndarray, close: float) -> bool:
     """True if rows have the energies of a basis: all but the first and, for sines, those of no or half a turn alike."""
-    energies = np.square(array[1:4].astype(np.float64)).sum(axis=1)
-    return bool(energies[0] > 0 and all_near(energies, energies[0], rtol=max(100 * close, 1e-2)))
+    energies = np.square(array[1:4].astype(np.float64)).sum(axis=1).tolist()
+    room = max(100 * close, 1e-2) * energies[0]
+    return energies[0] > 0 and all(abs(energy - energies[0]) <= room for energy in energies)
 
 
 def square_matrix(array: np.ndarray, dims: Sequence[int], close: float) -> np.ndarray | None:

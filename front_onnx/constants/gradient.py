@@ -27,12 +27,13 @@ def reaching(graph: Graph, *, gradient: bool = True) -> set[Edge]:
         if record.has(closed) or (gradient and node.op_type == "Cast" and graph.attribute(index, "to") in WHOLE):
             continue
         settings = (*record.numbers, *record.settings)
+        bodies = graph.order.subgraphs.get(index, {})
         names = []
         for edge, name in zip(graph.reads[index], node.input, strict=True):
             if name and edge.slot not in settings and not (gradient and edge.slot == 0 and record.has(Trait.CHOOSES)):
-                found.update(graph.within(edge))
+                found.update(graph.within(edge) if bodies else (edge,))
                 names.append(name)
-        for body in graph.order.subgraphs.get(index, {}).values():
+        for body in bodies.values():
             names += body.outputs
         for name in names:
             if name not in seen:

@@ -6,6 +6,9 @@ a fresh model holds: one value everywhere, or the same along an axis.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import numpy as np
 
 from front_onnx.read.arrays import all_near, is_uniform, repeats
@@ -34,7 +37,7 @@ _LINES = 256  # lines of a table that are compared with a wave
 def two_values(array: np.ndarray) -> tuple[float, float] | None:
     """(low, high) of a table of two values that mixes them along each of its axes; None for anything else."""
     flat = array.reshape(-1)
-    if flat.size < _SHORT or len(set(flat[:_HEAD].tolist())) > 2:
+    if flat.size < _SHORT or any(len({*flat[:count].tolist()}) > 2 for count in (_SHORT, _HEAD)):
         return None
     low, high = flat.min(), flat.max()
     if low == high or not bool(((flat == low) | (flat == high)).all()):
@@ -45,13 +48,26 @@ def two_values(array: np.ndarray) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def _square(array: np.ndarray) -> np.ndarray | None:
-    """The one square matrix that an array holds, once or repeated over leading axes; None if there is none."""
+def _square(array: np.ndarray, fits: Callable[[np.ndarray], bool]) -> np.ndarray | None:
+    """The one square matrix that an array holds, once or repeated over leading axes; None if there is none.
+
+    `fits`: whether a corner may be one of what is looked for: nearly every other table fails here.
+    """
     if array.ndim < 2 or array.shape[-1] != array.shape[-2] or array.shape[-1] < _SHORT:
         return None
     head = array.reshape(-1, *array.shape[-2:])
     corner = head[:, :_CORNER, :_CORNER]
+    if not fits(corner[0]):
+        return None
     return head[0] if bool((corner == corner[0]).all() and (head == head[0]).all()) else None
+
+
+def _has_two_values(corner: np.ndarray) -> bool:
+    return len({*corner.ravel().tolist()}) <= 2
+
+
+def _has_diagonals(corner: np.ndarray) -> bool:
+    return bool(corner[0, 0] == corner[1, 1] and (corner[1:, 1:] == corner[:-1, :-1]).all())
 
 
 def triangle(array: np.ndarray) -> tuple[str, int, float, float] | None:
@@ -59,8 +75,8 @@ def triangle(array: np.ndarray) -> tuple[str, int, float, float] | None:
 
     The shape is "eye" (the diagonal alone), "tril" or "triu" (all up to a diagonal near the main one).
     """
-    square = _square(array)
-    if square is None or len(set(square[:_CORNER, :_CORNER].ravel().tolist())) > 2:
+    square = _square(array, _has_two_values)
+    if square is None:
         return None
     size = len(square)
     places = np.subtract.outer(np.arange(size), np.arange(size))
@@ -74,11 +90,8 @@ def triangle(array: np.ndarray) -> tuple[str, int, float, float] | None:
 
 def is_toeplitz(array: np.ndarray) -> bool:
     """True for square tables that are constant along every diagonal and nowhere else."""
-    square = _square(array)
+    square = _square(array, _has_diagonals)
     if square is None:
-        return False
-    corner = square[:_CORNER, :_CORNER]
-    if not bool((corner[1:, 1:] == corner[:-1, :-1]).all()):
         return False
     return not is_uniform(square) and bool((square[1:, 1:] == square[:-1, :-1]).all())
 
@@ -87,8 +100,8 @@ def is_orthogonal(array: np.ndarray) -> bool:
     """True for square matrices H with H H' = c I that are dense: rotations."""
     if array.ndim != 2 or array.shape[0] != array.shape[1] or array.shape[0] < _SHORT:
         return False
-    norms = np.square(array[:_SHORT].astype(np.float64)).sum(axis=1)
-    if not norms[0] or not all_near(norms, norms[0], rtol=_close(array), atol=1e-8):
+    norms = np.square(array[:_SHORT].astype(np.float64)).sum(axis=1).tolist()
+    if not norms[0] or not all(abs(norm - norms[0]) <= 1e-8 + _close(array) * norms[0] for norm in norms):
         return False
     head = array[:_CORNER].astype(np.float64)
     if not all_near(head @ head.T, norms[0] * np.eye(len(head)), rtol=1e-5, atol=norms[0] * _close(array)):
@@ -102,11 +115,11 @@ def is_orthogonal(array: np.ndarray) -> bool:
 def is_series(array: np.ndarray) -> bool:
     """True for numbers that grow by equal steps, in the order in which they lie: places, bins, centres."""
     flat = array.reshape(-1)
-    if flat.size < _SHORT or not np.isfinite(flat[:_CORNER]).all():
+    if flat.size < _SHORT:
         return False
-    close = _close(array) * max(abs(float(flat[0])), abs(float(flat[-1])))
-    first, second, third, _ = map(float, flat[:_SHORT])
-    if abs(first - 2 * second + third) > 5 * close:
+    first, second, third, _ = map(float, flat[:_SHORT].tolist())
+    close = _close(array) * max(abs(first), abs(float(flat[-1])))
+    if abs(first - 2 * second + third) > 5 * close or not np.isfinite(flat[:_CORNER]).all():
         return False  # nearly every bias
     head = flat[:_CORNER].astype(np.float64)
     whole = flat.astype(np.float64)
@@ -153,16 +166,21 @@ def oscillates(array: np.ndarray) -> bool:
 
 def _waves_along(rows: np.ndarray, close: float) -> bool:
     """True if every column of a table is a sine along the rows, in one of the ways that cosines and sines are kept."""
-    count = len(rows)
+    count, fewest = len(rows), _CORNER - 1
+    if count < fewest:
+        return False
     ways = [[slice(0, count)]]
-    if count % 2 == 0:
+    if count % 2 == 0 and count >= 2 * fewest:
         ways += [[slice(0, count // 2), slice(count // 2, count)], [slice(0, count, 2), slice(1, count, 2)]]
+    head = rows[: 4 * _CORNER, :_LINES].astype(np.float64)  # all that each way looks at first
+    largest = float(np.abs(head).max())
+    if math.isfinite(largest):
+        room = 4 * close * largest
+        ways = [way for way in ways if _begins_as_sine(rows[way[0]][1:5, 0].tolist(), room)]
     return any(all(_are_sines(rows[part], close) for part in way) for way in ways)
 
 
 def _are_sines(rows: np.ndarray, close: float) -> bool:
-    if len(rows) < _CORNER - 1:
-        return False
     if len(rows) > 2 * _CORNER and not _are_sines(rows[: 2 * _CORNER, :_CORNER], close):
         return False
     rows = rows[1:, :_LINES].astype(np.float64)  # the first row of a cosine basis is scaled
@@ -193,7 +211,7 @@ def is_filter_bank(array: np.ndarray) -> bool:
     Triangular filters over the bins of a spectrum (mel banks) are of this form.
     """
     wide = [place for place, size in enumerate(array.shape) if size > 1]
-    if len(wide) != 2 or array.size < 2 * _LEAST or not bool((array.reshape(-1)[:_HEAD] >= 0).all()):
+    if len(wide) != 2 or array.size < 2 * _LEAST or any(not x >= 0 for x in array.reshape(-1)[:_HEAD].tolist()):
         return False
     table = array.reshape(array.shape[wide[0]], array.shape[wide[1]])
     return any(_are_bumps(lines) for lines in (table, table.T))

@@ -9,6 +9,8 @@ __all__ = ["feeds_root", "near_waves"]
 
 _STEPS = 12  # nodes between a frequency and its sine
 _TO_ROOT = 12  # nodes between a variance and its root
+_PASSED = Trait.SHIFTS | Trait.VIEW  # between a variance and its root
+_ENDS = Trait.MEASURES | Trait.SOFTMAX | Trait.NORMALISES  # no frequencies behind these
 
 
 def near_waves(graph: Graph) -> set[int]:
@@ -17,13 +19,12 @@ def near_waves(graph: Graph) -> set[int]:
     One pass from the last node to the first: what reads a tensor stands behind what makes it, in bodies as well.
     """
     steps: dict[int, int] = {}
-    ends = Trait.MEASURES | Trait.SOFTMAX | Trait.NORMALISES
     for index in range(len(graph.nodes) - 1, -1, -1):
         node = graph.nodes[index]
         record = record_of(node)
         if record.has(Trait.PERIODIC):
             steps[index] = 0
-        elif steps and not record.has(ends):
+        elif steps and not record.has(_ENDS):
             readers = (edge for name in node.output for edge in graph.consumers.get(name, ()))
             near = [steps[inner.node] for edge in readers for inner in graph.within(edge) if inner.node in steps]
             if near and min(near) < _STEPS:
@@ -37,7 +38,7 @@ def feeds_root(graph: Graph, edge: Edge) -> bool:
     if record_of(node).has(Trait.NORMALISES):
         return record_of(node).parameters.get(edge.slot) == "variance"
     for _ in range(_TO_ROOT):
-        if not record_of(node).has(Trait.SHIFTS | Trait.VIEW):
+        if not record_of(node).has(_PASSED):
             break
         readers = {reader.node for reader in graph.consumers.get(node.output[0], ())}
         if len(readers) != 1:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Uses"]
 
+_PLAIN = Trait.VIEW | Trait.ARITHMETIC  # element by element, or moved about
 # What hands its input on as the same weight: moved, cast or standardised.
 _HANDS_ON = Trait.MOVES | Trait.JOINS | Trait.NORMALISES | Trait.SCALES
 
@@ -58,7 +59,7 @@ class Uses:
         """Float inputs, and what is made of them and constants element by element or by moving them about."""
         found = {v.name for v in self.graph.inputs if v.type.tensor_type.elem_type not in WHOLE}
         for node in self.graph.nodes:
-            if record_of(node).has(Trait.VIEW | Trait.ARITHMETIC) and any(name in found for name in node.input):
+            if record_of(node).has(_PLAIN) and any(name in found for name in node.input):
                 rest = [name for name in node.input if name not in found]
                 if all(name in self.graph.constants for name in rest):
                     found.update(node.output)

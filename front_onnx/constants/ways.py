@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Ways"]
 
 _FAR = 48  # tensors that are followed
+_ENDS = Trait.NORMALISES | Trait.CONTRACTS | Trait.MEASURES | Trait.GATHERS | Trait.NO_GRADIENT  # a tensor begins anew
 
 
 class Ways:
@@ -104,5 +105,6 @@ class Ways:
         return self._roots[tensor]
 
     def _is_root(self, index: int) -> bool:
-        ends = Trait.NORMALISES | Trait.CONTRACTS | Trait.MEASURES | Trait.GATHERS | Trait.NO_GRADIENT
-        return index in self._products or index in self.analysis.summing or record_of(self.graph.nodes[index]).has(ends)
+        if index in self._products or index in self.analysis.summing:
+            return True
+        return record_of(self.graph.nodes[index]).has(_ENDS)

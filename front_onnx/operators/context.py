@@ -35,8 +35,9 @@ from front_onnx.read.attributes import attribute, schema_of
 from front_onnx.read.graph import Edge, label
 
 if TYPE_CHECKING:
-    from onnx import NodeProto, TensorProto
+    from onnx import TensorProto
 
+    from front_onnx.read.node import Node
     from front_onnx.read.subgraphs import Subgraph
 
 __all__ = ["AbstractTensor", "Loop", "RuleContext", "Shape"]
@@ -121,7 +122,7 @@ class Records(Protocol):
 class RuleContext:
     """One node and its inputs, for a rule."""
 
-    def __init__(self, records: Records, index: int, node: NodeProto) -> None:
+    def __init__(self, records: Records, index: int, node: Node) -> None:
         self.records, self.index, self.node = records, index, node
         self.algebra = records.algebra
         self.facts = records.read(index)

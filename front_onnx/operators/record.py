@@ -14,9 +14,8 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Protocol
 
-from onnx import NodeProto
-
 from front_onnx.errors import FrontError
+from front_onnx.read.node import AnyNode
 
 if TYPE_CHECKING:
     from front_onnx.operators.context import RuleContext
@@ -145,12 +144,12 @@ def operator(
     return register
 
 
-def record_of(node: NodeProto) -> Operator:
+def record_of(node: AnyNode) -> Operator:
     """The record of a node's operator; for one that is not known, a record without a rule's knowledge."""
     return OPERATORS.get((node.domain or "ai.onnx", node.op_type), _UNKNOWN)
 
 
-def values_of(node: NodeProto) -> list[str]:
+def values_of(node: AnyNode) -> list[str]:
     """The inputs whose values a node hands on: not its settings, nor the places that it picks."""
     record = record_of(node)
     others = (*record.numbers, *record.settings, *record.indices)

@@ -95,9 +95,11 @@ def _axes(
     nodes: Sequence[int | None],
     axes: Sequence[Sequence[Axis] | None],
 ) -> Iterator[list[_Size]]:
-    """The axes of tensors in one place, those that are known."""
-    ranks = Counter(len(a) for a in axes if a is not None)
-    for at in range(max(ranks, default=0)):
+    """The axes of tensors in one place, those that are known and are not one already."""
+    expand = plan.structure.analysis.algebra.expand
+    for at in range(max((len(own) for own in axes if own is not None), default=0)):
+        if len({expand(own[at]) for own in axes if own is not None and at < len(own)}) < 2:
+            continue
         yield [
             _Size(
                 _block(plan, chain, unit, node),

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
-from onnx import NodeProto
 
 from front_onnx.axes.holds import Why
 from front_onnx.axes.size import Axis, AxisRole, SizeVar, size_of
@@ -23,6 +22,7 @@ from front_onnx.plan.plan import Plan
 from front_onnx.plan.sizing import is_left_behind
 from front_onnx.read.graph import Edge, Graph, label
 from front_onnx.read.names import sequence
+from front_onnx.read.node import Node
 from front_onnx.transform.contents import Resampled
 from front_onnx.transform.maps import Identity
 
@@ -114,8 +114,8 @@ def _siblings(plan: Plan) -> Iterator[str]:
         own = [names for names in stacks if len({*names}) == len(names)]  # exporters store what is equal once
         held = {match[1] for names in (*own, lead) for name in names if (match := pattern.match(name))}
         least = max(_BLOCK, min((numbers[number] for number in held), default=0))
-        rest = {number: _parts(graph, start + number) for number in numbers}
-        alike = [rest[number] for number in held if number in rest]
+        rest = _parts(graph, start)
+        alike = {frozenset(rest[number]) for number in held if number in numbers}
         others = [
             n
             for n, weights in numbers.items()
@@ -128,10 +128,14 @@ def _siblings(plan: Plan) -> Iterator[str]:
             )
 
 
-def _parts(graph: Graph, module: str) -> set[tuple[str, tuple[int, ...]]]:
-    """What a module holds: the names of its weights behind its own, and their shapes."""
-    tensors = ((name[len(module) :], tensor) for name, tensor in graph.initializers.items() if name.startswith(module))
-    return {(name, tuple(tensor.dims)) for name, tensor in tensors if name[:1] in ("", ".", "/")}
+def _parts(graph: Graph, start: str) -> Mapping[str, set[tuple[str, tuple[int, ...]]]]:
+    """What each numbered module holds: the names of its weights behind its own, and their shapes."""
+    module = re.compile(re.escape(start) + r"(\d+)(?=[./]|\Z)")
+    found = defaultdict[str, set[tuple[str, tuple[int, ...]]]](set)
+    for name, tensor in graph.initializers.items():
+        if (match := module.match(name)) is not None:
+            found[match[1]].add((name[match.end() :], tuple(tensor.dims)))
+    return found
 
 
 def _means(plan: Plan) -> Iterator[str]:
@@ -177,7 +181,7 @@ def _sequels(plan: Plan) -> Iterator[str]:
                     )
 
 
-def _soon_behind(structure: Structure, names: Iterable[str]) -> list[NodeProto]:
+def _soon_behind(structure: Structure, names: Iterable[str]) -> list[Node]:
     """The nodes behind some tensors that are reached without a weight on the way."""
     graph, flow = structure.graph, structure.flow
     found: dict[int, None] = {}

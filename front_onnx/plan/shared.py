@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from onnx import NodeProto
-
 from front_onnx.dims.structure import Structure
 from front_onnx.errors import UnsupportedError
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge, Graph, label
+from front_onnx.read.node import Node
 from front_onnx.read.tensor_data import is_float, numpy_type
 
 __all__ = ["check_shared"]
@@ -49,6 +48,6 @@ def check_shared(structure: Structure, units: Sequence[int]) -> None:
                     )
 
 
-def _hands_on(graph: Graph, node: NodeProto) -> bool:
+def _hands_on(graph: Graph, node: Node) -> bool:
     """True for what gives a weight another name, or reads its shape."""
     return node.output[0] in graph.alias or record_of(node).has(Trait.MEASURES)

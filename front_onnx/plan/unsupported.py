@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 
 import numpy as np
-from onnx import NodeProto, TensorProto
+from onnx import TensorProto
 
 from front_onnx.errors import UnsupportedError
 from front_onnx.plan.request import Request
 from front_onnx.read.graph import Graph, label
+from front_onnx.read.node import AnyNode
 
 __all__ = ["refuse_unsupported"]
 
@@ -38,7 +39,7 @@ def refuse_unsupported(graph: Graph, request: Request) -> None:
         )
 
 
-def is_quantised(node: NodeProto) -> bool:
+def is_quantised(node: AnyNode) -> bool:
     """True for operators on quantised numbers, of the standard and of onnxruntime."""
     return _QUANTISED.search(node.op_type) is not None
 

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from onnx import AttributeProto, NodeProto, helper
+from onnx import AttributeProto, helper
 from onnx.defs import OpSchema, get_schema, has
+
+from front_onnx.read.node import AnyNode
 
 __all__ = ["attribute", "defaults", "schema_of"]
 
@@ -42,7 +44,7 @@ def defaults(op_type: str, domain: str, version: int) -> Mapping[str, Any]:
     return {name: _value(proto) for name, proto in given.items() if proto.type != AttributeProto.UNDEFINED}
 
 
-def attribute(node: NodeProto, name: str, version: int, default: Any = None) -> Any:
+def attribute(node: AnyNode, name: str, version: int, default: Any = None) -> Any:
     """An attribute, strings decoded: the node's own, or the specification's default, or the given one.
 
     Args:

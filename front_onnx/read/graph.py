@@ -10,16 +10,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, helper
+from onnx import TensorProto, helper
 
 from front_onnx.errors import DamagedError
 from front_onnx.read.attributes import attribute
 from front_onnx.read.model_file import ModelFile
-from front_onnx.read.subgraphs import all_graphs, graphs_of, number_nodes
+from front_onnx.read.node import AnyNode, Node
+from front_onnx.read.subgraphs import graphs_of, number_nodes
 
 __all__ = ["Edge", "Graph", "attribute", "label"]
 
 
+_SMALL = 1024  # bytes: contents up to this are remembered
 _IN_PLACE = ("Cast", "CastLike", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
 
@@ -30,7 +32,7 @@ class Edge(NamedTuple):
     slot: int
 
 
-def label(node: NodeProto, index: int | None = None) -> str:
+def label(node: AnyNode, index: int | None = None) -> str:
     """How messages name a node: its name, or its operator and what it makes."""
     return node.name or f"{node.op_type} -> {node.output[0] if node.output else index}"
 
@@ -45,7 +47,7 @@ class Graph:
         self.model = model.with_unique_names()
         self.proto = self.model.proto.graph
         self.order = number_nodes(self.proto)
-        self.nodes = self.order.nodes
+        self.nodes = [*map(Node, self.order.nodes)]
         self.initializers = {t.name: t for t in self.proto.initializer}
         self.opset = {o.domain or "ai.onnx": o.version for o in model.proto.opset_import}
         self.inputs = [v for v in self.proto.input if v.name not in self.initializers]
@@ -55,6 +57,7 @@ class Graph:
         self.alias: dict[str, str] = {}  # constants behind Identity nodes: exporters share tensors that way
         self.reads: list[tuple[Edge, ...]] = []  # the inputs of each node
         self.consumers: dict[str, list[Edge]] = defaultdict(list)
+        self._small: dict[str, np.ndarray] = {}  # contents of constants
         self.outer_scope: dict[int, set[str]] = defaultdict(set)  # what subgraphs of a node read from outside
         seen = set(self.initializers) | {v.name for v in self.inputs} | {""}
         seen |= {tensor.values.name for tensor in self.proto.sparse_initializer}
@@ -138,15 +141,20 @@ class Graph:
             name = str(node.output[0])
 
     def array(self, name: str) -> np.ndarray:
-        """The contents of a constant, read-only."""
-        return self.model.array(self.constants[name])
+        """The contents of a constant, read-only; small ones are remembered."""
+        found = self._small.get(name)
+        if found is None:
+            found = self.model.array(self.constants[name])
+            if found.nbytes <= _SMALL and self.model.settled:
+                self._small[name] = found
+        return found
 
     @cached_property
     def value_info(self) -> dict[str, onnx.ValueInfoProto]:
         """Declared types and shapes of inputs, outputs and inner tensors."""
         found = (
             {v.name: v for group in (graph.value_info, graph.input, graph.output) for v in group}
-            for graph in reversed([*all_graphs(self.proto)])
+            for graph in reversed(self.order.graphs)
         )
         return {name: info for group in found for name, info in group.items()}
 
@@ -162,7 +170,7 @@ class Graph:
         return [d.dim_value if d.dim_value > 0 else "" if d.dim_param == "?" else d.dim_param for d in dims]
 
 
-def _constant_tensor(node: NodeProto) -> TensorProto | None:
+def _constant_tensor(node: Node) -> TensorProto | None:
     """The tensor of a Constant node, whichever attribute holds it; None for strings and sparse tensors."""
     for attr in node.attribute:
         if attr.name == "value":

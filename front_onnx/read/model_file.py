@@ -20,8 +20,8 @@ from front_onnx.read.external_data import DataFiles, is_external, map_file
 from front_onnx.read.foreign import foreign
 from front_onnx.read.functions import inline_functions
 from front_onnx.read.specified import check_nodes
-from front_onnx.read.subgraphs import all_graphs, has_unique_names, made_twice, make_names_unique
-from front_onnx.read.tensor_data import from_buffer, has_data, inside_array, raw_length
+from front_onnx.read.subgraphs import all_graphs, are_unique, made_twice, make_names_unique, names_of
+from front_onnx.read.tensor_data import check_length, from_buffer, has_data, inside_array
 from front_onnx.read.wire import Hole, WireError, cut
 
 __all__ = ["ModelFile", "read_model"]
@@ -94,6 +94,7 @@ class ModelFile:
         proto: the model; initializers left in the file lack their data here. Not to be changed.
         path: the file, or None for a model given as a ModelProto.
         inlined: the names of the functions that were inlined.
+        settled: False if a constant may have other contents later.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class ModelFile:
         self._left, self._data = left, data
         self._files = DataFiles(path) if path is not None else None
         self._handed_out = 0
+        self.settled = True
 
     @property
     def runs(self) -> bool:
@@ -173,10 +175,11 @@ class ModelFile:
         Raises:
             DamagedError: one graph makes a name twice.
         """
-        twice = made_twice(self.proto.graph)
+        names = names_of(self.proto.graph)
+        twice = made_twice(names)
         if twice is not None:
             raise DamagedError(f"the name {twice!r} is made twice in one graph, so what reads it is open")
-        if has_unique_names(self.proto.graph):
+        if are_unique(names):
             return self
         other = copy(self)
         other.proto = onnx.ModelProto()
@@ -245,13 +248,9 @@ class ModelFile:
             if self._files is not None:
                 self._files.find(tensor)
         elif tensor.name in self._left:
-            hole, wanted = self._left[tensor.name], raw_length(tensor)
-            if hole.length != wanted:
-                raise DamagedError(
-                    f"tensor {tensor.name!r} has another byte length than its shape",
-                    got=hole.length,
-                    wanted=wanted,
-                )
+            check_length(tensor, self._left[tensor.name].length)
+        elif tensor.HasField("raw_data"):
+            check_length(tensor, len(tensor.raw_data))
         else:
             inside_array(tensor)
 

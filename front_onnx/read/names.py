@@ -53,8 +53,13 @@ def _steps(names: Sequence[str]) -> list[int | None] | None:
 
 def counts(names: Sequence[str]) -> bool:
     """True if the names are one but for numbers that grow evenly, at least one of them."""
+    return _counting(names) is not None
+
+
+def _counting(names: Sequence[str]) -> list[int | None] | None:
+    """The steps of names that are one but for numbers that grow evenly, at least one of them; None for others."""
     steps = _steps(names) if len(names) > 1 else None
-    return steps is not None and None not in steps and any(steps)
+    return steps if steps is not None and None not in steps and any(steps) else None
 
 
 def follows(first: str, second: str) -> bool:
@@ -121,10 +126,9 @@ def texts(name: str) -> tuple[str, ...]:
 
 def prefix(names: Sequence[str]) -> str | None:
     """All that stands before the first number that counts: `/encoder/layer.` of `/encoder/layer.0/ln`, ..."""
-    if not counts(names):
+    steps = _counting(names)
+    if steps is None:
         return None
-    steps = _steps(names)
-    assert steps is not None
     texts, numbers = _split(names[0])
     first = next(i for i, step in enumerate(steps) if step)
     return "".join(t + n for t, n in zip(texts[:first], numbers[:first], strict=True)) + texts[first]

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
+from typing import NamedTuple
 
 from onnx import AttributeProto, GraphProto, NodeProto
 
 __all__ = [
+    "Names",
     "NodeOrder",
     "Subgraph",
     "all_graphs",
+    "are_unique",
     "graphs_of",
-    "has_unique_names",
     "made_twice",
     "make_names_unique",
+    "names_of",
     "number_nodes",
 ]
 
@@ -47,12 +50,14 @@ class NodeOrder:
 
     Attributes:
         nodes: every node, by its number.
+        graphs: the graph and every graph inside it, each before those in it.
         main: the graph itself.
         subgraphs: the bodies of a node, by its number and the attribute's name.
         owners: the node that the body of a node belongs to.
     """
 
     nodes: list[NodeProto] = field(default_factory=list)
+    graphs: list[GraphProto] = field(default_factory=list)
     main: Subgraph = field(init=False)
     subgraphs: dict[int, dict[str, Subgraph]] = field(default_factory=dict)
     owners: dict[int, int] = field(default_factory=dict)
@@ -85,6 +90,7 @@ def number_nodes(graph: GraphProto) -> NodeOrder:
 
 def _number(graph: GraphProto, layout: NodeOrder) -> Subgraph:
     numbers = []
+    layout.graphs.append(graph)
     for node in graph.node:
         bodies = {name: _number(body, layout) for name, body in graphs_of(node)}
         number = len(layout.nodes)
@@ -110,29 +116,41 @@ def all_graphs(graph: GraphProto) -> Iterator[GraphProto]:
     """A graph and every graph inside it."""
     yield graph
     for node in graph.node:
-        if any(attr.type in _GRAPHS for attr in node.attribute):
-            for _, inner in graphs_of(node):
-                yield from all_graphs(inner)
+        for attr in node.attribute:
+            if attr.type in _GRAPHS:
+                for inner in (attr.g,) if attr.type == AttributeProto.GRAPH else attr.graphs:
+                    yield from all_graphs(inner)
 
 
 # -- names ----------------------------------------------------------------------------------------------------
 
 
-def has_unique_names(graph: GraphProto) -> bool:
+class Names(NamedTuple):
+    """The names of a graph's initializers, and those that it gives a meaning, initializers once each among them."""
+
+    held: list[str]
+    made: list[str]
+
+
+def names_of(graph: GraphProto) -> list[Names]:
+    """The names of a graph and of every graph inside it."""
+    return [Names([t.name for t in inner.initializer], [*_made(inner)]) for inner in all_graphs(graph)]
+
+
+def are_unique(names: Iterable[Names]) -> bool:
     """True if no name means one thing in one body and another elsewhere."""
-    names = [name for inner in all_graphs(graph) for name in _made(inner)]
-    return len(names) == len(set(names))
+    made = [name for graph in names for name in graph.made]
+    return len(made) == len(set(made))
 
 
-def made_twice(graph: GraphProto) -> str | None:
+def made_twice(names: Iterable[Names]) -> str | None:
     """A name to which one graph gives two meanings: bodies may repeat each other's names, a graph never its own."""
-    for inner in all_graphs(graph):
-        held, made = [tensor.name for tensor in inner.initializer], [*_made(inner)]
+    for held, made in names:
         if len(set(held)) + len(set(made)) == len(held) + len(made):
             continue
-        names = Counter((*held, *made))
-        names.subtract(set(held))  # counted in both
-        found: str | None = next((name for name, times in names.items() if times > 1), None)
+        tally = Counter((*held, *made))
+        tally.subtract(set(held))  # counted in both
+        found = next((name for name, times in tally.items() if times > 1), None)
         if found is not None:
             return found
     return None

@@ -15,6 +15,7 @@ from front_onnx.errors import DamagedError, FrontError
 
 __all__ = [
     "array_bytes",
+    "check_length",
     "from_buffer",
     "has_data",
     "inside_array",
@@ -80,13 +81,25 @@ def raw_length(tensor: TensorProto) -> int:
     Raises:
         DamagedError: negative dims, or a type that has no raw form (string).
     """
-    if min(tensor.dims, default=0) < 0:
-        raise DamagedError(f"tensor {tensor.name!r} has a negative size", got=list(tensor.dims))
+    dims = tuple(tensor.dims)
+    if min(dims, default=0) < 0:
+        raise DamagedError(f"tensor {tensor.name!r} has a negative size", got=list(dims))
     if tensor.data_type == TensorProto.STRING:
         raise DamagedError(f"tensor {tensor.name!r} holds strings, which have no raw form")
-    count = int(math.prod(tensor.dims))
+    count = int(math.prod(dims))
     bits = _PACKED_BITS.get(tensor.data_type)
     return count * int(numpy_type(tensor).itemsize) if bits is None else -(-count * bits // 8)
+
+
+def check_length(tensor: TensorProto, length: int) -> None:
+    """Refuse so many bytes for a tensor if its dims and element type ask for another number.
+
+    Raises:
+        DamagedError: they do.
+    """
+    wanted = raw_length(tensor)
+    if length != wanted:
+        raise DamagedError(f"tensor {tensor.name!r} has another byte length than its shape", got=length, wanted=wanted)
 
 
 def has_data(tensor: TensorProto) -> bool:
@@ -100,9 +113,7 @@ def from_buffer(tensor: TensorProto, buffer: object, offset: int, length: int) -
     Raises:
         DamagedError: `length` does not agree with dims and element type.
     """
-    wanted = raw_length(tensor)
-    if length != wanted:
-        raise DamagedError(f"tensor {tensor.name!r} has another byte length than its shape", got=length, wanted=wanted)
+    check_length(tensor, length)
     dims = tuple(tensor.dims)
     if tensor.data_type in _PACKED_BITS:
         packed = np.frombuffer(buffer, np.uint8, length, offset) if length else np.empty(0, np.uint8)  # type: ignore[call-overload]

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-import onnx
 
 from front_onnx.constants.classify import Constants
 from front_onnx.operators.analysis import Analysis
 from front_onnx.operators.record import Trait, record_of, values_of
 from front_onnx.read.graph import Edge
+from front_onnx.read.node import Node
 from front_onnx.roles.trace import Contraction
 from front_onnx.streams.norms import Norm
 
@@ -269,7 +269,7 @@ class _Writers:
             edge, name = Edge(maker, 0), str(self.graph.nodes[maker].input[0])
         return edge
 
-    def _chosen(self, node: onnx.NodeProto) -> Edge | None:
+    def _chosen(self, node: Node) -> Edge | None:
         """The stack of weights of which data choose those that a node contracts with: those of experts."""
         for name in node.input:
             maker = self.graph.producer.get(name)

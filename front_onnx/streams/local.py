@@ -73,7 +73,7 @@ def computed(graph: Graph, start: str, nodes: list[int], noise: np.ndarray) -> d
     kind = kinds[0] if kinds else onnx.TensorProto.FLOAT
     outputs = [str(name) for index in nodes for name in graph.nodes[index].output if name]
     part = helper.make_graph(
-        [graph.nodes[index] for index in nodes],
+        [graph.nodes[index].proto for index in nodes],
         "part",
         [helper.make_tensor_value_info(start, kind, list(noise.shape))],
         [onnx.ValueInfoProto(name=name) for name in outputs],

@@ -166,7 +166,7 @@ class _Search:
 
     def _slope(self, nodes: list[int], start: str, end: str) -> float | None:
         """act(a) - act(-a) over a, if that is one number."""
-        found = [self.graph.nodes[index] for index in nodes]
+        found = [self.graph.nodes[index].proto for index in nodes]
         found = [
             helper.make_node("Identity", node.input[:1], node.output[:1]) if self._passes(index) else node
             for index, node in zip(nodes, found, strict=True)

@@ -84,7 +84,7 @@ class Draft:
         for name in sorted({*names.values(), *outputs} & self.tensors - set(names)):
             names[name] = self.new_tensor(name)  # another tensor has the name
         moved = {tensor: name for tensor, name in names.items() if tensor != name}
-        nodes = list(self.all_nodes())
+        nodes = list(self.all_nodes()) if moved else []
         for node in nodes:
             for slot, tensor in enumerate(node.output):
                 node.output[slot] = moved.get(tensor, tensor)
@@ -105,7 +105,7 @@ class Draft:
         entries.sort(key=lambda entry: entry[0])
         ordered = _topological([node for _, node in entries])
         main = self.graph.order.main.nodes
-        dead = [main[i] for i in _dead([self.graph.nodes[i] for i in main], self.graph.outputs)]
+        dead = [main[i] for i in _dead([self.graph.order.nodes[i] for i in main], self.graph.outputs)]
         dead_before = {id(self.nodes[i]) for i in dead if i in self.nodes}
         dead_now = _dead(ordered, self.interface.outputs.tensors)
         kept = [n for i, n in enumerate(ordered) if i not in dead_now or id(n) in dead_before]

@@ -260,7 +260,7 @@ class _Constants:
         needed = set(self.graph.outputs)
         before = set(self.graph.outputs)
         graphs = [*all_graphs(self.proto)]
-        for found, into in ((graphs, needed), (all_graphs(self.graph.proto), before)):
+        for found, into in ((graphs, needed), (self.graph.order.graphs, before)):
             for graph in found:
                 into.update(v.name for v in graph.output)
                 for node in graph.node:

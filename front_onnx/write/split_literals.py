@@ -41,7 +41,7 @@ def split_literals(analysis: Analysis, partings: list[Parting]) -> Graph | None:
                     renamed[name] = unused(name, tensors)
                     tensors.add(renamed[name])
                 copy = onnx.NodeProto()
-                copy.CopyFrom(graph.nodes[index])
+                copy.CopyFrom(graph.nodes[index].proto)
                 copy.name = unused(copy.name, names) if copy.name else ""
                 names.add(copy.name)
                 copy.input[:] = [renamed.get(name, name) for name in copy.input]

@@ -199,7 +199,7 @@ class _Editor:
     ) -> NodeProto:
         source = self.graph.nodes[index]
         node = NodeProto()
-        node.CopyFrom(source)
+        node.CopyFrom(source.proto)
         ahead = unit - len(self.chain.units) + 1
 
         def name_like(names: list[str]) -> str:

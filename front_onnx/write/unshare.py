@@ -55,7 +55,7 @@ def unshared(graph: Graph, *, vectors: bool = False) -> tuple[ModelFile, dict[st
         for edge in edges[1:]:
             copy = unused(name, taken)
             taken.add(copy)
-            node = other.nodes[edge.node]
+            node = other.order.nodes[edge.node]
             before[copy], node.input[edge.slot] = node.input[edge.slot], copy
             made = TensorProto(name=copy, data_type=tensor.data_type, dims=tensor.dims, raw_data=raw)
             other.proto.initializer.append(made)

@@ -8,10 +8,11 @@ Blocks are compared with each other, and what every constant is is asked again: 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper
+from onnx import TensorProto, helper
 
 from front_onnx.axes.size import Axis, size_of
 from front_onnx.blocks.alike import tensors_alike
@@ -22,6 +23,7 @@ from front_onnx.operators.analysis import Analysis, analyse
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge, Graph, label
 from front_onnx.read.model_file import ModelFile
+from front_onnx.read.node import Node
 from front_onnx.transform.contents import Drawn, Filled, Original, Repeated, Resampled
 from front_onnx.understand import tie_constants
 from front_onnx.write.rewrite import Rewritten
@@ -37,6 +39,7 @@ class _Skeleton(ModelFile):
 
     def __init__(self, plan: Plan, rewritten: Rewritten) -> None:
         super().__init__(rewritten.proto, None, {}, b"")
+        self.settled = False
         self._source, self._rewritten = plan.structure.graph, rewritten
         self.unread: set[str] = set()
 
@@ -87,17 +90,20 @@ class _Proof:
         self.inputs = [info.name for info in after.graph.inputs]
         self.unread: set[str] = set()
 
-    def _known(self) -> Iterator[tuple[str, NodeProto | None, list[int], Sequence[Axis]]]:
+    @cached_property
+    def _known(self) -> list[tuple[str, Node | None, list[int], Sequence[Axis]]]:
         """The tensors of both graphs: name, node, sizes in the result, axes in the source."""
+        found: list[tuple[str, Node | None, list[int], Sequence[Axis]]] = []
         made = [(name, node) for node in self.after.graph.nodes for name in node.output]
         for name, node in (*((name, None) for name in self.inputs), *made):
             mine, planned = self.after.facts.get(name), self.before.facts.get(self.like.get(name, name))
             if mine is not None and planned is not None and mine.axes is not None and planned.axes is not None:
-                yield name, node, [*map(size_of, mine.axes)], planned.axes
+                found.append((name, node, [*map(size_of, mine.axes)], planned.axes))
+        return found
 
     def sizes(self) -> None:
         """Every tensor has the size that was planned."""
-        for name, node, got, axes in self._known():
+        for name, node, got, axes in self._known:
             wanted = [self.plan.size(axis) for axis in axes]
             if got != wanted:
                 raise _refusal(f"{name} would be {got}, and {wanted} was planned", node)
@@ -111,7 +117,7 @@ class _Proof:
             for name in names
         }
         first: dict[object, tuple[str, list[int]]] = {}
-        for name, node, got, axes in self._known():
+        for name, node, got, axes in self._known:
             where = place.get(self.like.get(name, name))
             if where is None:
                 continue
@@ -148,7 +154,7 @@ class _Proof:
                     node,
                 )
 
-    def _source(self, node: NodeProto) -> int | None:
+    def _source(self, node: Node) -> int | None:
         """The node of the source that a node is, or is a copy of."""
         graph = self.before.graph
         index = next((graph.producer.get(self.like.get(name, name)) for name in node.output if name), None)
@@ -167,7 +173,7 @@ class _Proof:
         return planned.is_resampled != found.is_resampled or planned.is_kept != found.is_kept
 
 
-def _refusal(reason: str, node: NodeProto | None) -> FrontError:
+def _refusal(reason: str, node: Node | None) -> FrontError:
     return FrontError(
         f"the resized graph does not hold together, so nothing was written: {reason}",
         node=label(node) if node is not None else None,
