@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
+from front_onnx.blocks.early import with_early_sums
 from front_onnx.check.validate import invalid
 from front_onnx.dims.structure import Structure
 from front_onnx.errors import DamagedError, FrontError, RequestError
@@ -77,7 +78,12 @@ class Session:
         """
         graph = self.graph
         with _blaming(self.source):
-            return understand(graph, *self._by_hand)
+            found = understand(graph, *self._by_hand)
+            other = None if found.chains or self._by_hand[0] else with_early_sums(graph)
+            if other is not None and (ordered := understand(Graph(other), *self._by_hand)).chains:
+                self.graph = ordered.graph
+                return ordered
+            return found
 
     def plan(self, request: Request) -> Plan:
         """Plan a request; numbers with two meanings are told apart first, and the graph is understood again.

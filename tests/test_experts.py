@@ -15,16 +15,17 @@ from front_onnx.api import inspect, resize
 EXPERTS, CHOSEN = 4, 2
 
 
-def mixture(depth: int, width: int, *, turned: bool = False) -> onnx.ModelProto:
+def mixture(depth: int, width: int, *, turned: bool = False, nd: bool = False) -> onnx.ModelProto:
     """Blocks that route each row to two experts, whose matrices are picked from [experts, in, out] by TopK.
 
-    `turned`: the tables are [experts, out, in], and transposed once they are looked up.
+    `turned`: the tables are [experts, out, in], and transposed once they are looked up. `nd`: GatherND looks them up.
     """
     net = Net(random.Random(depth + width))
 
     def look_up(name: str, chosen: str, rows: int, columns: int) -> str:
         shape = (columns, rows) if turned else (rows, columns)
-        found = net.add("Gather", net.weight(EXPERTS, *shape, name=name), chosen)
+        op, places = ("GatherND", net.add("Unsqueeze", chosen, net.ints(-1))) if nd else ("Gather", chosen)
+        found = net.add(op, net.weight(EXPERTS, *shape, name=name), places)
         return net.add("Transpose", found, perm=[0, 1, 3, 2]) if turned else found
 
     x = net.add("MatMul", net.input(["batch", 3], name="x"), net.weight(3, width, name="embed"))
@@ -42,11 +43,11 @@ def mixture(depth: int, width: int, *, turned: bool = False) -> onnx.ModelProto:
     return net.model("y")
 
 
-@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("way", [{}, {"turned": True}, {"nd": True}, {"turned": True, "nd": True}])
 @pytest.mark.parametrize("size", [{"width": 4}, {"width": 12}, {"depth": 2}, {"depth": 5, "width": 12}])
-def test_experts_follow_depth_and_width(size: dict[str, int], turned: bool) -> None:
-    made = resize(mixture(3, 8, turned=turned), **size).model
-    assert compare(made, mixture(size.get("depth", 3), size.get("width", 8), turned=turned)) == []
+def test_experts_follow_depth_and_width(size: dict[str, int], way: dict[str, bool]) -> None:
+    made = resize(mixture(3, 8, **way), **size).model
+    assert compare(made, mixture(size.get("depth", 3), size.get("width", 8), **way)) == []
 
 
 def test_the_inner_size_of_experts_has_a_name() -> None:

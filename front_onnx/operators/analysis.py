@@ -33,6 +33,7 @@ _LITERALS = 64  # the longest constant vector that can be a shape or a list of p
 # What a rule may trip over where a node is not as the specification says.
 _UNFOLLOWED = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 _PASSES = ("Transpose", "Identity", "Cast", "Squeeze", "Slice")  # from a weight to its reader
+_LOOKING_UP = ("Gather", "GatherND")  # GatherND by one index: batches are no lookups
 
 
 class Analysis:
@@ -167,9 +168,9 @@ class Analysis:
             name = self.graph.nodes[edge.node].input[edge.slot]
             maker = self.graph.producer.get(name)
             node = self.graph.nodes[maker] if maker is not None else None
-            if node is None or maker is None or node.op_type not in ("Gather", "Transpose", "Identity", "Cast"):
+            if node is None or maker is None or node.op_type not in (*_LOOKING_UP, "Transpose", "Identity", "Cast"):
                 return None
-            if node.op_type == "Gather":
+            if node.op_type in _LOOKING_UP:
                 break
             if node.op_type == "Transpose":
                 rank = len(self.facts[name].axes or ())
@@ -178,9 +179,11 @@ class Analysis:
         table, indices = Edge(maker, 0), self._fact(Edge(maker, 1))
         if not (table in self.tables or table in self.contractions) or indices is None or indices.axes is None:
             return None
-        at = self.graph.attribute(maker, "axis") % len(self.uses[table].axes or ())
-        found = axis if axis < at else axis + 1 - len(indices.axes)
-        return None if found == at or at <= axis < at + len(indices.axes) else (table, found)
+        several = node.op_type == "GatherND"  # the last axis of the indices is one of as many axes of the table
+        at = 0 if several else self.graph.attribute(maker, "axis") % len(self.uses[table].axes or ())
+        picked = len(indices.axes) - several
+        found = axis if axis < at else axis + 1 - picked
+        return None if found == at or at <= axis < at + picked else (table, found)
 
     def _fact(self, edge: Edge) -> AbstractTensor | None:
         return self.uses.get(edge) or self.facts.get(self.graph.nodes[edge.node].input[edge.slot])

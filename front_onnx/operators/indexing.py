@@ -175,6 +175,8 @@ def gather_nd(ctx: RuleContext) -> None:
         return
     for axis in data[batch : batch + depth]:
         _index(ctx, axis)
+    if depth == 1 and not batch:
+        ctx.table(0)
     ctx.unify_shapes(data[:batch], indices[:batch])
     ctx.out((*indices[:-1], *data[batch + depth :]))
 
