@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from small import DIGITS, weights
@@ -180,3 +181,16 @@ def test_a_model_of_several_widths_has_none_to_set() -> None:
         x = net.add("Relu", net.linear(x, rows, columns))
     with pytest.raises(RequestError, match="width has nothing to set"):
         resize(net.model(net.linear(x, 9, 4), 4), width=24)
+
+
+def test_the_number_of_learned_queries_stays_where_a_head_reads_them_flattened() -> None:
+    net = Net()
+    queries, width = 3, H
+    keys = net.linear("x", 7, width)
+    asking = net.linear(net.weight(queries, width), width, width)
+    scores = net.add("MatMul", asking, net.add("Transpose", keys))
+    found = net.add("MatMul", net.add("Softmax", scores, axis=-1), net.linear(net.add("Tanh", keys), width, width))
+    flat = net.add("Reshape", found, net.const([1, queries * width], dtype=np.int64))
+    model = net.model(net.linear(flat, queries * width, 2), 2, places="n")
+    shapes = {tuple(t.dims) for t in resize(model, width_mult=2, validate=False).model.graph.initializer}
+    assert {(queries, 2 * width), (queries * 2 * width, 2)} <= shapes

@@ -185,7 +185,9 @@ def test_a_width_that_is_two_sizes_does_not_move_twice() -> None:
     for name, shape in (("apart", [-1, 2, 4]), ("together", [-1, 8])):
         model.graph.initializer.append(numpy_helper.from_array(np.array(shape), name))
     with pytest.raises(front_onnx.FrontError, match="follow the width twice"):
-        front_onnx.resize(model, width_mult=0.5)
+        front_onnx.resize(model, width_mult=0.5, exact=True)
+    told = front_onnx.resize(model, width_mult=0.5).plan.warnings
+    assert "first 2 x first_2 4 follows the width twice, 8 to 2: --set first=2 or --set first_2=4 keeps a side" in told
     kept = {dim.name: 2 for dim in front_onnx.inspect(model).dims if dim.kind == "inner" and dim.size == 2}
     resized = front_onnx.resize(model, width_mult=0.5, dims=kept).model
     shapes = {t.name: list(t.dims) for t in resized.graph.initializer}

@@ -15,7 +15,7 @@ from onnx import NodeProto
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import ModelFile
-from front_onnx.read.subgraphs import graphs_of
+from front_onnx.read.subgraphs import reads_of
 
 __all__ = ["with_early_sums"]
 
@@ -46,7 +46,7 @@ def _scheduled(nodes: list[NodeProto], inputs: set[str]) -> list[int]:
     urgency: list[int] = []
     fed = set(inputs)
     for index, node in enumerate(nodes):
-        names = _reads(node)
+        names = reads_of(node)
         waiting.append({producer[name] for name in names if name in producer})
         for need in waiting[index]:
             readers[need].append(index)
@@ -67,12 +67,3 @@ def _scheduled(nodes: list[NodeProto], inputs: set[str]) -> list[int]:
             if not waiting[reader]:
                 heapq.heappush(ready, (urgency[reader], reader))
     return order
-
-
-def _reads(node: NodeProto) -> set[str]:
-    found = {name for name in node.input if name}
-    for _, graph in graphs_of(node):
-        for inner in graph.node:
-            found |= _reads(inner)
-        found |= {value.name for value in graph.output}
-    return found

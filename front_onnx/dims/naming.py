@@ -125,7 +125,7 @@ class _Naming:
             return "inner", self._told(var, True)
         if var.fixed and var not in residual:
             return "fixed", self._told(var, False)
-        if var in self.slots and var not in residual:
+        if (var in self.slots or self._counts_tokens(var)) and var not in residual:
             return "fixed", Hold(Why.SLOTS)
         beside_heads = any(AxisRole.BATCH in p.roles for p in self.partners[var])
         if AxisRole.REPEAT in roles and beside_heads:
@@ -143,6 +143,24 @@ class _Naming:
             return "residual", None
         why = self._why_unscaled(var)
         return ("inner", None) if why is None else ("fixed", Hold(why))
+
+    def _counts_tokens(self, var: SizeVar) -> bool:
+        """True for how many entries a learned array has that flow as data: no weight makes the size, and those that sum
+        over it do so over the entries and their features as one."""
+        analysis = self.analysis
+        learned = flattened = False
+        for edge in self.edges[var]:
+            axes = (
+                [self.algebra.expand(axis) for axis in analysis.uses[edge].axes or ()] if edge in analysis.uses else []
+            )
+            held = [at for at, axis in enumerate(axes) if var in self.algebra.free_variables(axis)]
+            if edge in analysis.contractions:
+                if held != [analysis.contractions[edge]] or len(axes[held[0]]) < 2:
+                    return False
+                flattened = True
+            elif sum(size_of(axis) > 1 for axis in axes) > 1 and edge not in analysis.tables:
+                learned = True
+        return learned and flattened
 
     def _why_unscaled(self, var: SizeVar) -> Why | None:
         """Why a size that is neither held nor special does not follow the width; None if it does."""

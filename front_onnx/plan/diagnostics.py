@@ -19,7 +19,7 @@ from front_onnx.dims.structure import Structure
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.plan.places import best_entries, cut_places, kept_widths
 from front_onnx.plan.plan import Plan
-from front_onnx.plan.sizing import is_left_behind
+from front_onnx.plan.sizing import followed_twice, is_left_behind
 from front_onnx.read.graph import Edge, Graph, label
 from front_onnx.read.names import sequence
 from front_onnx.read.node import Node
@@ -39,6 +39,7 @@ def diagnose(plan: Plan) -> Iterator[str]:
     """One line for each doubt about a plan."""
     changed = {dim.var for dim in plan.structure.dims if plan.sizes[dim.var] != dim.var.size}
     yield from _kept(plan)
+    yield from _twice(plan)
     yield from _states(plan, changed)
     yield from _siblings(plan)
     yield from _means(plan)
@@ -70,6 +71,17 @@ def _kept(plan: Plan) -> Iterator[str]:
     for reason, names in reasons.items():
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         yield f"{shown} would follow the width, and {'stays' if len(names) == 1 else 'stay'}: {reason}"
+
+
+def _twice(plan: Plan) -> Iterator[str]:
+    """Both sides of a matrix that weights make, or sum over, under a factor that is for all inner sizes."""
+    if not plan.request.keeps_held:
+        return
+    for axis, one, other in followed_twice(plan.structure, plan.sizes, plan.request.dims):
+        yield (
+            f"{plan.structure.describe(axis)} follows the width twice, {size_of(axis)} to {plan.size(axis)}: "
+            f"--set {one.name}={one.size} or --set {other.name}={other.size} keeps a side"
+        )
 
 
 def _states(plan: Plan, changed: set[SizeVar]) -> Iterator[str]:

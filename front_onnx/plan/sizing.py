@@ -8,6 +8,7 @@ one is an error that lists the nearest possible ones.
 from __future__ import annotations
 
 import math
+from collections.abc import Container, Mapping
 from fractions import Fraction
 
 from front_onnx.axes.holds import INDEXING
@@ -26,7 +27,7 @@ from front_onnx.plan.shared import check_shared
 from front_onnx.read.graph import label
 from front_onnx.types import Sizes
 
-__all__ = ["is_left_behind", "target_sizes", "target_units"]
+__all__ = ["followed_twice", "is_left_behind", "target_sizes", "target_units"]
 
 _TRIES = 2048  # how far from an impossible size a possible one is looked for
 _SCALING = ("residual", "heads", "kv_heads", "inner")
@@ -194,8 +195,8 @@ def _target_sizes(
                 hint=f"--set {dim.name}={dim.size} keeps it on purpose",
             )
     _check_frozen(structure, sizes)
-    if request.heads is None and request.head_dim is None:
-        _check_products(structure, sizes, set(named))
+    if request.heads is None and request.head_dim is None and not request.keeps_held:
+        _check_products(structure, sizes, set(named))  # under a factor, which is for all inner sizes, it is told
     _check_residuals(structure, request, sizes, ratios, rounding)
     if request.factor not in (None, 1) and not rounding.rounded and all(s == a.size for a, s in sizes.items()):
         _refuse_held(structure, "--width-mult has nothing to scale")
@@ -369,8 +370,16 @@ def _check_frozen(structure: Structure, sizes: dict[SizeVar, int]) -> None:
         )
 
 
-def _check_products(structure: Structure, sizes: dict[SizeVar, int], named: set[str]) -> None:
-    """No axis follows the width twice: of the factors of a product, one grows with it and the others are kept."""
+def followed_twice(
+    structure: Structure, sizes: Mapping[SizeVar, int], named: Container[str]
+) -> list[tuple[Axis, Dim, Dim]]:
+    """(axis, dim, another dim) for each product of two sizes that both follow the width; one beside itself is no two.
+
+    Args:
+        structure: the source.
+        sizes: what is planned.
+        named: the dims that were set by name.
+    """
     by_variable = structure.by_variable
     seen: set[tuple[SizeVar, ...]] = set()
     twice: list[tuple[Axis, Dim, Dim]] = []
@@ -380,15 +389,20 @@ def _check_products(structure: Structure, sizes: dict[SizeVar, int], named: set[
         if axis in seen:
             continue
         seen.add(axis)
-        moving = []
+        moving: dict[str, Dim] = {}
         for var in axis:
             waiting += var.parts or ()
             free = [by_variable[a] for a in structure.analysis.algebra.free_variables((var,)) if a in by_variable]
-            moving += [d for d in free if sizes[d.var] != d.var.size and d.name not in named][:1]
+            moving |= {d.name: d for d in [d for d in free if sizes[d.var] != d.var.size and d.name not in named][:1]}
         if len(moving) > 1:
-            twice.append((axis, moving[0], moving[1]))
-    if twice:
-        axis, one, other = min(twice, key=lambda found: (structure.place(found[1]), structure.place(found[2])))
+            one, other, *_ = moving.values()
+            twice.append((axis, one, other))
+    return sorted(twice, key=lambda found: (structure.place(found[1]), structure.place(found[2])))
+
+
+def _check_products(structure: Structure, sizes: dict[SizeVar, int], named: set[str]) -> None:
+    """No axis follows the width twice: of the factors of a product, one grows with it and the others are kept."""
+    for axis, one, other in followed_twice(structure, sizes, named):
         raise RequestError(
             f"{structure.describe(axis)} would follow the width twice, by {one.name} and by {other.name}",
             node=label(structure.graph.nodes[structure.first_node(one)]),

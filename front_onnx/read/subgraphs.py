@@ -21,6 +21,7 @@ __all__ = [
     "make_names_unique",
     "names_of",
     "number_nodes",
+    "reads_of",
 ]
 
 _GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
@@ -182,3 +183,13 @@ def _made(graph: GraphProto) -> Iterator[str]:
     yield from constants
     yield from (v.name for v in graph.input if v.name not in constants)
     yield from (name for node in graph.node for name in node.output if name)
+
+
+def reads_of(node: NodeProto) -> set[str]:
+    """All names that a node reads, those in its bodies included."""
+    found = {name for name in node.input if name}
+    for _, graph in graphs_of(node):
+        for inner in graph.node:
+            found |= reads_of(inner)
+        found |= {value.name for value in graph.output}
+    return found

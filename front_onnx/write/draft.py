@@ -11,7 +11,7 @@ from onnx import NodeProto
 from front_onnx.errors import FrontError
 from front_onnx.read.graph import Edge, Graph, label
 from front_onnx.read.names import unused
-from front_onnx.read.subgraphs import graphs_of, number_nodes
+from front_onnx.read.subgraphs import number_nodes, reads_of
 from front_onnx.write.interface import Interface
 
 __all__ = ["Draft"]
@@ -129,15 +129,6 @@ def _copy(node: NodeProto) -> NodeProto:
     return out
 
 
-def _reads(node: NodeProto) -> set[str]:
-    found = {name for name in node.input if name}
-    for _, graph in graphs_of(node):
-        for inner in graph.node:
-            found |= _reads(inner)
-        found |= {v.name for v in graph.output}
-    return found
-
-
 def _topological(nodes: list[NodeProto]) -> list[NodeProto]:
     """Nodes so that each comes after what it reads, otherwise in the given order.
 
@@ -145,7 +136,7 @@ def _topological(nodes: list[NodeProto]) -> list[NodeProto]:
         FrontError: there is no such order.
     """
     producer = {name: i for i, node in enumerate(nodes) for name in node.output if name}
-    waiting = [{producer[name] for name in _reads(node) if name in producer} - {i} for i, node in enumerate(nodes)]
+    waiting = [{producer[name] for name in reads_of(node) if name in producer} - {i} for i, node in enumerate(nodes)]
     readers: dict[int, list[int]] = {}
     for i, needs in enumerate(waiting):
         for need in needs:
@@ -177,5 +168,5 @@ def _dead(nodes: list[NodeProto], outputs: Iterable[str]) -> set[int]:
         if wanted.isdisjoint(nodes[index].output):
             dead.add(index)
         else:
-            wanted |= _reads(nodes[index])
+            wanted |= reads_of(nodes[index])
     return dead
