@@ -17,7 +17,15 @@ from tiers import few
 
 from front_onnx.api import inspect, resize
 from front_onnx.constants.kinds import Kind
-from front_onnx.constants.patterns import is_filter_bank, is_series, is_smooth, is_toeplitz, oscillates, two_values
+from front_onnx.constants.patterns import (
+    are_curves,
+    is_filter_bank,
+    is_series,
+    is_smooth,
+    is_toeplitz,
+    oscillates,
+    two_values,
+)
 from front_onnx.errors import FrontError
 
 T, H = 9, 24  # places, width
@@ -680,3 +688,21 @@ def test_patterns_are_found() -> None:
     assert is_filter_bank(bank) and is_filter_bank(bank.T)
     assert is_toeplitz(_dft(4)[:1].repeat(4, 0)) is False
     assert two_values(np.tril(np.ones((5, 5)))) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        np.stack([(np.arange(16) / 16) ** power for power in range(4)]),
+        np.outer(np.arange(12), np.linspace(1, 5, 16)),
+        np.exp(-np.outer(np.arange(1, 4), np.arange(16) / 4)),
+    ],
+    ids=["powers", "windows", "decays"],
+)
+def test_tables_of_smooth_lines_are_told_and_learned_ones_are_not(table: np.ndarray) -> None:
+    rng = np.random.default_rng(0)
+    assert are_curves(table.astype(np.float32)) and are_curves(table.T.astype(np.float32))
+    assert not are_curves((table + 0.05 * table.std() * rng.standard_normal(table.shape)).astype(np.float32))
+    for shape in ((16, 16), (9, 64), (768, 3), (2, 12)):
+        for array in (rng.standard_normal(shape), rng.uniform(-1, 1, shape), np.ones(shape), np.zeros(shape)):
+            assert not are_curves(array.astype(np.float32))

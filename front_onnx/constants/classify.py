@@ -19,6 +19,7 @@ from front_onnx.constants.formulas import made_of_waves, recomputed
 from front_onnx.constants.fourier import basis_name
 from front_onnx.constants.kinds import Constant, Kind
 from front_onnx.constants.patterns import (
+    are_curves,
     is_filter_bank,
     is_orthogonal,
     is_series,
@@ -140,7 +141,9 @@ class Constants:
             return _Verdict(Kind.STATISTIC, "a variance")
         array = self.graph.array(name)
         found = self._by_contents(name, array, strong) or self._by_use(name, array, strong)
-        if found.kind in (Kind.WEIGHT, Kind.BIAS_OR_GAIN) and (is_smooth(array) or is_series(array)):
+        if found.kind in (Kind.WEIGHT, Kind.BIAS_OR_GAIN) and (
+            is_smooth(array) or is_series(array) or are_curves(array)
+        ):
             found = found._replace(kind=Kind.UNKNOWN, evidence=_SMOOTH)
         if found.learned and not self.uses.reached(name):
             return found._replace(learned=False, evidence=UNREACHED)

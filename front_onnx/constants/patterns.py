@@ -15,6 +15,7 @@ from front_onnx.read.arrays import all_near, is_uniform, repeats
 from front_onnx.read.tensor_data import machine_epsilon
 
 __all__ = [
+    "are_curves",
     "is_filter_bank",
     "is_orthogonal",
     "is_series",
@@ -142,6 +143,31 @@ def is_smooth(array: np.ndarray) -> bool:
     later = flat[flat.size // 4 :].astype(np.float64)
     curves = [later, np.log(np.abs(later))] if later.all() and (np.sign(later) == np.sign(later[0])).all() else [later]
     return any(_is_curve(curve) for curve in curves)
+
+
+def are_curves(array: np.ndarray) -> bool:
+    """True for tables in which every line along one axis is smooth, or one value: powers of time, windows of decay."""
+    wide = [place for place, size in enumerate(array.shape) if size > 1]
+    if len(wide) != 2 or not np.isfinite(array).all():
+        return False
+    table = array.reshape(array.shape[wide[0]], array.shape[wide[1]])
+    return any(_all_curves(lines) for lines in (table, table.T))
+
+
+def _all_curves(lines: np.ndarray) -> bool:
+    count, size = lines.shape
+    if size <= _CORNER or not all(_begins_smoothly(lines[at]) for at in (count - 1, count // 2)):
+        return False
+    others = [line for line in lines if not is_uniform(line)]
+    return len(others) > 1 and all(is_smooth(line) for line in others)
+
+
+def _begins_smoothly(line: np.ndarray) -> bool:
+    """True unless five numbers in the middle of a line jump about as numbers by chance do: nearly every weight's."""
+    middle = len(line) // 2
+    a, b, c, d, e = line[middle - 2 : middle + 3].tolist()
+    few = [float(line[0]), float(line[middle // 2]), c, float(line[-1])]
+    return bool(abs(a - 4 * b + 6 * c - 4 * d + e) <= 10 * _SMOOTH * _FOURTH * (max(few) - min(few) or 1.0))
 
 
 def _is_curve(values: np.ndarray) -> bool:

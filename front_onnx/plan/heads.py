@@ -43,6 +43,8 @@ def _asked(
         found = {d.kind: d.size for d in reversed(structure.dims) if d.kind in kinds and d.chain == chain}
         if found:
             by_chain[chain] = found.get("heads") or math.prod(found.values())
+    if not by_chain:
+        raise RequestError(f"{option} has nothing to set: no attention heads in repeated blocks", got=given)
     chains = sorted(by_chain)
     names = [structure.chains[i].name for i in chains]
     pieces = per_list(given)
