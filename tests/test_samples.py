@@ -1,6 +1,7 @@
 """Samples to calibrate on: every source, every refusal, what is held out, and made-up feeds that run."""
 
 import json
+import random
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 from golden import golden
 from onnx import TensorProto, helper, numpy_helper
 from small import mlp, run
+from small_graphs import Net
 
+from front_onnx.check.synthetic import synthetic_inputs
 from front_onnx.errors import FileError, FrontError, RequestError
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import read_model
@@ -613,3 +616,14 @@ def test_pictures_made_up_have_edges() -> None:
     clouds = coloured(np.random.default_rng(0), (64, 3, 32, 32), 2)
     assert tails(pictures) > 1.3 * tails(clouds)
     assert np.abs(pictures.std((1, 2, 3)) - 1).max() < 1e-3
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_ids_that_are_moved_to_their_stretch_of_a_table_stay_within_it(first: bool) -> None:
+    """Features with a stretch of one table each: what is fed is below the table's end less the largest offset."""
+    net = Net(random.Random(0))
+    ids, offsets = net.input(["batch", 2], np.int64), net.ints(0, 6)
+    moved = net.add("Add", *((ids, offsets) if first else (offsets, ids)))
+    model = net.model(net.add("MatMul", net.add("Gather", net.weight(14, 4), moved), net.weight(4, 3)))
+    fed = [synthetic_inputs(Graph(read_model(model)), {}, seed)[ids] for seed in range(20)]
+    assert max(int(array.max()) for array in fed) == 7

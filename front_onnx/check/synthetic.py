@@ -14,7 +14,7 @@ from front_onnx.errors import FrontError, RequestError
 from front_onnx.operators.analysis import Analysis, analyse
 from front_onnx.operators.free_sizes import USUAL_SIDES
 from front_onnx.operators.record import Trait, record_of
-from front_onnx.read.graph import Graph
+from front_onnx.read.graph import Edge, Graph
 
 __all__ = ["entries", "index_limits", "synthetic_inputs"]
 
@@ -169,19 +169,34 @@ def index_limits(graph: Graph, analysis: Analysis | None = None) -> dict[str, in
     analysis = analyse(graph) if analysis is None else analysis
     limits: dict[str, int] = {}
     for info in graph.inputs:
-        waiting, seen = [info.name], set()
+        waiting, seen = [(info.name, 0)], set()
         while waiting:
-            for edge in graph.consumers.get(waiting.pop(), ()):
+            name, above = waiting.pop()
+            for edge in graph.consumers.get(name, ()):
                 node = graph.nodes[edge.node]
                 record = record_of(node)
                 if record.has(Trait.GATHERS) and edge.slot == 1:
                     rows = entries(analysis, edge.node)
                     if rows is not None:
-                        limits[info.name] = min(limits.get(info.name, 1 << 30), rows)
-                elif record.has(Trait.MOVES | Trait.SHIFTS) and edge.slot == 0 and edge.node not in seen:
+                        limits[info.name] = min(limits.get(info.name, 1 << 30), max(rows - above, 1))
+                elif record.has(Trait.MOVES | Trait.SHIFTS) and edge.node not in seen:
+                    if edge.slot and not record.has(Trait.SHIFTS):
+                        continue
                     seen.add(edge.node)
-                    waiting += node.output
+                    waiting += [(made, above + _shift(graph, edge)) for made in node.output]
     return limits
+
+
+def _shift(graph: Graph, edge: Edge) -> int:
+    """By how much a node adds to what one of its inputs is, at most: where features have a stretch of a table each."""
+    node = graph.nodes[edge.node]
+    if not record_of(node).has(Trait.SHIFTS) or len(node.input) != 2:
+        return 0
+    other = node.input[1 - edge.slot]
+    array = graph.array(other) if other in graph.constants else np.zeros(1, np.int64)
+    if not array.size or array.dtype.kind not in "iu":
+        return 0
+    return int(array.max()) if node.op_type == "Add" else -int(array.min())
 
 
 def entries(analysis: Analysis, index: int) -> int | None:
