@@ -12,6 +12,7 @@ from front_onnx.blocks.looped import find_looped
 from front_onnx.blocks.ports import free_inputs, with_heads
 from front_onnx.blocks.segments import Flow
 from front_onnx.constants.classify import classify
+from front_onnx.constants.compared import tie_compared
 from front_onnx.constants.copies import tie_copies, tie_measured, tie_transposed
 from front_onnx.constants.held import hold_axes
 from front_onnx.constants.kinds import Kind
@@ -83,6 +84,7 @@ def tie_constants(analysis: Analysis) -> list[Guess]:
     tie_measured(analysis)
     tie_copies(analysis)
     guesses = tie_scalars(analysis)
+    tie_compared(analysis)
     analysis.algebra.settle()
     return guesses
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -132,3 +133,26 @@ def test_a_head_is_a_part_of_a_third(tmp_path: Path) -> None:
         write(module.eval(), {"ids": ids}, paths[-1], exporter="torchscript", opset=None, outputs=("y",), axes=axes)
     result = resize(paths[0], depth=3, width=24, output=tmp_path / "out.onnx")
     assert result.output is not None and compare(result.output, paths[1]) == []
+
+
+def shared_keys(width: int, heads: int, size: int) -> onnx.ModelProto:
+    """Attention whose heads share keys: `expand(-1, heads, -1, -1)` as torch writes it, the shape twice."""
+    net = Net(random.Random(0))
+    x = net.add("MatMul", net.input(["batch", 5, 4], name="x"), net.weight(4, width, name="stem"))
+    q = net.add("MatMul", x, net.weight(width, heads * size, name="query"))
+    q = net.add("Transpose", net.add("Reshape", q, net.ints(0, 0, -1, size)), perm=[0, 2, 1, 3])
+    k = net.add("Unsqueeze", net.add("MatMul", x, net.weight(width, size, name="key")), net.ints(1))
+    ones = net.add("ConstantOfShape", net.ints(4), value=numpy_helper.from_array(np.array([1])))
+    unset = net.add("Equal", net.ints(-1, heads, -1, -1), net.add("Mul", ones, net.const(-1, np.int64)))
+    k = net.add("Expand", k, net.add("Where", unset, ones, net.ints(-1, heads, -1, -1)))
+    scores = net.add("Softmax", net.add("MatMul", q, net.add("Transpose", k, perm=[0, 1, 3, 2])), axis=-1)
+    mixed = net.add("Transpose", net.add("MatMul", scores, q), perm=[0, 2, 1, 3])
+    y = net.add("Reshape", mixed, net.ints(0, 0, heads * size))
+    net.add("MatMul", y, net.weight(heads * size, 3, name="last"))
+    net.nodes[-1].output[0] = "out"
+    return net.model("out")
+
+
+def test_a_shape_that_is_compared_with_minus_one_is_the_shape_that_is_chosen() -> None:
+    resized = resize(shared_keys(12, 3, 4), width_mult=2).model
+    assert not compare(resized, shared_keys(24, 6, 4), names=True)
