@@ -7,11 +7,14 @@ import random
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 from small import run
 from small_graphs import Net
 from zoo.oracle import compare
 
 from front_onnx.api import inspect, resize
+from front_onnx.read.graph import Graph
+from front_onnx.session import FilledModel, Session
 
 WIDTH = 6
 
@@ -47,3 +50,15 @@ def test_another_order_computes_the_same() -> None:
     made = resize(source).model
     feed = {source.graph.input[0].name: np.random.default_rng(0).standard_normal((2, 4)).astype(np.float32)}
     np.testing.assert_array_equal(run(source, feed)[0], run(made, feed)[0])
+
+
+def test_another_order_keeps_weights_that_lie_beside_the_graph() -> None:
+    source = skips(4, late=True)
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in source.graph.initializer}
+    bare = onnx.ModelProto()
+    bare.CopyFrom(source)
+    for tensor in bare.graph.initializer:
+        tensor.ClearField("raw_data")
+    structure = Session(Graph(FilledModel(bare, arrays))).structure
+    assert [chain.depth for chain in structure.chains] == [4]
+    assert all(np.array_equal(structure.graph.array(name), array) for name, array in arrays.items())

@@ -189,8 +189,8 @@ class ModelFile:
 
     def edited(self, proto: onnx.ModelProto) -> ModelFile:
         """The same weights behind another graph."""
-        other = ModelFile(proto, self.path, self._left, self._data)
-        other._files = self._files
+        other = copy(self)
+        other.proto = proto
         return other
 
     def missing(self) -> set[str]:
