@@ -74,14 +74,16 @@ def _check(proto: onnx.ModelProto, rng: random.Random) -> dict[str, bool]:
 @pytest.mark.parametrize("seed", SOME)
 def test_a_piece_of_a_sequence_model(piece, seed):
     doubled = _check(_sequence(seed, piece), random.Random(seed))
-    assert doubled["inner"]
-    assert all(doubled.get(kind, True) for kind in ("heads", "kv_heads", "head_dim"))
+    assert {"inner", "residual"} & doubled.keys()
+    assert all(doubled.get(kind, True) for kind in ("inner", "residual", "heads", "kv_heads", "head_dim"))
 
 
 @pytest.mark.parametrize("piece", CONVOLUTIONAL)
 @pytest.mark.parametrize("seed", SOME)
 def test_a_piece_of_an_image_model(piece, seed):
-    assert _check(_image(seed, piece), random.Random(seed))["inner"]
+    doubled = _check(_image(seed, piece), random.Random(seed))
+    assert {"inner", "residual"} & doubled.keys()
+    assert doubled.get("inner", True) and doubled.get("residual", True)
 
 
 @pytest.mark.parametrize("seed", few(range(3 * SEEDS), range(0, 3 * SEEDS, 5)))
