@@ -159,7 +159,7 @@ class _Naming:
                     return False
                 flattened = True
             elif sum(size_of(axis) > 1 for axis in axes) > 1 and edge not in analysis.tables:
-                learned = True
+                learned = learned or self.structure.constants[edge].is_resampled
         return learned and flattened
 
     def _why_unscaled(self, var: SizeVar) -> Why | None:
