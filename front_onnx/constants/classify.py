@@ -195,9 +195,7 @@ class Constants:
         values = two_values(array)
         if self._is_mask(name, array, values):
             return _Verdict(Kind.MASK, "it holds two values only, or what is infinitely far")
-        if (
-            values is not None and array.size > _MANY
-        ):  # a fresh bias may hold them as well (ones for one gate of several)
+        if values is not None and array.size > _MANY:  # a fresh bias may hold them too: ones for one gate of several
             return _Verdict(Kind.UNKNOWN, "it holds two values only")
         if self._waves(name) and not self._follows(name, array) and not filled:
             return _Verdict(Kind.FIXED, "it is read by a sine or cosine")
