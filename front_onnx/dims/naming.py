@@ -159,7 +159,8 @@ class _Naming:
                     return False
                 flattened = True
             elif sum(size_of(axis) > 1 for axis in axes) > 1 and edge not in analysis.tables:
-                learned = learned or self.structure.constants[edge].is_resampled
+                read_as_weight = analysis.graph.read_by(edge) in self.structure.constants.uses.strong
+                learned = learned or (self.structure.constants[edge].is_resampled and not read_as_weight)
         return learned and flattened
 
     def _why_unscaled(self, var: SizeVar) -> Why | None:
