@@ -227,7 +227,11 @@ def _ratios(structure: Structure, request: Request) -> list[Fraction]:
     stages = [*(chain.name for chain in chains), "the model"]
     names = [f"{stages[members[0]]} {size}" for size, members in groups]
     typed: Sizes = request.width
-    if isinstance(typed, str | int) and str(typed).strip().isdigit() and len({size for size, _ in groups}) == 1:
+    if (
+        isinstance(typed, str | int)
+        and str(typed).strip().removeprefix("-").isdigit()
+        and len({size for size, _ in groups}) == 1
+    ):
         typed = [int(typed)] * len(groups)  # an encoder and a decoder of one width
     if len(groups) > 1 and len(per_list(typed)) == 1:
         raise RequestError(
