@@ -58,6 +58,37 @@ def test_a_head_that_levels_share_stays_shared_at_every_depth(own: bool, named: 
         assert len([t for t in resized.graph.initializer if list(t.dims) == [WIDTH, WIDTH, 3, 3]]) == depth + own
 
 
+def two_heads(depth: int, *, named: bool) -> onnx.ModelProto:
+    """Two heads, each of some convolutions, that both read each of two levels."""
+    net = Net(random.Random(0))
+    x = net.input(["batch", 3, 8, 8])
+    x = net.add("Conv", x, net.weight(WIDTH, 3, 1, 1, name="stem.weight"))
+    small = net.add("MaxPool", x, kernel_shape=[2, 2], strides=[2, 2])
+    heads = {name: _weights(net, name, depth) for name in ("classes", "boxes")}
+    last = {name: net.weight(2 + len(name), WIDTH, 1, 1, name=f"{name}.last.weight") for name in heads}
+    outputs = []
+    for level, given in (("fine", x), ("coarse", small)):
+        for name, weights in heads.items():
+            y = given
+            for number, weight in enumerate(weights):
+                y = _conv(net, y, weight, f"{name}.{number}" if named else "")
+            net.add("GlobalAveragePool", net.add("Conv", y, last[name]))
+            outputs.append(f"{level}_{name}")
+            net.nodes[-1].output[0] = outputs[-1]
+    model = net.model(*outputs)
+    for node in model.graph.node if not named else ():
+        node.name = ""
+    return model
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named", "nameless"])
+def test_the_first_layer_of_heads_that_read_one_tensor_counts(named: bool) -> None:
+    source = two_heads(3, named=named)
+    assert [chain.depth for chain in inspect(source).chains] == [3] * 4
+    for depth in (2, 5):
+        assert not compare(resize(source, depth=depth).model, two_heads(depth, named=named)), depth
+
+
 def tower(first: int, second: int) -> onnx.ModelProto:
     """Blocks of an encoder, and behind them blocks of a decoder that look like them."""
     net = Net(random.Random(0))

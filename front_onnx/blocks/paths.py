@@ -205,4 +205,21 @@ def _ways(flow: Flow, sink: str, behind: set[int], sources: Iterable[str]) -> It
             tail = tuple(name for name, _ in cuts[1:])
             if tail not in tried:
                 tried.add(tail)
-                yield flow.segments(cuts)
+                yield flow.segments([*_row_to(flow, source, behind), *cuts[1:]])
+
+
+def _row_to(flow: Flow, source: str, behind: set[int]) -> list[tuple[str, list[int]]]:
+    """The cuts of the row of nodes that makes a source, from where it parts from others: a branch begins there."""
+    found: list[tuple[str, list[int]]] = []
+    while (index := flow.graph.producer.get(source, -1)) in behind:
+        read = flow.inputs[index]
+        if len(read) != 1 or len(flow.outputs[index]) != 1 or (found and _is_read_elsewhere(flow, source)):
+            break
+        found.append((source, [index]))
+        (source,) = read
+    return [(source, []), *reversed(found)]
+
+
+def _is_read_elsewhere(flow: Flow, name: str) -> bool:
+    """True if several nodes read a tensor as data."""
+    return sum(flow.makes_data(flow.graph.order.home(edge.node)) for edge in flow.graph.consumers.get(name, ())) > 1
