@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+from front_onnx.blocks.names import module_path
 from front_onnx.blocks.paths import Path
 from front_onnx.blocks.runs import Run
 from front_onnx.blocks.segments import Flow, Segment
@@ -109,12 +110,12 @@ def _most(flow: Flow, unit: Sequence[Segment], layers: int) -> int:
 
 def _module(flow: Flow, path: Path, run: Run, taken: set[int], weights: int) -> tuple[Segment, ...]:
     """All there is of a module whose name is that of the first unit with its number less one."""
-    own = flow.module(path.segments[run.start : run.start + run.period])
+    own = module_path(flow, path.segments[run.start : run.start + run.period])
     parts = own.count("/") + 1
 
     def is_before(place: int) -> bool:
         """A segment of the block before, perhaps of a part of it: /stage/0/act."""
-        module = "/".join(flow.module(path.segments[place : place + 1]).split("/")[:parts])
+        module = "/".join(module_path(flow, path.segments[place : place + 1]).split("/")[:parts])
         counted = _INNERMOST.findall(module)[-1:] != _INNERMOST.findall(own)[-1:]  # not the stage, which counts as well
         return counted and follows(module, own)
 

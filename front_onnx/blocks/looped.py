@@ -5,6 +5,7 @@ from __future__ import annotations
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.size import AxisRole, size_of
 from front_onnx.blocks.chain import Chain
+from front_onnx.blocks.names import common_path
 from front_onnx.blocks.segments import Flow, Segment
 from front_onnx.operators import Loop
 from front_onnx.operators.analysis import Analysis
@@ -39,7 +40,7 @@ def _looped(flow: Flow, loop: Loop, number: int) -> Chain | None:
         if fact.value is None and any(axis[0] in algebra.expand(a) for a in fact.axes or ())
     }
     return Chain(
-        name=flow.common_path([unit]) or f"loop{number}",
+        name=common_path(flow, [unit]) or f"loop{number}",
         units=(unit,) * count,
         entry=(),
         layers=1,

@@ -14,6 +14,7 @@ from itertools import accumulate
 import numpy as np
 
 from front_onnx.axes.size import Axis, size_of
+from front_onnx.blocks.names import counted_names
 from front_onnx.blocks.segments import Flow, Segment
 from front_onnx.operators.analysis import Analysis
 
@@ -66,7 +67,7 @@ def _learns(flow: Flow, segments: Sequence[Segment], run: Run) -> bool:
     """True if a unit sums over a weight or has weights of its own; a mask that is added twice makes no block."""
     units = [segments[i : i + run.period] for i in range(run.start, run.stop, run.period)]
     nodes = {i for segment in units[0] for node in segment.nodes for i in (node, *flow.graph.order.inside(node))}
-    return not flow.analysis.summing.isdisjoint(nodes) or bool(flow.counted_names(units))
+    return not flow.analysis.summing.isdisjoint(nodes) or bool(counted_names(flow, units))
 
 
 def _best_rotation(flow: Flow, segments: Sequence[Segment], start: int, stop: int, period: int) -> Run:
@@ -80,7 +81,7 @@ def _best_rotation(flow: Flow, segments: Sequence[Segment], start: int, stop: in
     for first in range(start, stop - count * period + 1):
         run = Run(first, period, count)
         units = [segments[first + i * period : first + (i + 1) * period] for i in range(count)]
-        score = flow.counted_names(units), -len(segments[first].starts)
+        score = counted_names(flow, units), -len(segments[first].starts)
         if score >= most:
             best, most = run, score
     return best

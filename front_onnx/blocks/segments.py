@@ -9,14 +9,12 @@ The **skeleton** is the same without any size.
 
 from __future__ import annotations
 
-import re
 from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from posixpath import commonpath
 
 from front_onnx.axes.numbers import Binding, value_of
 from front_onnx.axes.size import size_of
@@ -26,7 +24,6 @@ from front_onnx.constants.kinds import KEPT
 from front_onnx.operators.analysis import Analysis
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge
-from front_onnx.read.names import counts
 from front_onnx.read.tensor_data import is_float, numpy_type
 
 __all__ = ["Flow", "Segment"]
@@ -111,7 +108,7 @@ class Flow:
         self._signatures: dict[tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]], _Hash] = {}
         self._ways: dict[tuple[str, int], _Way] = {}
         self._before: dict[str, dict[str, _Hash]] = {}
-        self._counted: dict[tuple[str, ...], int] = {}
+        self.counted: dict[tuple[str, ...], int] = {}  # remembered by `names.py`
 
     def _is_data(self, name: str) -> bool:
         fact = self.analysis.facts.get(name)
@@ -455,55 +452,6 @@ class Flow:
     def _counts(self, index: int) -> bool:
         """True for shape arithmetic: all that a node makes are followed numbers."""
         return not any(self._walked(name) for name in self.outputs[index])
-
-    def node_names(self, units: Sequence[Sequence[Segment]]) -> Iterator[list[str]]:
-        """For each node of the first unit, the names of those in its place."""
-        for place in zip(*units, strict=True):
-            for nodes in zip(*(segment.nodes for segment in place), strict=False):
-                yield [self.graph.nodes[node].name.strip("/") for node in nodes]
-
-    def scope_names(self, units: Sequence[Sequence[Segment]]) -> Iterator[list[str]]:
-        """For each node of the first unit, the innermost module scopes that torch's exporter notes."""
-        for place in zip(*units, strict=True):
-            for nodes in zip(*(segment.nodes for segment in place), strict=False):
-                scopes = [self.graph.scope(node) for node in nodes]
-                if all(scopes):
-                    yield scopes
-
-    def module(self, stretch: Sequence[Segment]) -> str:
-        """The module path that the nodes of a stretch share, those that have one; empty if they are of several."""
-        nodes = [node for segment in stretch for node in segment.nodes]
-        paths = [self.graph.scope(n) or self.graph.nodes[n].name.rpartition("/")[0] for n in nodes]
-        return commonpath([p if p.startswith("/") else "/" + p.replace(".", "/") for p in paths if p] or [""])
-
-    def common_path(self, units: Sequence[Sequence[Segment]]) -> str | None:
-        """The module path that all nodes of the only unit share, without the number of the block."""
-        nodes = [node for unit in units for segment in unit for node in segment.nodes]
-        paths = [self.graph.scope(n) or self.graph.nodes[n].name.rpartition("/")[0] for n in nodes]
-        paths = [path for path in paths if path]
-        parts = re.split(r"[./]", commonpath([re.sub(r"[./]", "/", p).strip("/") for p in paths]) if paths else "")
-        while parts and parts[-1].isdigit():
-            parts.pop()
-        return ".".join(p for i, p in enumerate(parts) if p and p not in parts[i + 1 :]) or None
-
-    def weight_names(self, units: Sequence[Sequence[Segment]]) -> Iterator[list[str]]:
-        """For each weight that a node of the first unit reads, its names over the units."""
-        for place in zip(*units, strict=True):
-            for nodes in zip(*(segment.nodes for segment in place), strict=False):
-                for edges in zip(*(self.graph.reads[node] for node in nodes), strict=False):
-                    if all(map(self._reads_weight, edges)):
-                        yield [*map(self.graph.read_by, edges)]
-
-    def _reads_weight(self, edge: Edge) -> bool:
-        fact = self.analysis.uses.get(edge)
-        return fact is not None and fact.value is None
-
-    def counted_names(self, units: Sequence[Sequence[Segment]]) -> int:
-        """How many weights of a unit have names that count over the units."""
-        key = (*(name for unit in units for segment in unit for name in segment.starts), *units[-1][-1].ends)
-        if key not in self._counted:
-            self._counted[key] = sum(counts(names) for names in self.weight_names(units))
-        return self._counted[key]
 
     def _walked(self, name: str) -> bool:
         fact = self.analysis.facts.get(name)
