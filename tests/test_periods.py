@@ -121,3 +121,49 @@ def test_a_layer_of_another_kind_is_told_whenever_a_depth_is_asked_for(target: i
     """Five layers show no period of three twice: the odd ones are beside the chain, and who asks for 3 gets 5."""
     (warning,) = resize(uneven(5, "aba"), depth=target).plan.warnings
     assert warning.startswith("layers.0, layers.4: of another kind than the blocks of layers")
+
+
+def numbered(kinds: str, *, seed: int = 0) -> onnx.ModelProto:
+    """Modules with numbers that each add to the stream: attention (a), a filter (f), or each place by itself (p)."""
+    net, rng = Net(random.Random(seed)), np.random.default_rng(seed)
+
+    def weight(name: str, *shape: int) -> str:
+        return net.const(rng.uniform(-1, 1, shape).astype(np.float32), name=name)
+
+    x = net.add("MatMul", net.input(["batch", "length", 4], name="x"), weight("stem", 4, WIDTH))
+    for number, kind in enumerate(kinds):
+        name, start = f"layers.{number}.module", len(net.nodes)
+        if kind == "p":
+            h = net.add("Relu", net.add("MatMul", x, weight(f"{name}.up.weight", WIDTH, 9)))
+            h = net.add("MatMul", h, weight(f"{name}.down.weight", 9, WIDTH))
+        elif kind == "f":
+            h = net.add(
+                "Conv", net.add("Transpose", x, perm=[0, 2, 1]), weight(f"{name}.w", WIDTH, WIDTH, 3), pads=[1, 1]
+            )
+            h = net.add("Tanh", net.add("Transpose", h, perm=[0, 2, 1]))
+        else:
+            q, v = (net.add("MatMul", x, weight(f"{name}.{part}.weight", WIDTH, WIDTH)) for part in "qv")
+            shares = net.add("Softmax", net.add("MatMul", q, net.add("Transpose", x, perm=[0, 2, 1])), axis=-1)
+            h = net.add("MatMul", net.add("MatMul", shares, v), weight(f"{name}.out.weight", WIDTH, WIDTH))
+        x = net.add("Add", x, h)
+        for place, node in enumerate(net.nodes[start:]):
+            where = name.replace(".", "/") if node is not net.nodes[-1] else f"layers/{number}"
+            node.name = f"/{where}/{node.op_type}_{place}"
+    net.add("MatMul", x, weight("head", WIDTH, 5))
+    net.nodes[-1].output[0] = "out"
+    return net.model("out")
+
+
+@pytest.mark.parametrize(
+    "pattern, layers, depths",
+    [("ap", 1, (2, 5)), ("fp", 1, (2, 5)), ("fa", 2, (4, 10)), ("apfp", 2, (4, 10))],
+    ids=["attention", "filter", "two that mix", "two blocks"],
+)
+def test_what_mixes_and_what_does_not_are_one_block_though_both_have_numbers(
+    pattern: str, layers: int, depths: tuple[int, int]
+) -> None:
+    (chain,) = inspect(numbered(pattern * 3)).chains
+    assert (chain.depth, chain.layers) == (3 * layers, layers)
+    for depth in depths:
+        native = numbered(pattern * (depth // layers), seed=1)
+        assert not compare(resize(numbered(pattern * 3), depth=depth).model, native, names=True), depth

@@ -7,12 +7,14 @@ be one layer of a dual-attention block, or two layers (a convolution, then atten
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, groupby, pairwise
 from posixpath import commonpath
 
 from front_onnx.axes.size import size_of
 from front_onnx.blocks.segments import Flow, Segment
+from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge
 
 __all__ = ["is_within", "lacks_number", "layer_lengths", "layers_of", "module_of", "parts_of"]
@@ -170,7 +172,10 @@ def _number(one: _Path, other: _Path) -> int | None:
 
 
 def _counted(flow: Flow, nodes: dict[int, list[int]], count: int) -> int | None:
-    """How many numbers the modules of the first unit have where those of the next have others, as many further on."""
+    """How many numbers the modules of the first unit have where those of the next have others, as many further on.
+
+    Attention and, behind it, what works on each place by itself are one block, though they are modules with numbers.
+    """
     found = dict[int, int]()  # by number, how far on the next unit is
     before, with_modules = set[_Path](), set[int]()
     for row in nodes.values():
@@ -190,7 +195,33 @@ def _counted(flow: Flow, nodes: dict[int, list[int]], count: int) -> int | None:
             with_modules.add(int(a[1]))
     if found.keys() - with_modules:
         return None  # a weight that is the whole of a module with a number
-    return len(found) if len(before) == 1 and set(found.values()) == {len(found)} else None
+    if len(before) != 1 or set(found.values()) != {len(found)}:
+        return None
+    (module,) = before
+    inner = defaultdict[int, list[int]](list)
+    for node in nodes:
+        path = _path(flow, node)
+        if path[: len(module) - 1] == module[:-1] and len(path) >= len(module):
+            match = _NUMBERED.fullmatch(path[len(module) - 1])
+            if match is not None and path[len(module) - 1][: match.start(1)] == module[-1]:
+                inner[int(match[1])].append(node)
+    mixing = [_mixes(flow, inner[number]) for number in sorted(found)]
+    halves = len(found) % 2 == 0 and mixing == [True, False] * (len(found) // 2)
+    return len(found) // 2 if halves else len(found)
+
+
+def _mixes(flow: Flow, nodes: Iterable[int]) -> bool:
+    """True if places (tokens, pixels) see one another in some nodes: attention, a filter, a recurrent cell."""
+    for index in nodes:
+        node, record = flow.graph.nodes[index], record_of(flow.graph.nodes[index])
+        weights = [flow.graph.constants[name].dims for name in node.input[1:2] if name in flow.graph.constants]
+        if record.has(Trait.ATTENDS | Trait.RECURRENT):
+            return True
+        if record.has(Trait.CONVOLVES) and any(side > 1 for dims in weights for side in dims[2:]):
+            return True
+        if record.has(Trait.CONTRACTS) and not record.has(Trait.CONVOLVES) and len(flow.inputs[index]) > 1:
+            return True
+    return False
 
 
 def _repeated(flow: Flow, unit: Sequence[Segment], edges: Iterable[Edge]) -> int:

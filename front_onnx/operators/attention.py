@@ -51,7 +51,7 @@ def turn(ctx: RuleContext, size: Axis, caches: tuple[int, int], *, interleaved: 
         ctx.keep(half, Why.COSINES)
 
 
-@operator("Attention", traits=Trait.PARAMETERS)
+@operator("Attention", traits=Trait.ATTENDS | Trait.PARAMETERS)
 def attention(ctx: RuleContext) -> None:
     """Q [B, h, S, d], K [B, k, T, d], V [B, k, T, v] -> Y [B, h, S, v]; h is a multiple of k (grouped queries)."""
     flat = len(ctx.axes(0)) == 3

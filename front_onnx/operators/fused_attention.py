@@ -83,7 +83,7 @@ def projected(ctx: RuleContext, inner: Axis) -> tuple[Axis, Axis, Axis]:
     return heads, size, v_size
 
 
-@operator("Attention", domain=MICROSOFT, traits=Trait.CONTRACTS | Trait.PARAMETERS)
+@operator("Attention", domain=MICROSOFT, traits=Trait.ATTENDS | Trait.CONTRACTS | Trait.PARAMETERS)
 def attention(ctx: RuleContext) -> None:
     """X [B, S, I] by W [I, q + k + v]; mask, past [2, B, h, P, d], bias [B, h, S, P + S] -> [B, S, v], present."""
     if ctx.attr("past_present_share_buffer", 0) or ctx.attr("rotary_embedding_dim", 0):
@@ -107,7 +107,7 @@ def attention(ctx: RuleContext) -> None:
         ctx.out((pair, batch, heads, total, size), slot=1)
 
 
-@operator("MultiHeadAttention", domain=MICROSOFT, traits=Trait.PARAMETERS)
+@operator("MultiHeadAttention", domain=MICROSOFT, traits=Trait.ATTENDS | Trait.PARAMETERS)
 def multi_head_attention(ctx: RuleContext) -> None:
     """Q [B, S, h*d], K [B, L, h*d], V [B, L, h*v], the last two also [B, h, L, d] -> [B, S, h*v], present K, V."""
     if any(slot in ctx for slot in (8, 9)):
@@ -115,7 +115,7 @@ def multi_head_attention(ctx: RuleContext) -> None:
     _attend(ctx, bias=3, mask=4, scores=5, past=6)
 
 
-@operator("DecoderMaskedMultiHeadAttention", domain=MICROSOFT, traits=Trait.PARAMETERS, numbers=(7, 8))
+@operator("DecoderMaskedMultiHeadAttention", domain=MICROSOFT, traits=Trait.ATTENDS | Trait.PARAMETERS, numbers=(7, 8))
 def decoder_masked_multi_head_attention(ctx: RuleContext) -> None:
     """As MultiHeadAttention, for one query; the cache may be a buffer that is filled up to a length."""
     if 9 in ctx:
@@ -193,7 +193,7 @@ def _attend(ctx: RuleContext, *, bias: int, mask: int, scores: int, past: int) -
     ctx.out((batch, heads, sequence, total), slot=3)
 
 
-@operator("GroupQueryAttention", domain=MICROSOFT, traits=Trait.PARAMETERS, numbers=(5, 6))
+@operator("GroupQueryAttention", domain=MICROSOFT, traits=Trait.ATTENDS | Trait.PARAMETERS, numbers=(5, 6))
 def group_query_attention(ctx: RuleContext) -> None:
     """Q [B, S, h*d] with K and V [B, S, k*d], or all in Q; past [B, k, P, d] -> [B, S, h*d], present K and V."""
     if any(slot in ctx for slot in (12, 13)) or ctx.attr("sliding_window_cache", 0):

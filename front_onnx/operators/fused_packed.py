@@ -35,7 +35,7 @@ def _packed(ctx: RuleContext, heads: Axis, places: int) -> None:
         meet(ctx, ctx.axes(places + 2), (batch, heads, sequence, sequence))
 
 
-@operator("PackedAttention", domain=MICROSOFT, traits=Trait.CONTRACTS | Trait.PARAMETERS)
+@operator("PackedAttention", domain=MICROSOFT, traits=Trait.ATTENDS | Trait.CONTRACTS | Trait.PARAMETERS)
 def packed_attention(ctx: RuleContext) -> None:
     """X [tokens, I] by W [I, q + k + v] -> [tokens, v]."""
     tokens, inner = ctx.axes(0)
@@ -44,7 +44,7 @@ def packed_attention(ctx: RuleContext) -> None:
     ctx.out((tokens, (*heads, *v_size)))
 
 
-@operator("PackedMultiHeadAttention", domain=MICROSOFT, traits=Trait.PARAMETERS)
+@operator("PackedMultiHeadAttention", domain=MICROSOFT, traits=Trait.ATTENDS | Trait.PARAMETERS)
 def packed_multi_head_attention(ctx: RuleContext) -> None:
     """Q [tokens, h*d], K [tokens, h*d], V [tokens, h*v], or all in Q [tokens, h, 3, d] -> [tokens, h*v]."""
     if 3 in ctx:

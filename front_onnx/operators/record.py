@@ -56,6 +56,7 @@ class Trait(Flag):
     PRODUCT = auto()  # a contraction whose weight may be either operand
     CONVOLVES = auto()  # a contraction that has kernel sides
     RECURRENT = auto()  # contracts with its own state, step by step
+    ATTENDS = auto()  # attention in one operator: weighs places by what others hold
     NORMALISES = auto()  # divides by a deviation or a root mean square
     LAYERWISE = auto()  # normalises over the last axes, each place by itself
     CENTRES = auto()  # takes the mean away before it normalises

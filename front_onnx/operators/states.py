@@ -24,8 +24,8 @@ def _heads(ctx: RuleContext, slot: int, attribute: str) -> tuple[Axis, Axis]:
     return heads, size
 
 
-@operator("LinearAttention", traits=Trait.PARAMETERS)
-@operator("LinearAttention", domain=MICROSOFT, traits=Trait.PARAMETERS)
+@operator("LinearAttention", traits=Trait.ATTENDS | Trait.PARAMETERS)
+@operator("LinearAttention", domain=MICROSOFT, traits=Trait.ATTENDS | Trait.PARAMETERS)
 def linear_attention(ctx: RuleContext) -> None:
     """Q [B, T, h*d], K [B, T, k*d], V [B, T, k*v], state [B, k, d, v] -> [B, T, h*v], state; h is a multiple of k.
 
