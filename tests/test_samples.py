@@ -627,3 +627,40 @@ def test_ids_that_are_moved_to_their_stretch_of_a_table_stay_within_it(first: bo
     model = net.model(net.add("MatMul", net.add("Gather", net.weight(14, 4), moved), net.weight(4, 3)))
     fed = [synthetic_inputs(Graph(read_model(model)), {}, seed)[ids] for seed in range(20)]
     assert max(int(array.max()) for array in fed) == 7
+
+
+def classifier() -> onnx.ModelProto:
+    """Pictures to three logits that random directions give."""
+    directions = np.random.default_rng(3).normal(size=(3 * 8 * 8, 3)).astype(np.float32)
+    nodes = [helper.make_node("Flatten", ["image"], ["row"]), helper.make_node("MatMul", ["row", "w"], ["logits"])]
+    graph = helper.make_graph(
+        nodes,
+        "classifier",
+        [helper.make_tensor_value_info("image", FLOAT, ["batch", 3, 8, 8])],
+        [helper.make_tensor_value_info("logits", FLOAT, ["batch", 3])],
+        [numpy_helper.from_array(directions, "w")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize("batch", [None, 4])
+def test_of_pictures_made_up_for_a_classifier_those_are_taken_that_it_is_sure_of(batch: int | None) -> None:
+    model = classifier()
+    if batch is not None:
+        model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = batch
+    samples = read_samples("synthetic", graph_of(model), count=120)
+    chosen = np.concatenate([feed["image"] for feed in (*samples.batches, *samples.held_out)])
+    drawn = picture_like(np.random.default_rng(9), (512, 3, 8, 8), (2, 3))
+    logits = [np.sort(pictures.reshape(len(pictures), -1) @ weights(model), axis=1) for pictures in (chosen, drawn)]
+    sure, plain = (np.median(rows[:, -1] - rows[:, -2]) for rows in logits)
+    assert samples.count == 120 and {len(feed["image"]) for feed in samples.batches} <= {4, 32, 24}
+    assert sure > 1.5 * plain
+    counts = np.bincount((chosen.reshape(len(chosen), -1) @ weights(model)).argmax(1))
+    assert counts.min() > 0.9 * counts.max()
+    again = read_samples("synthetic", graph_of(model), count=120)
+    assert all(np.array_equal(a["image"], b["image"]) for a, b in zip(samples.batches, again.batches, strict=True))
+
+
+def weights(model: onnx.ModelProto) -> np.ndarray:
+    """Its only weight."""
+    return numpy_helper.to_array(model.graph.initializer[0])

@@ -106,14 +106,21 @@ def calibrated(
         RequestError: the data are no inputs of the model, or too few.
         FileError: they cannot be read.
     """
-    samples = samples_of(data, plan.structure.graph, settings, seed, batch)
+    samples = samples_of(data, plan.structure.graph, settings, seed, batch, progress)
     with Shelf(settings.memory, settings.folder) as shelf:
         return best_start(
             plan, samples, shelf, ridges=settings.ridges, engine=settings.engine, progress=progress, goal=goal
         )
 
 
-def samples_of(data: Data, graph: Graph, settings: CalibrationSettings, seed: int, batch: int | None = None) -> Samples:
+def samples_of(
+    data: Data,
+    graph: Graph,
+    settings: CalibrationSettings,
+    seed: int,
+    batch: int | None = None,
+    progress: Progress = silent,
+) -> Samples:
     """Read the samples that settings speak of; arguments and errors as of `calibrated`."""
     return read_samples(
         data,
@@ -125,4 +132,5 @@ def samples_of(data: Data, graph: Graph, settings: CalibrationSettings, seed: in
         mean=settings.mean,
         deviation=settings.deviation,
         batch=batch,
+        progress=progress,
     )

@@ -11,11 +11,14 @@ from front_onnx.check.synthetic import synthetic_inputs
 from front_onnx.errors import RequestError
 from front_onnx.samples.inputs import Feed, Input, Inputs
 from front_onnx.samples.noise import picture_like, sequence_like
+from front_onnx.samples.surest import surest
+from front_onnx.types import Progress, silent
 
 __all__ = ["made_up"]
 
 _COUNT, _LEAST = 512, 32
 _BYTES = 512 << 20  # of all samples, where their number is not asked for
+_OF, _LOOKED_AT = 16, 1 << 30  # pictures that one is chosen of; bytes of all that are looked at
 _SHORTEST, _LONGEST = 4, 64
 _STEPS = (4, 6, 8, 11, 16, 23, 32, 45, 64)  # lengths that are tried
 _LARGER = tuple(1 << n for n in range(7, 15))  # where a graph without tables runs at none of these, as on sound
@@ -33,23 +36,37 @@ def made_up(
     seed: int,
     batch: int | None,
     size: tuple[int, int] | None = None,
+    progress: Progress = silent,
 ) -> tuple[list[Feed], list[Feed]]:
     """Batches to calibrate on and others, drawn anew, to compare on; all feeds run, as far as onnxruntime can tell.
 
     Ids are uniform, but for 0, which may be padding; masks are ones, positions count. Pictures have amplitudes that
     fall as 1/f^a, channels that go together, and a brightness; sequences of floats the same along time. A free
-    length is drawn for each batch, uniform in its logarithm between 4 and 64, so that nothing is padded.
+    length is drawn for each batch, uniform in its logarithm between 4 and 64, so that nothing is padded. Of sixteen
+    pictures for a classifier, one is taken: see `surest.py`.
 
     Raises:
         RequestError: the graph runs at no size that is tried, or its samples would all be alike.
     """
     maker = _Maker(inputs, size)
     sample = maker.feed(maker.longest, 1, np.random.default_rng(seed))
+    each = max(1, sum(array.nbytes for array in sample.values()) // inputs.count(sample))
     if count is None:
-        each = max(1, sum(array.nbytes for array in sample.values()) // inputs.count(sample))
         count = max(_LEAST, min(_COUNT, _BYTES // each))
     held = max(1, round(count * hold_out))
-    kept = maker.batches(count, batch, np.random.default_rng((seed, 0)))
+    if inputs.picture is not None:
+        looked = min(_OF * (count + held), _LOOKED_AT // each)
+        pool = surest(
+            inputs,
+            lambda: maker.batches(looked, batch, np.random.default_rng((seed, 0))),
+            count + held,
+            lambda done: progress("samples", done, looked),
+        )
+        rows = np.random.default_rng((seed, 1)).permutation(inputs.count(pool) if pool is not None else 0)
+        kept, apart = ([*_cut(inputs, pool, own, batch)] for own in (rows[held:], rows[:held]))
+        if kept and apart:
+            return kept, apart
+    kept = [*maker.batches(count, batch, np.random.default_rng((seed, 0)))]
     apart = [*_others(inputs, maker.batches(held, batch, np.random.default_rng((seed, 1))), kept)]
     if not apart:
         line = "samples that are made up would all be alike, for the graph takes neither floats nor ids of a table"
@@ -57,7 +74,17 @@ def made_up(
     return kept, apart
 
 
-def _others(inputs: Inputs, feeds: list[Feed], kept: list[Feed]) -> Iterator[Feed]:
+def _cut(inputs: Inputs, pool: Feed | None, rows: np.ndarray, batch: int | None) -> Iterator[Feed]:
+    """Some samples in batches; where the graph fixes those, what does not fill one is left out."""
+    if pool is None or not len(rows):
+        return
+    size = inputs.batch_size(inputs.taken(pool, rows[:1]), batch)
+    for start in range(0, len(rows), size):
+        if inputs.batch is None or start + size <= len(rows):
+            yield inputs.taken(pool, rows[start : start + size])
+
+
+def _others(inputs: Inputs, feeds: Iterator[Feed], kept: list[Feed]) -> Iterator[Feed]:
     """Feeds without the samples that others have too: where tables are small, chance repeats one."""
     seen = {digest for feed in kept for digest in inputs.digests(feed)}
     for feed in feeds:
@@ -89,18 +116,16 @@ class _Maker:
         self._settle(size)
         self.longest = self._at(max(self._lengths, default=_SHORTEST))
 
-    def batches(self, count: int, batch: int | None, rng: np.random.Generator) -> list[Feed]:
+    def batches(self, count: int, batch: int | None, rng: np.random.Generator) -> Iterator[Feed]:
         """As many samples, or a few more where the graph fixes the size of a batch."""
-        found: list[Feed] = []
         most = max(1, math.ceil(count / _BATCHES)) if self._free and batch is None else count
         left = count
         while left > 0:
             sizes = self._drawn(rng)
             one = self.feed(sizes, 1, np.random.default_rng(0))
             number = self._inputs.batch or min(left, self._inputs.batch_size(one, batch), most)
-            found.append(self.feed(sizes, number, rng))
+            yield self.feed(sizes, number, rng)
             left -= number
-        return found
 
     def feed(self, sizes: Mapping[str, int], samples: int, rng: np.random.Generator) -> Feed:
         """A feed of given sizes. Masks, and sizes that are sums of others, are `synthetic_inputs`' own matter."""

@@ -13,6 +13,7 @@ from front_onnx.read.graph import Graph
 from front_onnx.samples.inputs import Feed, Inputs
 from front_onnx.samples.made_up import made_up
 from front_onnx.samples.reading import SYNTHETIC, Data, Pictures, Source, open_source
+from front_onnx.types import Progress, silent
 
 __all__ = ["Data", "Samples", "read_samples"]
 
@@ -45,6 +46,7 @@ def read_samples(
     image_size: int | tuple[int, int] | None = None,
     mean: float | Sequence[float] | None = None,
     deviation: float | Sequence[float] | None = None,
+    progress: Progress = silent,
 ) -> Samples:
     """Read samples from wherever they are, and check that they are feeds of a graph.
 
@@ -73,6 +75,7 @@ def read_samples(
         mean, deviation: what pictures, scaled to 0..1, are standardised with: (x - mean) / deviation, a number or
             one for each channel. By default ImageNet's for three channels, 0 and 1 for one or four. Models that take
             0..255 have mean 0 and deviation 1/255. Inputs of whole bytes get bytes.
+        progress: told how many samples were made up and looked at.
 
     Samples whose bytes are the same count once.
 
@@ -92,7 +95,9 @@ def read_samples(
         raise RequestError("the graph has a fixed batch", got=batch, wanted=inputs.batch, hint=hint)
     pictures = Pictures(image_size, mean, deviation)
     if isinstance(data, str) and data == SYNTHETIC:
-        feeds, held = made_up(inputs, count=count, hold_out=hold_out, seed=seed, batch=batch, size=pictures.size)
+        feeds, held = made_up(
+            inputs, count=count, hold_out=hold_out, seed=seed, batch=batch, size=pictures.size, progress=progress
+        )
         return Samples(tuple(feeds), tuple(held), True, sum(inputs.count(feed) for feed in feeds))
     source = open_source(data, inputs, pictures)
     wanted = count or source.default
