@@ -384,7 +384,7 @@ WRONG = [
     ("--width-mult inf", ["--width-mult", "inf"]),
     ("--width-mult 1/0", ["--width-mult", "1/0"]),
     ("--width-mult half", ["--width-mult", "half"]),
-    ("--depth 0", ["blocks", "got 0", "wanted 1"]),
+    ("--depth 0", ["blocks", "got 0", "wanted at least 1"]),
     ("--depth -2", ["--depth", "-2"]),
     ("--depth 2.0", ["--depth", "2.0"]),
     ("--depth deep", ["--depth", "deep"]),

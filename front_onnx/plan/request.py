@@ -17,9 +17,9 @@ from front_onnx.types import Sizes
 __all__ = ["BANDS", "Request", "per_chain", "per_list"]
 
 BANDS = ("low", "mid", "high")
-_COUNTS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9}
+_COUNTS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
 _BYTES = {f"{k}{b}": n for k, n in _COUNTS.items() if k != "b" for b in ("", "b")} | {
-    f"{k}ib": 2 ** (10 * n) for n, k in enumerate(("k", "m", "g"), 1)
+    f"{k}ib": 2 ** (10 * n) for n, k in enumerate(("k", "m", "g", "t"), 1)
 }
 _KINDS = frozenset(kind.value for kind in (Kind.WEIGHT, Kind.BIAS_OR_GAIN, Kind.EMBEDDING, Kind.MASK, Kind.FIXED))
 

@@ -65,7 +65,7 @@ def target_units(structure: Structure, request: Request) -> list[int]:
                 if chain.layers > 1
                 else f"chain {chain.name} cannot have this depth",
                 got=wanted,
-                wanted=" or ".join(map(str, near)),
+                wanted=" or ".join(map(str, near)) if layers > 0 else f"at least {near[0]}",
             )
         units[number] = layers // chain.layers
         if chain.loop is not None and layers != chain.depth:
