@@ -664,3 +664,34 @@ def test_of_pictures_made_up_for_a_classifier_those_are_taken_that_it_is_sure_of
 def weights(model: onnx.ModelProto) -> np.ndarray:
     """Its only weight."""
     return numpy_helper.to_array(model.graph.initializer[0])
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_ids_of_a_vocabulary_are_drawn_as_words_are_used(kind: type) -> None:
+    """The first of those that were learned most; those that were not lie near the mean, and are left out."""
+    net, rng = Net(random.Random(0)), np.random.default_rng(0)
+    table = 1 + rng.normal(size=(3000, 8))
+    table[100:400] = 1 + 0.02 * rng.normal(size=(300, 8))
+    net.add("Gather", net.const(table.astype(kind)), net.input(["batch", "length"], np.int64, "ids"))
+    net.nodes[-1].output[0] = "out"
+    samples = read_samples("synthetic", graph_of(net.model("out")), count=400)
+    ids = np.concatenate([feed["ids"].ravel() for feed in samples.batches])
+    assert ids.min() == 1 and ids.max() < 3000 and not np.any((ids >= 100) & (ids < 400))
+    ranks = np.where(ids < 100, ids, ids - 300)
+    shares = [np.mean((low <= ranks) & (ranks < high)) for low, high in ((1, 100), (100, 1000), (1000, 2700))]
+    wanted = [
+        np.log((high + 30) / (low + 30)) / np.log(2730 / 31) for low, high in ((1, 100), (100, 1000), (1000, 2700))
+    ]
+    assert shares == pytest.approx(wanted, abs=0.05)
+
+
+def test_ids_of_a_table_of_which_nothing_can_be_told_are_uniform() -> None:
+    """Few entries, or a table that is added to before it is looked into."""
+    for rows, shifted in ((900, False), (3000, True)):
+        net = Net(random.Random(0))
+        ids = net.input(["batch", "length"], np.int64, "ids")
+        net.add("Gather", net.weight(rows, 8), net.add("Add", ids, net.const(5, np.int64)) if shifted else ids)
+        net.nodes[-1].output[0] = "out"
+        samples = read_samples("synthetic", graph_of(net.model("out")), count=400)
+        found = np.concatenate([feed["ids"].ravel() for feed in samples.batches])
+        assert np.median(found) == pytest.approx(rows / 2, rel=0.1)

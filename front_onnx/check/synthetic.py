@@ -169,22 +169,28 @@ def index_limits(graph: Graph, analysis: Analysis | None = None) -> dict[str, in
     analysis = analyse(graph) if analysis is None else analysis
     limits: dict[str, int] = {}
     for info in graph.inputs:
-        waiting, seen = [(info.name, 0)], set()
-        while waiting:
-            name, above = waiting.pop()
-            for edge in graph.consumers.get(name, ()):
-                node = graph.nodes[edge.node]
-                record = record_of(node)
-                if record.has(Trait.GATHERS) and edge.slot == 1:
-                    rows = entries(analysis, edge.node)
-                    if rows is not None:
-                        limits[info.name] = min(limits.get(info.name, 1 << 30), max(rows - above, 1))
-                elif record.has(Trait.MOVES | Trait.SHIFTS) and edge.node not in seen:
-                    if edge.slot and not record.has(Trait.SHIFTS):
-                        continue
-                    seen.add(edge.node)
-                    waiting += [(made, above + _shift(graph, edge)) for made in node.output]
+        for index, above in lookups(graph, info.name):
+            rows = entries(analysis, index)
+            if rows is not None:
+                limits[info.name] = min(limits.get(info.name, 1 << 30), max(rows - above, 1))
     return limits
+
+
+def lookups(graph: Graph, name: str) -> Iterator[tuple[int, int]]:
+    """The nodes that look up what an input says, with only simple operators between, and how much these add to it."""
+    waiting, seen = [(name, 0)], set[int]()
+    while waiting:
+        name, above = waiting.pop()
+        for edge in graph.consumers.get(name, ()):
+            node = graph.nodes[edge.node]
+            record = record_of(node)
+            if record.has(Trait.GATHERS) and edge.slot == 1:
+                yield edge.node, above
+            elif record.has(Trait.MOVES | Trait.SHIFTS) and edge.node not in seen:
+                if edge.slot and not record.has(Trait.SHIFTS):
+                    continue
+                seen.add(edge.node)
+                waiting += [(made, above + _shift(graph, edge)) for made in node.output]
 
 
 def _shift(graph: Graph, edge: Edge) -> int:

@@ -12,11 +12,12 @@ from front_onnx.errors import RequestError
 from front_onnx.samples.inputs import Feed, Input, Inputs
 from front_onnx.samples.noise import picture_like, sequence_like
 from front_onnx.samples.surest import surest
+from front_onnx.samples.vocabulary import find_vocabulary
 from front_onnx.types import Progress, silent
 
 __all__ = ["made_up"]
 
-_COUNT, _LEAST = 512, 32
+_COUNT, _TEXTS, _LEAST = 512, 1024, 32
 _BYTES = 512 << 20  # of all samples, where their number is not asked for
 _OF, _LOOKED_AT = 16, 1 << 30  # pictures that one is chosen of; bytes of all that are looked at
 _SHORTEST, _LONGEST = 4, 64
@@ -40,10 +41,10 @@ def made_up(
 ) -> tuple[list[Feed], list[Feed]]:
     """Batches to calibrate on and others, drawn anew, to compare on; all feeds run, as far as onnxruntime can tell.
 
-    Ids are uniform, but for 0, which may be padding; masks are ones, positions count. Pictures have amplitudes that
-    fall as 1/f^a, channels that go together, and a brightness; sequences of floats the same along time. A free
-    length is drawn for each batch, uniform in its logarithm between 4 and 64, so that nothing is padded. Of sixteen
-    pictures for a classifier, one is taken: see `surest.py`.
+    Ids of a vocabulary are drawn as words are used (`vocabulary.py`), others are uniform but for 0, which may be
+    padding; masks are ones, positions count. Pictures have amplitudes that fall as 1/f^a, channels that go together, and a
+    brightness; for a classifier, one of sixteen is taken (`surest.py`). Sequences of floats are the same along time. A
+    free length is drawn for each batch, uniform in its logarithm between 4 and 64, so that nothing is padded.
 
     Raises:
         RequestError: the graph runs at no size that is tried, or its samples would all be alike.
@@ -52,7 +53,7 @@ def made_up(
     sample = maker.feed(maker.longest, 1, np.random.default_rng(seed))
     each = max(1, sum(array.nbytes for array in sample.values()) // inputs.count(sample))
     if count is None:
-        count = max(_LEAST, min(_COUNT, _BYTES // each))
+        count = max(_LEAST, min(_TEXTS if maker.writes else _COUNT, _BYTES // each))
     held = max(1, round(count * hold_out))
     if inputs.picture is not None:
         looked = min(_OF * (count + held), _LOOKED_AT // each)
@@ -104,6 +105,9 @@ class _Maker:
 
     def __init__(self, inputs: Inputs, size: tuple[int, int] | None) -> None:
         self._inputs = inputs
+        known_by = {entry.name: entry.rows for entry in inputs.each if entry.rows is not None}
+        found = {name: find_vocabulary(inputs.graph, name, rows) for name, rows in known_by.items()}
+        self._vocabularies = {name: each for name, each in found.items() if each is not None}
         told = [entry for entry in inputs.each if entry.shape is not None and _gives_sizes(entry)]
         picture = inputs.picture
         self._sides: tuple[str, ...] = picture.free if picture is not None else ()
@@ -115,6 +119,11 @@ class _Maker:
         self._lengths: list[int] = []
         self._settle(size)
         self.longest = self._at(max(self._lengths, default=_SHORTEST))
+
+    @property
+    def writes(self) -> bool:
+        """True if an input takes ids of a vocabulary."""
+        return bool(self._vocabularies)
 
     def batches(self, count: int, batch: int | None, rng: np.random.Generator) -> Iterator[Feed]:
         """As many samples, or a few more where the graph fixes the size of a batch."""
@@ -205,6 +214,9 @@ class _Maker:
         if entry.rows is not None:
             if self._is_position(entry) and shape and shape[-1] <= entry.rows:
                 return np.broadcast_to(np.arange(shape[-1]), shape).astype(entry.dtype)
+            vocabulary = self._vocabularies.get(entry.name)
+            if vocabulary is not None:
+                return vocabulary.drawn(rng, shape).astype(entry.dtype)
             return rng.integers(int(entry.rows > _FEW), entry.rows, shape).astype(entry.dtype)
         if not entry.is_float and entry.sides is None:
             return np.ones(shape, entry.dtype)

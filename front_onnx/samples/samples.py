@@ -65,7 +65,7 @@ def read_samples(
             Feeds: an iterable of arrays by name, each a batch.
         graph: of the source model.
         count: samples to calibrate on at most; those held out are beside them. By default 512 if they are pictures
-            or made up, 2048 texts, 4096 of anything else.
+            or made up (1024 with ids of a vocabulary), 2048 texts, 4096 of anything else.
         hold_out: the share that is held out, between 0 and 1; at least one sample is.
         seed: of which samples are taken, in which order, and of those made up. One seed gives the same bytes.
         batch: samples of a batch; by default about 2048 tokens, 32 pictures, 256 rows of numbers, 64 MiB at most.
