@@ -42,9 +42,9 @@ def made_up(
     """Batches to calibrate on and others, drawn anew, to compare on; all feeds run, as far as onnxruntime can tell.
 
     Ids of a vocabulary are drawn as words are used (`vocabulary.py`), others are uniform but for 0, which may be
-    padding; masks are ones, positions count. Pictures have amplitudes that fall as 1/f^a, channels that go together, and a
-    brightness; for a classifier, one of sixteen is taken (`surest.py`). Sequences of floats are the same along time. A
-    free length is drawn for each batch, uniform in its logarithm between 4 and 64, so that nothing is padded.
+    padding; masks are ones, positions count. Pictures have amplitudes that fall as 1/f^a, channels that go together,
+    and a brightness; for a classifier, one of sixteen is taken (`surest.py`). Sequences of floats are the same along
+    time. A free length is drawn for each batch, uniform in its logarithm between 4 and 64, so that nothing is padded.
 
     Raises:
         RequestError: the graph runs at no size that is tried, or its samples would all be alike.
