@@ -13,7 +13,7 @@ from small import run
 from small_graphs import Net, feeds_for, run_all
 
 from front_onnx.api import inspect, resize
-from front_onnx.errors import FrontError
+from front_onnx.errors import FrontError, RequestError
 from front_onnx.write import verify as proof
 from front_onnx.write.rewrite import rewrite
 
@@ -104,6 +104,27 @@ def test_a_stack_is_one_chain_and_nothing_asked_changes_nothing(build):
     (chain,) = inspect(model).chains
     assert (chain.depth, len(chain.places)) == (DEPTH, 2)
     assert resize(model, validate=False).model == model
+
+
+def shared() -> onnx.ModelProto:
+    """A Loop that runs one layer again and again."""
+    net = Net(random.Random(0))
+    x = _stem(net)
+    body = net.inner("body")
+    _, going, y = body.input([], np.int64), body.input([], bool), body.input(None)
+    w, b = (net.const(array[0]) for array in _weights())
+    graph = body.body(body.add("Identity", going), _layer(body, y, w, b))
+    return _head(net, net.add("Loop", net.const(DEPTH, np.int64), net.const(True, bool), x, body=graph))
+
+
+@pytest.mark.parametrize("method", ["lossless", "zero"])
+@pytest.mark.parametrize("build", [looped, scanned, shared], ids=["loop", "scan", "shared"])
+def test_methods_that_add_empty_blocks_say_where_they_cannot(build, method):
+    """A body is one for all blocks: none of them is empty, and fewer are refused as of any other chain."""
+    (chain,) = inspect(build()).chains
+    assert any(f"{chain.name}: " in warning for warning in resize(build(), depth=4, method=method).plan.warnings)
+    with pytest.raises(RequestError, match=rf"only adds blocks \(dim {chain.name}, got 2, wanted 3 or more\)"):
+        resize(build(), depth=2, method=method)
 
 
 def test_layers_run_less_often_than_there_are_keep_their_number():

@@ -23,7 +23,7 @@ from front_onnx.methods.growing import Growing
 from front_onnx.methods.method import Draft, Method, Use
 from front_onnx.methods.returned import Lengthened, given_back, lengthened
 from front_onnx.methods.sums import Impossible
-from front_onnx.methods.zero import added_blocks
+from front_onnx.methods.zero import ONE_BODY, added_blocks, refuse_fewer, run_by_one_body
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge
 from front_onnx.streams.heads import TiedHead, find_tied_heads, read_by_weight
@@ -308,12 +308,14 @@ class Lossless(Method):
         return any(self.setting.size(v) != v.size for a in gone for v in structure.analysis.algebra.free_variables(a))
 
     def settle(self, plan: Draft) -> None:
-        """Empty the new blocks, move gains behind them, and let epsilons follow."""
+        """Empty the new blocks, move gains behind them, and let epsilons follow.
+
+        Raises:
+            RequestError: there are to be fewer blocks.
+        """
         if plan.is_for(self, "depth"):
-            for var in self.setting.structure.depths:
-                if self.setting.size(var) > var.size:
-                    said = "one body is run for all blocks, and nothing in it makes a new one empty"
-                    plan.warnings.append(f"{self.setting.structure.by_variable[var].name}: not exact, as {said}")
+            refuse_fewer(self)
+            plan.warnings += [f"{name}: not exact, as {ONE_BODY}" for name in run_by_one_body(self.setting)]
             for growing in Growing.all(plan):
                 self._grow(plan, growing)
         if plan.is_for(self, "width"):
