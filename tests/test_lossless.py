@@ -340,6 +340,41 @@ def test_written_norms_are_found_once() -> None:
         assert max(differences(source, result.model, result.plan)) < 2e-5
 
 
+def test_a_norm_of_one_vector_is_one() -> None:
+    """What a framework maps over a batch may be a function of a vector, with its norms written out."""
+    source = onnx.parser.parse_model(VECTOR)
+    rng = np.random.default_rng(0)
+    shapes = {"stem": (5, 8), "gain": (8,), "bias": (8,), "head": (8, 3)}
+    for name, shape in shapes.items():
+        array = rng.standard_normal(shape).astype(np.float32)
+        source.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    (norm,) = find_norms(Session(source).structure.analysis)
+    assert norm.centred and norm.gain is not None and norm.bias is not None and norm.epsilon is not None
+    for factor in ("1.5", "2"):
+        result = front_onnx.resize(source, width_mult=factor, method="lossless")
+        assert isinstance(result.model, onnx.ModelProto) and not result.plan.warnings
+        assert max(differences(source, result.model)) < 1e-5
+
+
+VECTOR = """
+    <ir_version: 8, opset_import: ["" : 18]>
+    vector (float[5] x) => (float[3] y)
+    <float epsilon = {1e-5}, int64[1] last = {-1}> {
+        h = MatMul(x, stem)
+        mean = ReduceMean <keepdims = 1> (h, last)
+        rest = Sub(h, mean)
+        square = Mul(rest, rest)
+        spread = ReduceMean <keepdims = 1> (square, last)
+        more = Add(spread, epsilon)
+        deviation = Sqrt(more)
+        normed = Div(rest, deviation)
+        scaled = Mul(normed, gain)
+        moved = Add(scaled, bias)
+        y = MatMul(moved, head)
+    }
+"""
+
+
 def test_an_activation_that_is_written_out_passes_numbers_on() -> None:
     """The Gelu of the digits is a Div, an Erf, an Add and two Muls, one of which reads what the first does."""
     structure = Session(DIGITS).structure

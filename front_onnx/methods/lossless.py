@@ -17,13 +17,13 @@ import numpy as np
 from front_onnx.axes.holds import Why
 from front_onnx.axes.numbers import Binding
 from front_onnx.axes.size import AxisRole, SizeVar
+from front_onnx.methods.adding import Adding
 from front_onnx.methods.copies import cancelling, refuse_smaller, shares
 from front_onnx.methods.extras import UNITS, Extras
 from front_onnx.methods.growing import Growing
-from front_onnx.methods.method import Draft, Method, Use
+from front_onnx.methods.method import Draft, Use
 from front_onnx.methods.returned import Lengthened, given_back, lengthened
 from front_onnx.methods.sums import Impossible
-from front_onnx.methods.zero import ONE_BODY, added_blocks, refuse_fewer, run_by_one_body
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge
 from front_onnx.streams.heads import TiedHead, find_tied_heads, read_by_weight
@@ -39,7 +39,7 @@ _FOLDING = Trait.REDUCES | Trait.SOFTMAX
 
 
 @dataclass
-class Lossless(Method):
+class Lossless(Adding):
     """Growth that keeps the function, as far as the graph allows; the difference that is left is measured."""
 
     _extras: dict[SizeVar, Extras | str] = field(default_factory=dict, repr=False)
@@ -270,11 +270,7 @@ class Lossless(Method):
         copies = Select(use.var.size, np.arange(use.target - rest) % use.var.size, np.ones(use.target - rest))
         return Stacked((copies, Matrix(extras.input_rows(use.names[0]))))
 
-    # -- depth --------------------------------------------------------------------------------------------------------
-
-    def depth(self, edges: tuple[Edge, ...], names: tuple[str, ...], target: int, *, matrix: bool) -> AxisMap:
-        """Each block, and copies behind it that add nothing."""
-        return added_blocks(self, edges, len(names), target)
+    # -- what maps do not say ----------------------------------------------------------------------------------------
 
     @property
     def doubt(self) -> str | None:
@@ -314,8 +310,9 @@ class Lossless(Method):
             RequestError: there are to be fewer blocks.
         """
         if plan.is_for(self, "depth"):
-            refuse_fewer(self)
-            plan.warnings += [f"{name}: not exact, as {ONE_BODY}" for name in run_by_one_body(self.setting)]
+            self.refuse_fewer()
+            said = "one body is run for all blocks, and weights of each block alone do not decide what it adds"
+            plan.warnings += [f"{name}: not exact, as {said}" for name in self.filled]
             for growing in Growing.all(plan):
                 self._grow(plan, growing)
         if plan.is_for(self, "width"):
