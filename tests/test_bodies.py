@@ -130,6 +130,26 @@ def test_new_layers_of_a_stack_add_nothing(build, asked, method):
         resize(build(), depth=2, method=method)
 
 
+def grouped() -> onnx.ModelProto:
+    """A Scan over groups of layers, each a Scan over its layers."""
+    net = Net(random.Random(0))
+    x = _stem(net)
+    outer = net.inner("outer")
+    state, w, b = (outer.input(None) for _ in range(3))
+    body = outer.inner("body")
+    graph = body.body(_layer(body, *(body.input(None) for _ in range(3))))
+    made = outer.body(outer.add("Scan", state, w, b, body=graph, num_scan_inputs=2))
+    stacks = [net.const(np.stack([array, array[::-1]])) for array in _weights()]
+    return _head(net, net.add("Scan", x, *stacks, body=made, num_scan_inputs=2))
+
+
+@pytest.mark.parametrize("depth", [[4, 2], [3, 5], [4, 6]])
+def test_new_groups_of_layers_add_nothing(depth):
+    result = resize(grouped(), depth=depth, method="lossless")
+    assert [after for _, after in result.plan.depths] == depth and not result.plan.warnings
+    np.testing.assert_allclose(outputs(result.model), outputs(grouped()), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("method", ["lossless", "zero"])
 def test_a_layer_that_is_run_again_is_never_empty(method):
     """All blocks are the one: that is told, and fewer are refused as of any other chain."""

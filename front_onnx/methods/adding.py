@@ -29,11 +29,13 @@ class Adding(Method):
             RequestError: there are to be fewer.
         """
         self.refuse_fewer()
-        structure = self.setting.structure
-        number = next(n for n, chain in enumerate(structure.chains) if edges[0] in chain.places)
-        blocks = np.array(sources(structure, number, target))
+        structure = self.setting.structure  # layers in groups are a stack of two depths
+        asked = len(names), target
+        sizes = [(len(chain.units), units) for chain, units in zip(structure.chains, self.setting.units, strict=True)]
+        holding = [n for n, chain in enumerate(structure.chains) if edges[0] in chain.places and sizes[n] == asked]
+        blocks = np.array(sources(structure, holding[0], target))
         gains = np.ones(target)
-        if edges[0] in (self._emptied.get(number) or ()):
+        if any(edges[0] in (self._emptied.get(number) or ()) for number in holding):
             gains[1:][blocks[1:] == blocks[:-1]] = 0
         return Select(len(names), blocks, gains)
 

@@ -15,6 +15,7 @@ import numpy as np
 from front_onnx.constants.classify import Constants
 from front_onnx.constants.kinds import Kind
 from front_onnx.operators.analysis import Analysis
+from front_onnx.operators.context import Carried
 from front_onnx.operators.record import Trait, record_of, values_of
 from front_onnx.read.graph import Edge
 from front_onnx.read.node import Node
@@ -63,6 +64,7 @@ class _Ways:
     def __init__(self, analysis: Analysis, norms: dict[str, Norm], start: str) -> None:
         self.analysis, self.graph, self.norms, self.start = analysis, analysis.graph, norms, start
         self.known: dict[str, Way | None] = {start: Way()}
+        self.carried = {carried.back: carried for loop in analysis.loops for carried in loop.carried}
 
     def to(self, tensor: str) -> Way | None:
         if tensor not in self.known:
@@ -74,6 +76,8 @@ class _Ways:
         maker = self.graph.producer.get(tensor)
         if maker is None:
             return None
+        if tensor in self.carried:
+            return self._through(self.carried[tensor])
         norm = self.norms.get(tensor)
         if norm is not None:
             way = self._joined(norm.inputs, norm.added)
@@ -93,6 +97,14 @@ class _Ways:
         if record.has(Trait.SETTLES):
             return self.to(node.input[0]) if self.made_by(self.start, node.op_type) else None
         return None
+
+    def _through(self, carried: Carried) -> Way | None:
+        """The way through a body that is run again and again."""
+        before, inside = self.to(carried.given), find_way(self.analysis, self.norms, carried.read, carried.made)
+        if before is None or inside is None or inside.norms or inside.scaled:
+            return None
+        joined = replace(before, branches=(*before.branches, *inside.branches), added=(*before.added, *inside.added))
+        return self._after(joined)
 
     def _after(self, way: Way | None) -> Way | None:
         """A way with something behind its last norm."""
