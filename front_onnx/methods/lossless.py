@@ -362,7 +362,7 @@ class Lossless(Adding):
             plan.warnings.append(f"{name}: not exact, as {said}")
             return
         if growing.writers is None:
-            plan.warnings.append(f"{name}: not exact, as nothing learned alone decides what a new block adds")
+            plan.warnings.append(f"{name}: not exact, as {growing.filled}")
             return
         for unit in growing.new:
             growing.empty(unit)

@@ -25,11 +25,11 @@ class Zero(Adding):
             RequestError: there are to be fewer.
         """
         self.refuse_fewer()
-        filled = self.filled
+        filled = dict.fromkeys(self.filled, "one body is run for all")
         for growing in Growing.all(plan):
             for unit in growing.new:
                 growing.empty(unit)
             if growing.writers is None:
-                filled.append(growing.chain.name)
-        for name in filled:
-            plan.warnings.append(f"{name}: new blocks cannot be empty, as nothing learned alone decides what they add")
+                filled[growing.chain.name] = growing.filled
+        for name, reason in filled.items():
+            plan.warnings.append(f"{name}: new blocks cannot be empty, as {reason}")
