@@ -184,6 +184,17 @@ def test_what_only_grows_says_so(method: str) -> None:
 # -- what is private to a unit ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("asked", [{"width_mult": 0.9}, {"params": "8k"}])
+def test_sizes_are_no_matter_of_what_a_method_refuses(asked: dict[str, object]) -> None:
+    """A factor is rounded, and a budget met, by the same sizes for all: none looks for others that it likes."""
+    source = golden("torch-bert-torchscript")
+    sizes = front_onnx.resize(source, dry_run=True, **asked).plan.sizes
+    assert any(var.size > size for var, size in sizes.items())
+    for method in ("duplicate", "depth=copy,width=average"):
+        with pytest.raises(RequestError, match="only makes sizes larger"):
+            front_onnx.resize(source, dry_run=True, method=method, **asked)
+
+
 def test_a_width_is_everybodys_and_hidden_units_are_a_units_own() -> None:
     structure = Session(onnx.load(DIGITS)).structure
     private = Private(structure)

@@ -8,9 +8,8 @@ import numpy as np
 
 from front_onnx.blocks.chain import Chain
 from front_onnx.dims.structure import Structure
-from front_onnx.errors import RequestError
 from front_onnx.methods.growing import sources
-from front_onnx.methods.method import Method
+from front_onnx.methods.method import Method, Refusal
 from front_onnx.read.graph import Edge
 from front_onnx.streams.branches import find_way, last_writers
 from front_onnx.streams.norms import find_norms
@@ -26,7 +25,7 @@ class Adding(Method):
         """Each block, and copies behind it; in a stack of what a body adds last, zeros in their place.
 
         Raises:
-            RequestError: there are to be fewer.
+            Refusal: there are to be fewer.
         """
         self.refuse_fewer()
         structure = self.setting.structure  # layers in groups are a stack of two depths
@@ -43,11 +42,11 @@ class Adding(Method):
         """Say so where blocks are to be taken away, also blocks that have no weights of their own.
 
         Raises:
-            RequestError: a chain is to have fewer.
+            Refusal: a chain is to have fewer.
         """
         for chain, units in zip(self.setting.structure.chains, self.setting.units, strict=True):
             if units < len(chain.units):
-                raise RequestError(
+                raise Refusal(
                     f"method {self.name} only adds blocks",
                     dim=chain.name,
                     got=units * chain.layers + chain.beside,
