@@ -25,7 +25,7 @@ from front_onnx.methods.method import Draft, Use
 from front_onnx.methods.returned import Lengthened, given_back, lengthened
 from front_onnx.methods.sums import Impossible
 from front_onnx.operators.record import Trait, record_of
-from front_onnx.read.graph import Edge
+from front_onnx.read.graph import Edge, label
 from front_onnx.streams.heads import TiedHead, find_tied_heads, read_by_weight
 from front_onnx.streams.lengths import Length, find_lengths
 from front_onnx.streams.norms import Norm, find_norms
@@ -277,10 +277,16 @@ class Lossless(Adding):
         """Norms that hand extras on make rounding larger, each by the inverse of a deviation."""
         if any(isinstance(extras, Extras) and extras.hands_on for extras in self._extras.values()):
             return "norms follow one another with nothing between that computes anew what extra channels hold"
-        node = next(filter(self._folds, range(len(self.setting.structure.graph.nodes))), None)
+        nodes = self.setting.structure.graph.nodes
+        for index, axis in self.setting.structure.analysis.products.items():
+            for var in self.setting.structure.analysis.algebra.free_variables(axis):
+                if self._normed(var) and self.setting.size(var) != var.size:
+                    said = "and neither of what it multiplies is known for a weight"
+                    return f"{label(nodes[index])} sums over {self.setting.structure.by_variable[var].name}, {said}"
+        node = next(filter(self._folds, range(len(nodes))), None)
         if node is None:
             return None
-        found = self.setting.structure.graph.nodes[node]
+        found = nodes[node]
         return f"{found.name or found.op_type} ({found.op_type}) depends on how many channels there are"
 
     @cached_property
