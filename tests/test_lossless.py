@@ -11,6 +11,7 @@ from small import DIGIT_INPUTS, DIGITS, mlp, run
 from tiers import few
 
 import front_onnx
+from front_onnx.check.agreement import _difference
 from front_onnx.check.synthetic import synthetic_inputs
 from front_onnx.dims.structure import Structure
 from front_onnx.plan.plan import Plan
@@ -128,6 +129,19 @@ def test_new_blocks_are_named_as_by_any_other_method(method: str) -> None:
         assert isinstance(model, onnx.ModelProto)
         named.append({tensor.name for tensor in model.graph.initializer if len(tensor.dims)})
     assert named[0] == named[1]
+
+
+def test_outputs_that_hold_no_numbers_hide_none() -> None:
+    """The logarithm of what is negative is none in both, and everything else is compared."""
+    source = mlp(depth=3, width=6)
+    state = next(node for node in source.graph.node if node.name == "/head/MatMul").input[0]
+    source.graph.node.append(onnx.helper.make_node("Log", [state], ["logs"], "log"))
+    source.graph.output.append(onnx.helper.make_tensor_value_info("logs", onnx.TensorProto.FLOAT, [None, 6]))
+    result = front_onnx.resize(source, width=12, method="lossless")
+    assert result.agreement is not None and result.agreement.worst < 1e-5
+    assert all(np.isfinite(value) for value in result.agreement.differences.values())
+    made, wanted = np.array([1.0, np.nan, -np.inf]), np.array([1.0, 2.0, -np.inf])
+    assert [_difference(made, made), _difference(made, wanted)] == [0.0, np.inf]
 
 
 def test_what_depends_on_the_number_of_channels_is_named() -> None:
