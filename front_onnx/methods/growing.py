@@ -110,7 +110,9 @@ class Growing:
     def writers(self) -> frozenset[Edge] | None:
         """What in the last block has to be zero, so that nothing is added to the stream; None if it cannot be."""
         found = self._last_writers()
-        return found if found is None or self._shared(found) is None else None
+        if found is None or not found <= self._places.keys():  # what stands before all blocks is none of one's own
+            return None
+        return found if self._shared(found) is None else None
 
     @property
     def filled(self) -> str:
