@@ -294,6 +294,9 @@ def _agreed(
             f"how far it is from the source could not be measured: {' '.join(str(error).split())[:200]}"
         )
         return None
+    if agreed.left_out:
+        names = ", ".join(agreed.left_out)
+        plan.warnings.append(f"not compared with the source's, as nothing says how their sizes correspond: {names}")
     if agreed.worst > agreed.rounding and not any("not exact" in warning for warning in plan.warnings):
         cause = plan.methods.width.doubt or "something in this graph depends on its sizes"
         plan.warnings.append(f"not exact: {cause}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ from front_onnx.check.validate import invalid
 from front_onnx.dims.structure import Structure
 from front_onnx.errors import DamagedError, FrontError, RequestError
 from front_onnx.gene.file import holds_gene, is_gene
+from front_onnx.methods.front import Front
+from front_onnx.methods.method import Refusal
 from front_onnx.plan.budget import within_budget
 from front_onnx.plan.numbers import Parted
 from front_onnx.plan.plan import Plan
@@ -94,12 +97,19 @@ class Session:
         """
         warning = None
         if request.budget:
-            request, warning = within_budget(self.structure, request, lambda r: rewrite(self.plan(r)).proto.graph)
+            request, warning = within_budget(self.structure, request, lambda r: rewrite(self._tried(r)).proto.graph)
         with _blaming(self.source):
             plan = self._plan(request)
         if warning is not None:
             plan.warnings.insert(0, warning)
         return plan
+
+    def _tried(self, request: Request) -> Plan:
+        """A plan to count by: which sizes are near a budget is no matter of what a method refuses."""
+        try:
+            return self.plan(request)
+        except Refusal:
+            return self.plan(replace(request, method=Front.name))
 
     def _plan(self, request: Request) -> Plan:
         graph = self.graph

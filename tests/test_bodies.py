@@ -13,7 +13,7 @@ from small import run
 from small_graphs import Net, feeds_for, run_all
 
 from front_onnx.api import inspect, resize
-from front_onnx.errors import FrontError
+from front_onnx.errors import FrontError, RequestError
 from front_onnx.write import verify as proof
 from front_onnx.write.rewrite import rewrite
 
@@ -104,6 +104,76 @@ def test_a_stack_is_one_chain_and_nothing_asked_changes_nothing(build):
     (chain,) = inspect(model).chains
     assert (chain.depth, len(chain.places)) == (DEPTH, 2)
     assert resize(model, validate=False).model == model
+
+
+def shared() -> onnx.ModelProto:
+    """A Loop that runs one layer again and again."""
+    net = Net(random.Random(0))
+    x = _stem(net)
+    body = net.inner("body")
+    _, going, y = body.input([], np.int64), body.input([], bool), body.input(None)
+    w, b = (net.const(array[0]) for array in _weights())
+    graph = body.body(body.add("Identity", going), _layer(body, y, w, b))
+    return _head(net, net.add("Loop", net.const(DEPTH, np.int64), net.const(True, bool), x, body=graph))
+
+
+@pytest.mark.parametrize("method", ["lossless", "zero"])
+@pytest.mark.parametrize("asked", [{"depth": 4}, {"depth": 7}, {"depth": 5, "width": 16}])
+@pytest.mark.parametrize("build", [looped, lambda: looped(inside=True), scanned], ids=["loop", "inside", "scan"])
+def test_new_layers_of_a_stack_add_nothing(build, asked, method):
+    """What a layer adds last is zero where the new ones are stacked."""
+    how = method if method == "lossless" else "depth=zero,width=duplicate"
+    result = resize(build(), **asked, method=how)
+    assert not [warning for warning in result.plan.warnings if "exact" in warning or "empty" in warning]
+    np.testing.assert_allclose(outputs(result.model), outputs(build()), rtol=1e-4, atol=1e-5)
+    with pytest.raises(RequestError, match=r"only adds blocks \(dim loop1, got 2, wanted 3 or more\)"):
+        resize(build(), depth=2, method=method)
+
+
+def grouped() -> onnx.ModelProto:
+    """A Scan over groups of layers, each a Scan over its layers."""
+    net = Net(random.Random(0))
+    x = _stem(net)
+    outer = net.inner("outer")
+    state, w, b = (outer.input(None) for _ in range(3))
+    body = outer.inner("body")
+    graph = body.body(_layer(body, *(body.input(None) for _ in range(3))))
+    made = outer.body(outer.add("Scan", state, w, b, body=graph, num_scan_inputs=2))
+    stacks = [net.const(np.stack([array, array[::-1]])) for array in _weights()]
+    return _head(net, net.add("Scan", x, *stacks, body=made, num_scan_inputs=2))
+
+
+@pytest.mark.parametrize("depth", [[4, 2], [3, 5], [4, 6]])
+def test_new_groups_of_layers_add_nothing(depth):
+    result = resize(grouped(), depth=depth, method="lossless")
+    assert [after for _, after in result.plan.depths] == depth and not result.plan.warnings
+    np.testing.assert_allclose(outputs(result.model), outputs(grouped()), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["lossless", "zero"])
+def test_a_layer_that_is_run_again_is_never_empty(method):
+    """All blocks are the one: that is told, and fewer are refused as of any other chain."""
+    said = resize(shared(), depth=4, method=method).plan.warnings
+    assert any(warning.startswith("loop1: not exact" if method == "lossless" else "loop1: new") for warning in said)
+    with pytest.raises(RequestError, match=r"only adds blocks \(dim loop1, got 2, wanted 3 or more\)"):
+        resize(shared(), depth=2, method=method)
+
+
+def test_what_a_body_makes_of_each_layer_comes_back(tmp_path):
+    """An output that has an entry for each layer: those of the layers that the source has are its own."""
+    net = Net(random.Random(0))
+    x = _stem(net)
+    body = net.inner("body")
+    y, w, b = (body.input(None) for _ in range(3))
+    made = _layer(body, y, w, b)
+    graph = body.body(made, body.add("ReduceMean", made, keepdims=0))
+    ends = net.add("Scan", x, *map(net.const, _weights()), body=graph, num_scan_inputs=2, outputs=2)
+    source = net.model(*ends)
+    onnx.save(source, tmp_path / "source.onnx")
+    result = resize(tmp_path / "source.onnx", depth=5, method="lossless", output=tmp_path / "deep.onnx")
+    assert result.agreement is not None and len(result.agreement.differences) == 2 and result.agreement.worst < 1e-6
+    states, (decoder,) = outputs(onnx.load(tmp_path / "deep.onnx")), np.load(result.decoder).values()
+    np.testing.assert_allclose(decoder @ states, outputs(source), rtol=1e-5)
 
 
 def test_layers_run_less_often_than_there_are_keep_their_number():

@@ -11,6 +11,7 @@ from small import DIGIT_INPUTS, DIGITS, mlp, run
 from tiers import few
 
 import front_onnx
+from front_onnx.check.agreement import _difference
 from front_onnx.check.synthetic import synthetic_inputs
 from front_onnx.dims.structure import Structure
 from front_onnx.plan.plan import Plan
@@ -128,6 +129,19 @@ def test_new_blocks_are_named_as_by_any_other_method(method: str) -> None:
         assert isinstance(model, onnx.ModelProto)
         named.append({tensor.name for tensor in model.graph.initializer if len(tensor.dims)})
     assert named[0] == named[1]
+
+
+def test_outputs_that_hold_no_numbers_hide_none() -> None:
+    """The logarithm of what is negative is none in both, and everything else is compared."""
+    source = mlp(depth=3, width=6)
+    state = next(node for node in source.graph.node if node.name == "/head/MatMul").input[0]
+    source.graph.node.append(onnx.helper.make_node("Log", [state], ["logs"], "log"))
+    source.graph.output.append(onnx.helper.make_tensor_value_info("logs", onnx.TensorProto.FLOAT, [None, 6]))
+    result = front_onnx.resize(source, width=12, method="lossless")
+    assert result.agreement is not None and result.agreement.worst < 1e-5
+    assert all(np.isfinite(value) for value in result.agreement.differences.values())
+    made, wanted = np.array([1.0, np.nan, -np.inf]), np.array([1.0, 2.0, -np.inf])
+    assert [_difference(made, made), _difference(made, wanted)] == [0.0, np.inf]
 
 
 def test_what_depends_on_the_number_of_channels_is_named() -> None:
@@ -338,6 +352,41 @@ def test_written_norms_are_found_once() -> None:
         assert isinstance(result.model, onnx.ModelProto)
         assert not [warning for warning in result.plan.warnings if "not exact" in warning]
         assert max(differences(source, result.model, result.plan)) < 2e-5
+
+
+def test_a_norm_of_one_vector_is_one() -> None:
+    """What a framework maps over a batch may be a function of a vector, with its norms written out."""
+    source = onnx.parser.parse_model(VECTOR)
+    rng = np.random.default_rng(0)
+    shapes = {"stem": (5, 8), "gain": (8,), "bias": (8,), "head": (8, 3)}
+    for name, shape in shapes.items():
+        array = rng.standard_normal(shape).astype(np.float32)
+        source.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+    (norm,) = find_norms(Session(source).structure.analysis)
+    assert norm.centred and norm.gain is not None and norm.bias is not None and norm.epsilon is not None
+    for factor in ("1.5", "2"):
+        result = front_onnx.resize(source, width_mult=factor, method="lossless")
+        assert isinstance(result.model, onnx.ModelProto) and not result.plan.warnings
+        assert max(differences(source, result.model)) < 1e-5
+
+
+VECTOR = """
+    <ir_version: 8, opset_import: ["" : 18]>
+    vector (float[5] x) => (float[3] y)
+    <float epsilon = {1e-5}, int64[1] last = {-1}> {
+        h = MatMul(x, stem)
+        mean = ReduceMean <keepdims = 1> (h, last)
+        rest = Sub(h, mean)
+        square = Mul(rest, rest)
+        spread = ReduceMean <keepdims = 1> (square, last)
+        more = Add(spread, epsilon)
+        deviation = Sqrt(more)
+        normed = Div(rest, deviation)
+        scaled = Mul(normed, gain)
+        moved = Add(scaled, bias)
+        y = MatMul(moved, head)
+    }
+"""
 
 
 def test_an_activation_that_is_written_out_passes_numbers_on() -> None:

@@ -128,6 +128,29 @@ def test_a_valid_model_of_the_sizes_that_front_gives(model: str, method: str, la
     assert all(np.isfinite(array).all() for array in weights(made).values() if array.dtype.kind == "f")
 
 
+@functools.cache
+def _shared() -> onnx.ModelProto:
+    """The digits with one block for all, as ALBERT has."""
+    model = onnx.load(DIGITS)
+    kept = [tensor for tensor in model.graph.initializer if not re.match(r"blocks\.[1-9]", tensor.name)]
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    for node in model.graph.node:
+        for slot, name in enumerate(node.input):
+            if name.startswith("blocks."):
+                node.input[slot] = re.sub(r"^blocks\.\d+\.", "blocks.0.", name)
+    return model
+
+
+@pytest.mark.parametrize("method", few(EVERY, ["select:norm", "lossless", "zero", "mimetic"], mark="slow"))
+def test_blocks_that_share_their_weights_still_do(method: str) -> None:
+    """At another depth as well: a new block that is empty would be the only one with weights of its own."""
+    result = front_onnx.resize(_shared(), depth=8, width=96, method=method, validate=False)
+    assert len(weights(result.model)) == len(weights(_shared()))
+    told = any("blocks share blocks.0" in warning for warning in result.plan.warnings)
+    assert told == (method in ("lossless", "zero"))
+
+
 @pytest.mark.parametrize("method", EVERY)
 def test_the_same_request_gives_the_same_bytes(method: str) -> None:
     once, again = (
@@ -159,6 +182,17 @@ def test_what_only_grows_says_so(method: str) -> None:
 
 
 # -- what is private to a unit ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("asked", [{"width_mult": 0.9}, {"params": "8k"}])
+def test_sizes_are_no_matter_of_what_a_method_refuses(asked: dict[str, object]) -> None:
+    """A factor is rounded, and a budget met, by the same sizes for all: none looks for others that it likes."""
+    source = golden("torch-bert-torchscript")
+    sizes = front_onnx.resize(source, dry_run=True, **asked).plan.sizes
+    assert any(var.size > size for var, size in sizes.items())
+    for method in ("duplicate", "depth=copy,width=average"):
+        with pytest.raises(RequestError, match="only makes sizes larger"):
+            front_onnx.resize(source, dry_run=True, method=method, **asked)
 
 
 def test_a_width_is_everybodys_and_hidden_units_are_a_units_own() -> None:

@@ -156,3 +156,15 @@ def test_a_tensor_with_two_widths_has_to_come_with_an_axis() -> None:
     with pytest.raises(FrontError, match="several axes") as caught:
         inspect(source, residual=y)
     assert f"{y}:AXIS" in str(caught.value.wanted) and caught.value.exit_code == 2
+
+
+def test_a_table_of_no_rows_beside_the_width_is_no_reason_to_fail() -> None:
+    """A model may be configured with no register tokens: their table is [1, 0, width], and joined to what there is."""
+    source = mlp(depth=3, width=6)
+    state = next(node for node in source.graph.node if node.name == "/head/MatMul").input[0]
+    source.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros((0, 6), np.float32), "registers"))
+    place = next(n for n, node in enumerate(source.graph.node) if node.name == "/head/MatMul")
+    source.graph.node.insert(place, onnx.helper.make_node("Concat", ["registers", state], ["joined"], "join", axis=0))
+    source.graph.node[place + 1].input[0] = "joined"
+    result = resize(source, width_mult=0.5)
+    assert {tuple(t.dims) for t in result.model.graph.initializer} >= {(0, 3), (3, 3)}

@@ -16,10 +16,12 @@ from small_graphs import Net
 
 from front_onnx.check.synthetic import synthetic_inputs
 from front_onnx.errors import FileError, FrontError, RequestError
+from front_onnx.plan.request import Request
 from front_onnx.read.graph import Graph
 from front_onnx.read.model_file import read_model
 from front_onnx.samples.noise import coloured, picture_like
 from front_onnx.samples.samples import Samples, read_samples
+from front_onnx.session import Session
 
 FLOAT, INT, BYTE, BOOL = TensorProto.FLOAT, TensorProto.INT64, TensorProto.UINT8, TensorProto.BOOL
 Port = tuple[str, int, Sequence[int | str] | None]
@@ -541,6 +543,17 @@ def test_lengths_that_are_made_up_stay_within_tables_of_positions():
     longest = max(feed["input_ids"].shape[1] for feed in read_samples("synthetic", graph_of(model)).batches)
     with pytest.raises(Exception, match=r"RUNTIME|INVALID|FAIL"):
         run(model, {name: np.ones((1, 4 * longest), np.int64) for name in ("input_ids", "attention_mask")})
+
+
+def test_lengths_are_tried_where_weights_lie_beside_the_graph():
+    """As those of what grew first do: a length that the source does not run on is no length."""
+    session = Session(golden("torch-gpt2-torchscript"))
+    grown = Graph(session.resized(Request(depth_mult=1.5, method="lossless")))
+    lengths = [
+        max(feed["input_ids"].shape[1] for feed in read_samples("synthetic", graph).batches)
+        for graph in (session.graph, grown)
+    ]
+    assert lengths[0] == lengths[1] < 64
 
 
 def test_pictures_that_are_made_up_are_smooth_and_their_channels_go_together():

@@ -23,10 +23,10 @@ def find_looped(flow: Flow) -> list[Chain]:
 def _looped(flow: Flow, loop: Loop, number: int) -> Chain | None:
     analysis, algebra = flow.analysis, flow.analysis.algebra
     axis = algebra.expand(loop.axis)
-    carried = [names for names in loop.carried if _has_channels(analysis, names[1])]
+    carried = [tensor for tensor in loop.carried if _has_channels(analysis, tensor.back)]
     if len(axis) != 1 or axis[0].parts is not None or axis[0].fixed or not carried or not flow.weighted[loop.node]:
         return None
-    start, end = carried[0]
+    start, end = carried[0].given, carried[0].back
     given_back = (var for a in analysis.facts[end].axes or () for var in algebra.free_variables(a))
     if AxisRole.CONTRACTED in axis[0].roles or axis[0] in given_back:
         return None  # it runs once for each feature or token, not for each layer

@@ -29,7 +29,8 @@ class Agreement:
     """How far the outputs of two models are apart on the same inputs.
 
     Attributes:
-        differences: by output, the largest difference over the largest value of the source's output.
+        differences: by output, the largest difference over the largest value of the source's output; where the source
+            has no numbers, the result has to have none.
         left_out: outputs that cannot be compared: their sizes are not the source's and nothing says how they map.
         rounding: differences up to this may be rounding, by the types of the weights.
     """
@@ -89,10 +90,19 @@ def agreement(
         if mapped.shape != first.shape:
             left_out.append(own)
         elif first.size:
-            differences[own] = float(np.abs(mapped - first).max() / max(float(np.abs(first).max()), 1e-30))
+            differences[own] = _difference(mapped, first)
     short = {onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16}
     halves = any(tensor.data_type in short for tensor in plan.structure.graph.constants.values())
     return Agreement(differences, tuple(left_out), _HALF if halves else EXACT)
+
+
+def _difference(made: np.ndarray, wanted: np.ndarray) -> float:
+    """The largest difference over the largest value; infinity where one is a number and the other is none."""
+    finite = np.isfinite(wanted)
+    if not np.array_equal(finite, np.isfinite(made)):
+        return float("inf")
+    first, second = wanted[finite], made[finite]
+    return float(np.abs(second - first).max(initial=0) / max(float(np.abs(first).max(initial=0)), 1e-30))
 
 
 def stands_for(plan: Plan, rewritten: Rewritten) -> dict[str, tuple[str, bool]]:
@@ -126,5 +136,8 @@ def _mapped(array: np.ndarray, maps: Mapping[int, np.ndarray]) -> np.ndarray:
     for axis, matrix in maps.items():
         if array.ndim <= axis or array.shape[axis] != matrix.shape[1]:
             return array
-        array = np.moveaxis(np.tensordot(matrix.astype(array.dtype), array, (1, axis)), 0, axis)
+        finite = np.isfinite(array)
+        whole = np.moveaxis(np.tensordot(matrix.astype(array.dtype), np.where(finite, array, 0), (1, axis)), 0, axis)
+        none = np.moveaxis(np.tensordot(matrix != 0, ~finite, (1, axis)), 0, axis)
+        array = np.where(none, np.nan, whole).astype(array.dtype)
     return array

@@ -6,8 +6,7 @@ import hashlib
 
 import numpy as np
 
-from front_onnx.errors import RequestError
-from front_onnx.methods.method import Method, Setting, Use
+from front_onnx.methods.method import Method, Refusal, Setting, Use
 from front_onnx.transform.maps import AxisMap, Identity, Select
 
 __all__ = ["cancelling", "copied", "refuse_smaller", "shares"]
@@ -63,11 +62,11 @@ def refuse_smaller(method: Method, use: Use) -> None:
     """A method that only grows says so.
 
     Raises:
-        RequestError: the size shrinks.
+        Refusal: the size shrinks.
     """
     if use.target < use.var.size:
         dim = method.setting.structure.by_variable.get(use.var)
-        raise RequestError(
+        raise Refusal(
             f"--method {method.name} only makes sizes larger",
             dim=dim.name if dim is not None else None,
             got=use.target * (dim.times if dim is not None else 1),

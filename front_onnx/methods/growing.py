@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -92,7 +92,8 @@ class Growing:
         if len(self.chain.ends) > 1:
             return None
         analysis = self.plan.structure.analysis
-        return find_layer(analysis, Trace(analysis).contractions, self.chain.start_of(-1), self.chain.end)
+        found = find_layer(analysis, Trace(analysis).contractions, self.chain.start_of(-1), self.chain.end)
+        return found if found is None or self._shared((found.weight,)) is None else None
 
     def pass_on(self, unit: int, layer: Layer) -> None:
         """Let a block that is one layer be the identity."""
@@ -108,6 +109,28 @@ class Growing:
     @cached_property
     def writers(self) -> frozenset[Edge] | None:
         """What in the last block has to be zero, so that nothing is added to the stream; None if it cannot be."""
+        found = self._last_writers()
+        if found is None or not found <= self._places.keys():  # what stands before all blocks is none of one's own
+            return None
+        return found if self._shared(found) is None else None
+
+    @property
+    def filled(self) -> str:
+        """Why there is nothing in a new block that could be zero: for what was planned without `writers`."""
+        found = self._last_writers()
+        shared = None if found is None else self._shared(found)
+        return "nothing learned alone decides what a new block adds" if shared is None else f"blocks share {shared}"
+
+    def _shared(self, edges: Iterable[Edge]) -> str | None:
+        """A weight that several blocks read in a place, one that is no single value in every entry by chance."""
+        graph = self.plan.structure.graph
+        for edge in sorted(edges):
+            names = self._names(edge)
+            if len(set(names)) < len(names) and np.ptp(graph.array(graph.read_by(edge))) > 0:
+                return graph.read_by(edge)
+        return None
+
+    def _last_writers(self) -> frozenset[Edge] | None:
         if self.way is None:
             return None
         structure = self.plan.structure
@@ -125,9 +148,11 @@ class Growing:
 
     def empty(self, unit: int) -> None:
         """Let a block add nothing."""
-        for edge in self.writers or ():
+        if self.way is None or self.writers is None:
+            return
+        for edge in self.writers:
             self.fill(unit, edge, 0.0)
-        for edge in self.way.scaled if self.way is not None else ():
+        for edge in self.way.scaled:
             self.fill(unit, edge, 1.0)
 
     def fill(self, unit: int, edge: Edge, value: float) -> None:

@@ -17,15 +17,15 @@ import numpy as np
 from front_onnx.axes.holds import Why
 from front_onnx.axes.numbers import Binding
 from front_onnx.axes.size import AxisRole, SizeVar
+from front_onnx.methods.adding import Adding
 from front_onnx.methods.copies import cancelling, refuse_smaller, shares
 from front_onnx.methods.extras import UNITS, Extras
 from front_onnx.methods.growing import Growing
-from front_onnx.methods.method import Draft, Method, Use
+from front_onnx.methods.method import Draft, Use
 from front_onnx.methods.returned import Lengthened, given_back, lengthened
 from front_onnx.methods.sums import Impossible
-from front_onnx.methods.zero import added_blocks
 from front_onnx.operators.record import Trait, record_of
-from front_onnx.read.graph import Edge
+from front_onnx.read.graph import Edge, label
 from front_onnx.streams.heads import TiedHead, find_tied_heads, read_by_weight
 from front_onnx.streams.lengths import Length, find_lengths
 from front_onnx.streams.norms import Norm, find_norms
@@ -39,7 +39,7 @@ _FOLDING = Trait.REDUCES | Trait.SOFTMAX
 
 
 @dataclass
-class Lossless(Method):
+class Lossless(Adding):
     """Growth that keeps the function, as far as the graph allows; the difference that is left is measured."""
 
     _extras: dict[SizeVar, Extras | str] = field(default_factory=dict, repr=False)
@@ -270,21 +270,23 @@ class Lossless(Method):
         copies = Select(use.var.size, np.arange(use.target - rest) % use.var.size, np.ones(use.target - rest))
         return Stacked((copies, Matrix(extras.input_rows(use.names[0]))))
 
-    # -- depth --------------------------------------------------------------------------------------------------------
-
-    def depth(self, edges: tuple[Edge, ...], names: tuple[str, ...], target: int, *, matrix: bool) -> AxisMap:
-        """Each block, and copies behind it that add nothing."""
-        return added_blocks(self, edges, len(names), target)
+    # -- what maps do not say ----------------------------------------------------------------------------------------
 
     @property
     def doubt(self) -> str | None:
         """Norms that hand extras on make rounding larger, each by the inverse of a deviation."""
         if any(isinstance(extras, Extras) and extras.hands_on for extras in self._extras.values()):
             return "norms follow one another with nothing between that computes anew what extra channels hold"
-        node = next(filter(self._folds, range(len(self.setting.structure.graph.nodes))), None)
+        nodes = self.setting.structure.graph.nodes
+        for index, axis in self.setting.structure.analysis.products.items():
+            for var in self.setting.structure.analysis.algebra.free_variables(axis):
+                if self._normed(var) and self.setting.size(var) != var.size:
+                    said = "and neither of what it multiplies is known for a weight"
+                    return f"{label(nodes[index])} sums over {self.setting.structure.by_variable[var].name}, {said}"
+        node = next(filter(self._folds, range(len(nodes))), None)
         if node is None:
             return None
-        found = self.setting.structure.graph.nodes[node]
+        found = nodes[node]
         return f"{found.name or found.op_type} ({found.op_type}) depends on how many channels there are"
 
     @cached_property
@@ -308,12 +310,15 @@ class Lossless(Method):
         return any(self.setting.size(v) != v.size for a in gone for v in structure.analysis.algebra.free_variables(a))
 
     def settle(self, plan: Draft) -> None:
-        """Empty the new blocks, move gains behind them, and let epsilons follow."""
+        """Empty the new blocks, move gains behind them, and let epsilons follow.
+
+        Raises:
+            RequestError: there are to be fewer blocks.
+        """
         if plan.is_for(self, "depth"):
-            for var in self.setting.structure.depths:
-                if self.setting.size(var) > var.size:
-                    said = "one body is run for all blocks, and nothing in it makes a new one empty"
-                    plan.warnings.append(f"{self.setting.structure.by_variable[var].name}: not exact, as {said}")
+            self.refuse_fewer()
+            said = "one body is run for all blocks, and weights of each block alone do not decide what it adds"
+            plan.warnings += [f"{name}: not exact, as {said}" for name in self.filled]
             for growing in Growing.all(plan):
                 self._grow(plan, growing)
         if plan.is_for(self, "width"):
@@ -363,7 +368,7 @@ class Lossless(Method):
             plan.warnings.append(f"{name}: not exact, as {said}")
             return
         if growing.writers is None:
-            plan.warnings.append(f"{name}: not exact, as nothing learned alone decides what a new block adds")
+            plan.warnings.append(f"{name}: not exact, as {growing.filled}")
             return
         for unit in growing.new:
             growing.empty(unit)

@@ -19,7 +19,11 @@ from front_onnx.read.graph import Edge
 from front_onnx.transform.contents import Content, Resampled
 from front_onnx.transform.maps import AxisMap
 
-__all__ = ["Draft", "Method", "Setting", "Use"]
+__all__ = ["Draft", "Method", "Refusal", "Setting", "Use"]
+
+
+class Refusal(RequestError):
+    """A method has nothing for the sizes that are asked for; they are right all the same, for another one."""
 
 
 @dataclass(frozen=True)

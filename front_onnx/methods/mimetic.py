@@ -100,10 +100,13 @@ class Mimetic(Random):
             size = graph.array(piece.tensors[0]).shape[factor.axis]
             axis_map = maps[edges[0]][factor.axis] if edges[0] in maps else Identity(size)
             factor = replace(factor, places=_places(piece, axis_map))
+            first = {name: unit for unit, name in reversed([*enumerate(piece.tensors)])}  # blocks may share a weight
+            shared = len(first) == 1 < len(edges)
             for unit, edge in enumerate(edges):
-                self._set(plan.contents, edge, factor, unit)
+                self._set(plan.contents, edge, factor, first[piece.tensors[unit]])
             for unit in range(len(edges), plan.units[number] if number is not None else 0):
-                self._set(plan.clones.get((number or 0, unit), {}), edges[-1], factor, unit)
+                own = plan.clones.get((number or 0, unit), {})
+                self._set(own, edges[-1], factor, 0 if shared else unit)
 
     def _set(self, contents: dict[Edge, Content], edge: Edge, factor: Factor, unit: int) -> None:
         content = contents.get(edge)

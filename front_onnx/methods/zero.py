@@ -5,51 +5,31 @@ For more layers, to compare with (as in LEMON, Llama Pro and others): `lossless`
 
 from __future__ import annotations
 
-import numpy as np
-
-from front_onnx.errors import RequestError
-from front_onnx.methods.growing import Growing, sources
-from front_onnx.methods.method import Draft, Method
-from front_onnx.read.graph import Edge
-from front_onnx.transform.maps import AxisMap, Select
+from front_onnx.methods.adding import Adding
+from front_onnx.methods.growing import Growing
+from front_onnx.methods.method import Draft
 
 __all__ = ["Zero"]
 
 
-class Zero(Method):
+class Zero(Adding):
     """Copies of blocks whose last weights are zero."""
 
     name = "zero"
     directions = ("depth",)
 
-    def depth(self, edges: tuple[Edge, ...], names: tuple[str, ...], target: int, *, matrix: bool) -> AxisMap:
-        """Each block, and copies behind it."""
-        return added_blocks(self, edges, len(names), target)
-
     def settle(self, plan: Draft) -> None:
-        """Let the new blocks add nothing."""
+        """Let the new blocks add nothing.
+
+        Raises:
+            RequestError: there are to be fewer.
+        """
+        self.refuse_fewer()
+        filled = dict.fromkeys(self.filled, "one body is run for all")
         for growing in Growing.all(plan):
             for unit in growing.new:
                 growing.empty(unit)
             if growing.writers is None:
-                plan.warnings.append(
-                    f"{growing.chain.name}: new blocks cannot be empty, as nothing learned alone decides what they add"
-                )
-
-
-def added_blocks(method: Method, edges: tuple[Edge, ...], source: int, target: int) -> AxisMap:
-    """The choice of blocks of the chain that some edges belong to.
-
-    Raises:
-        RequestError: there are to be fewer.
-    """
-    if target < source:
-        raise RequestError(
-            f"method {method.name} only adds blocks",
-            got=target,
-            wanted=f"{source} or more",
-            hint="depth=copy chooses blocks",
-        )
-    structure = method.setting.structure
-    number = next(n for n, chain in enumerate(structure.chains) if edges[0] in chain.places)
-    return Select(source, np.array(sources(structure, number, target)), np.ones(target))
+                filled[growing.chain.name] = growing.filled
+        for name, reason in filled.items():
+            plan.warnings.append(f"{name}: new blocks cannot be empty, as {reason}")

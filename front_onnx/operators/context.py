@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from front_onnx.read.node import Node
     from front_onnx.read.subgraphs import Subgraph
 
-__all__ = ["AbstractTensor", "Loop", "RuleContext", "Shape"]
+__all__ = ["AbstractTensor", "Carried", "Loop", "RuleContext", "Shape"]
 
 Shape = tuple[Axis, ...]
 _COMPUTED = Hold(Why.COMPUTED)
@@ -69,6 +69,22 @@ class AbstractTensor:
     members: tuple[AbstractTensor, ...] | None = None
 
 
+class Carried(NamedTuple):
+    """A tensor that goes from one iteration of a body to the next.
+
+    Attributes:
+        given: what the node is given.
+        back: what the node gives back.
+        read: what the body reads.
+        made: what the body makes of it.
+    """
+
+    given: str
+    back: str
+    read: str
+    made: str
+
+
 @dataclass(frozen=True)
 class Loop:
     """A body that runs once for each place of an axis.
@@ -76,12 +92,12 @@ class Loop:
     Attributes:
         node: the node it belongs to.
         axis: as long as it runs often.
-        carried: the tensors that go from one iteration to the next: what the node is given, and what it gives back.
+        carried: the tensors that go from one iteration to the next.
     """
 
     node: int
     axis: Axis
-    carried: tuple[tuple[str, str], ...]
+    carried: tuple[Carried, ...]
 
 
 class Records(Protocol):

@@ -11,7 +11,7 @@ from onnx.helper import tensor_dtype_to_np_dtype
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import Varying, value_of, varies
 from front_onnx.axes.size import Axis, Conflict, size_of
-from front_onnx.operators.context import AbstractTensor, Loop, RuleContext, Shape
+from front_onnx.operators.context import AbstractTensor, Carried, Loop, RuleContext, Shape
 from front_onnx.operators.record import operator
 from front_onnx.read.graph import Edge
 
@@ -158,15 +158,15 @@ def _carry(
     ctx: RuleContext, trips: Axis, first: int, states: Sequence[AbstractTensor], made: Sequence[AbstractTensor]
 ) -> None:
     """What an iteration gives back has the shape that it was given."""
-    carried = []
-    given = ctx.body("body").proto.input[first:]
+    carried, body = [], ctx.body("body")
+    given, into, out = body.proto.input[first:], body.inputs[first:], body.outputs[first > 0 :]  # a Loop's condition
     for slot, (before, after) in enumerate(zip(states, made, strict=False)):
         ctx.unify_shapes(_axes(before), _axes(after))
         ctx.outputs[slot] = before
         if before is ctx.facts[first + slot]:
             ctx.records.passed[ctx.node.output[slot]] = Edge(ctx.index, first + slot), None
         else:
-            carried.append((ctx.node.input[first + slot], ctx.node.output[slot]))
+            carried.append(Carried(ctx.node.input[first + slot], ctx.node.output[slot], into[slot], out[slot]))
             if _is_whole(given[slot]):  # it may count, and be an index
                 ctx.hold(trips, Why.CARRIED)
     ctx.records.loops.append(Loop(ctx.index, trips, tuple(carried)))

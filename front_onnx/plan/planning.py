@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 from front_onnx.dims.structure import Structure
 from front_onnx.errors import FrontError
+from front_onnx.methods.front import Front
+from front_onnx.methods.method import Refusal
 from front_onnx.plan.alike import check_alike
 from front_onnx.plan.diagnostics import diagnose
 from front_onnx.plan.numbers import plan_numbers
@@ -28,12 +31,19 @@ def make_plan(structure: Structure, request: Request) -> Plan:
     refuse_unsupported(structure.graph, request)
     try:
         return _make_plan(structure, request)
-    except FrontError:
-        if request.step is None:
+    except FrontError as error:
+        if request.step is None or (isinstance(error, Refusal) and _is_possible(structure, request)):
             raise
         with contextlib.suppress(FrontError):
             return _make_plan(structure, request, whole_heads=True)
         raise
+
+
+def _is_possible(structure: Structure, request: Request) -> bool:
+    """True if the sizes are right, whatever the method: then it is not for it to look for others."""
+    with contextlib.suppress(FrontError):
+        return _make_plan(structure, replace(request, method=Front.name)) is not None
+    return False
 
 
 def _make_plan(structure: Structure, request: Request, whole_heads: bool = False) -> Plan:

@@ -14,7 +14,7 @@ from front_onnx.axes.size import Axis, SizeVar, size_of
 from front_onnx.methods.method import Use
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Edge
-from front_onnx.transform.spectral import dense_matrix
+from front_onnx.transform.spectral import dense_matrix, selection
 
 __all__ = ["decoders", "encoders", "maps"]
 
@@ -72,7 +72,30 @@ def _map(plan: Plan, name: str, number: int, axis: Axis, summed: bool, near: _Ne
             parts.append(joined)
             continue
         target = plan.sizes.get(var, var.size)
+        if target != var.size and var in plan.structure.depths:
+            parts.append(_blocks(plan, var, target, summed))
+            continue
         within = size_of(variables[:place]), size_of(variables[place + 1 :])
         use = Use(var, target, near(var), (name,), number, within, matrix=summed, summed=summed)
         parts.append(np.eye(var.size) if target == var.size else dense_matrix(plan.methods.width.port(use)))
     return reduce(np.kron, parts, np.ones((1, 1)))
+
+
+def _blocks(plan: Plan, var: SizeVar, target: int, summed: bool) -> np.ndarray:
+    """[M, N] of an axis that has an entry for each block of a body that is run again and again.
+
+    A block that is one of the source's has its entry; back comes, for each of the source's, that of the first one.
+    """
+    chain = plan.structure.chains[plan.structure.depths[var]]
+    edge = next(iter(chain.places), None)
+    if edge is None:  # blocks without weights of their own
+        return np.eye(target, var.size)
+    names = (plan.structure.graph.read_by(edge),) * var.size
+    found = plan.methods.depth.depth((edge,), names, target, matrix=edge in plan.structure.analysis.contractions)
+    chosen = selection(found)
+    if chosen is None:
+        return dense_matrix(found)
+    matrix: np.ndarray = (chosen.indices[:, None] == np.arange(var.size)).astype(np.float64)
+    if summed:
+        matrix *= np.cumsum(matrix, axis=0) == 1
+    return matrix

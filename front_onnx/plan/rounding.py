@@ -69,8 +69,8 @@ class Rounding:
 def _beside(algebra: Algebra, var: SizeVar, axis: Axis, outer: int = 1) -> Iterator[int]:
     """The product of all that stands beside a size variable, for each place that it has in an axis."""
     axis = algebra.expand(axis)
-    for other in axis:
-        rest = outer * size_of(axis) // other.size
+    for place, other in enumerate(axis):
+        rest = outer * size_of((*axis[:place], *axis[place + 1 :]))  # which may be empty
         if other is var:
             yield rest
         for part in other.parts or ():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import onnx
 import onnxruntime
 from onnx import helper
 
@@ -15,7 +16,9 @@ from front_onnx.check.validate import open_session
 from front_onnx.errors import RequestError
 from front_onnx.operators.analysis import Analysis, analyse
 from front_onnx.read.graph import Graph
+from front_onnx.read.model_file import ModelFile
 from front_onnx.samples.layout import Shape, input_shapes, mixed_sizes, sample_axes, tables
+from front_onnx.store.model_writer import ProtoWriter
 
 __all__ = ["Feed", "Input", "Inputs"]
 
@@ -263,7 +266,7 @@ class Inputs:
     @cached_property
     def _session(self) -> onnxruntime.InferenceSession | None:
         try:
-            return open_session(self.graph.model.path or self.graph.model.proto)
+            return open_session(self.graph.model.path or _whole(self.graph.model))
         except Exception:  # operators of others, more than a message holds: whoever runs the model has another way
             return None
 
@@ -285,6 +288,18 @@ class Inputs:
         except Exception as error:  # onnxruntime has a class for each cause
             return " ".join(str(error).split())[:200]
         return None
+
+
+def _whole(model: ModelFile) -> onnx.ModelProto:
+    """A model in memory with its weights in it, which may lie beside (what grew, and is to be calibrated)."""
+    missing = model.missing()
+    if not missing:
+        return model.proto
+    writer = ProtoWriter(model.proto, missing)
+    for tensor in model.proto.graph.initializer:
+        if tensor.name in missing:
+            writer.put(tensor.name, model.array(tensor))
+    return writer.result()
 
 
 def _digest(array: np.ndarray) -> bytes:

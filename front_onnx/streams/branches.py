@@ -13,7 +13,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from front_onnx.constants.classify import Constants
+from front_onnx.constants.kinds import Kind
 from front_onnx.operators.analysis import Analysis
+from front_onnx.operators.context import Carried
 from front_onnx.operators.record import Trait, record_of, values_of
 from front_onnx.read.graph import Edge
 from front_onnx.read.node import Node
@@ -62,6 +64,7 @@ class _Ways:
     def __init__(self, analysis: Analysis, norms: dict[str, Norm], start: str) -> None:
         self.analysis, self.graph, self.norms, self.start = analysis, analysis.graph, norms, start
         self.known: dict[str, Way | None] = {start: Way()}
+        self.carried = {carried.back: carried for loop in analysis.loops for carried in loop.carried}
 
     def to(self, tensor: str) -> Way | None:
         if tensor not in self.known:
@@ -73,6 +76,8 @@ class _Ways:
         maker = self.graph.producer.get(tensor)
         if maker is None:
             return None
+        if tensor in self.carried:
+            return self._through(self.carried[tensor])
         norm = self.norms.get(tensor)
         if norm is not None:
             way = self._joined(norm.inputs, norm.added)
@@ -80,7 +85,8 @@ class _Ways:
         node, record = self.graph.nodes[maker], record_of(self.graph.nodes[maker])
         if record.has(Trait.SHIFTS) and node.op_type != "Sub":
             data = [name for name in node.input if self.analysis.is_data(name)]
-            fixed = [Edge(maker, slot) for slot, name in enumerate(node.input) if not self.analysis.is_data(name)]
+            places = [slot for slot, name in enumerate(node.input) if not self.analysis.is_data(name)]
+            fixed = [_behind(self.analysis, Edge(maker, slot)) for slot in places]
             return self._after(self._joined(tuple(data), tuple(fixed)))
         if record.has(Trait.MULTIPLIES) and len(node.input) == 2:
             slot = next((slot for slot in (0, 1) if not self.analysis.is_data(node.input[slot])), None)
@@ -91,6 +97,14 @@ class _Ways:
         if record.has(Trait.SETTLES):
             return self.to(node.input[0]) if self.made_by(self.start, node.op_type) else None
         return None
+
+    def _through(self, carried: Carried) -> Way | None:
+        """The way through a body that is run again and again."""
+        before, inside = self.to(carried.given), find_way(self.analysis, self.norms, carried.read, carried.made)
+        if before is None or inside is None or inside.norms or inside.scaled:
+            return None
+        joined = replace(before, branches=(*before.branches, *inside.branches), added=(*before.added, *inside.added))
+        return self._after(joined)
 
     def _after(self, way: Way | None) -> Way | None:
         """A way with something behind its last norm."""
@@ -205,29 +219,28 @@ class _Writers:
             return None
         norm = self.norms.get(tensor)
         if norm is not None and norm.plain and (norm.gain is not None or norm.bias is None):
-            own = frozenset(edge for edge in (norm.gain, norm.bias) if edge is not None)
+            own = frozenset(self._behind(edge) for edge in (norm.gain, norm.bias) if edge is not None)
             return own or (None if norm.centred and norm.bias is not None else self._all(norm.inputs))
         node, record = self.graph.nodes[maker], record_of(self.graph.nodes[maker])
         fixed = [self._behind(Edge(maker, slot)) for slot, name in enumerate(node.input) if self._is_fixed(name)]
         data = [name for name in values_of(node) if name and self.analysis.is_data(name)]
         fixed = [edge for edge in fixed if not self._is_zero(edge)]
         learned = [edge for edge in fixed if self._is_learned(edge)]
+        resampled = [edge for edge in fixed if edge in learned or self._is_taken_for(edge)]
         if record.has(Trait.CONTRACTS) and not record.has(Trait.RECURRENT):
             chosen = self._chosen(node) if not fixed else None
             if chosen is not None:
                 return frozenset((chosen,))
             if not fixed and len(data) > 1:  # a product of activations is zero if one of them is
                 return next((found for name in data if (found := self.of(name)) is not None), None)
-            weight = [edge for edge in learned if self._is_wide(edge)]
-            return frozenset(learned) if weight and len(learned) == len(fixed) else None
+            weight = [edge for edge in resampled if self._is_wide(edge)]
+            return frozenset(resampled) if weight and len(resampled) == len(fixed) else None
         if record.has(Trait.NORMALISES) and record.parameters:
             said = {what: Edge(maker, slot) for slot, what in record.parameters.items() if slot < len(node.input)}
             own = frozenset(said[what] for what in ("gain", "bias") if what in said)
             return own if own and all(edge in self.analysis.uses for edge in own) else None
         if record.has(Trait.SHIFTS):
-            if fixed and any(edge not in learned for edge in fixed):
-                return None
-            return self._all(data, frozenset(learned))
+            return self._all(data, frozenset(resampled)) if len(resampled) == len(fixed) else None
         if record.has(Trait.MULTIPLIES):
             if learned:
                 return frozenset(learned[:1])
@@ -261,13 +274,7 @@ class _Writers:
         return found or None
 
     def _behind(self, edge: Edge) -> Edge:
-        """Where a constant is read, by views before its use perhaps."""
-        name = self.graph.nodes[edge.node].input[edge.slot]
-        while name not in self.graph.constants and (maker := self.graph.producer.get(name)) is not None:
-            if not record_of(self.graph.nodes[maker]).has(_VIEWS):
-                break
-            edge, name = Edge(maker, 0), str(self.graph.nodes[maker].input[0])
-        return edge
+        return _behind(self.analysis, edge)
 
     def _chosen(self, node: Node) -> Edge | None:
         """The stack of weights of which data choose those that a node contracts with: those of experts."""
@@ -288,12 +295,33 @@ class _Writers:
     def _is_zero(self, edge: Edge) -> bool:
         """True for a constant that adds nothing already."""
         name = self.graph.read_by(edge)
-        added = record_of(self.graph.nodes[edge.node]).has(Trait.SHIFTS)
+        record = record_of(self.graph.nodes[edge.node])
+        added = record.has(Trait.SHIFTS) or (record.has(Trait.CONTRACTS) and edge.slot == 2)  # the bias of a layer
         return added and name in self.graph.constants and not np.any(self.graph.array(name))
 
     def _is_wide(self, edge: Edge) -> bool:
         dims: list[int] = list(self.graph.constants[self.graph.read_by(edge)].dims)
         return sum(size > 1 for size in dims) > 1
 
+    def _is_taken_for(self, edge: Edge) -> bool:
+        """True for what is resampled as if it were learned, though nothing says that it is."""
+        return edge in self.analysis.uses and self.constants.of(self.graph.read_by(edge)).kind is Kind.UNKNOWN
+
     def _is_learned(self, edge: Edge) -> bool:
         return edge in self.analysis.uses and self.constants.of(self.graph.read_by(edge)).learned
+
+
+def _behind(analysis: Analysis, edge: Edge) -> Edge:
+    """Where a constant is read: by views before its use perhaps, or entry by entry in a body that runs for each."""
+    graph = analysis.graph
+    name = graph.nodes[edge.node].input[edge.slot]
+    while name not in graph.constants:
+        maker = graph.producer.get(name)
+        if name in analysis.passed:
+            edge, _ = analysis.passed[name]
+        elif maker is not None and record_of(graph.nodes[maker]).has(_VIEWS):
+            edge = Edge(maker, 0)
+        else:
+            break
+        name = str(graph.nodes[edge.node].input[edge.slot])
+    return edge

@@ -182,17 +182,16 @@ class _Norms:
         small = [
             (e, float(a.reshape(-1)[0])) for e, a in constants.items() if a.size == 1 and 0 < abs(a).max() < _EPSILON
         ]
-        x = np.asarray(noise.astype(made[output].dtype), np.float64)
-        result = np.asarray(made[output], np.float64)
+        rows = -1, noise.shape[-1]  # a vector is one
+        x = np.asarray(noise.astype(made[output].dtype), np.float64).reshape(rows)
+        result = np.asarray(made[output], np.float64).reshape(rows)
         for centred in (True, False):
             rest = x - x.mean(-1, keepdims=True) if centred else x
             for place, epsilon in (*small, (None, 0.0)):
                 normed = rest / np.sqrt((rest**2).mean(-1, keepdims=True) + epsilon)
                 for gain, scale in (*vectors.items(), (None, np.ones(1))):
                     for bias, shift in (*vectors.items(), (None, np.zeros(1))):
-                        if _close(normed[..., :1, :] * scale + shift, result[..., :1, :]) and _close(
-                            normed * scale + shift, result
-                        ):
+                        if _close(normed[:1] * scale + shift, result[:1]) and _close(normed * scale + shift, result):
                             own = between(self.graph, start, output, nodes)
                             axis = self._axes(start)[-1]
                             return Norm((start,), output, own, axis, centred, gain, bias, (), place, None, True)
