@@ -34,7 +34,7 @@ def layers_of(
         nodes: for each node of the first unit, those in its place in every unit.
         edges: the readings of constants in the first unit.
     """
-    named = _counted(flow, nodes, len(units)) if len(units) > 1 else None
+    named = _counted(flow, nodes, units) if len(units) > 1 else None
     return named or _repeated(flow, units[0], edges)
 
 
@@ -171,15 +171,16 @@ def _number(one: _Path, other: _Path) -> int | None:
     return int(match[1]) if match is not None else None
 
 
-def _counted(flow: Flow, nodes: dict[int, list[int]], count: int) -> int | None:
+def _counted(flow: Flow, nodes: dict[int, list[int]], units: Sequence[Sequence[Segment]]) -> int | None:
     """How many numbers the modules of the first unit have where those of the next have others, as many further on.
 
-    Attention and, behind it, what works on each place by itself are one block, though they are modules with numbers.
+    Attention and, behind it, what works on each place by itself are one block, though they are modules with numbers:
+    halves that make one step each, where a layer of its own has both.
     """
     found = dict[int, int]()  # by number, how far on the next unit is
     before, with_modules = set[_Path](), set[int]()
     for row in nodes.values():
-        if len(row) != count or not flow.weighted[row[0]] or row[0] == row[1]:
+        if len(row) != len(units) or not flow.weighted[row[0]] or row[0] == row[1]:
             continue
         one, other = (_path(flow, node) for node in row[:2])
         place = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
@@ -207,6 +208,8 @@ def _counted(flow: Flow, nodes: dict[int, list[int]], count: int) -> int | None:
                 inner[int(match[1])].append(node)
     mixing = [_mixes(flow, inner[number]) for number in sorted(found)]
     halves = len(found) % 2 == 0 and mixing == [True, False] * (len(found) // 2)
+    steps = [flow.analysis.summing.intersection(segment.nodes) for segment in units[0]]
+    halves = halves and all(sum(not step.isdisjoint(own) for step in steps) == 1 for own in inner.values())
     return len(found) // 2 if halves else len(found)
 
 
