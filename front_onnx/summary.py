@@ -123,19 +123,24 @@ def _dim(structure: Structure, dim: Dim) -> dict[str, Any]:
 
 
 def relation(structure: Structure, dim: Dim) -> str | None:
-    """How a dim relates to the width of its chain: `4 x hidden`, `12 x 64`."""
+    """How a dim relates to the width of its chain: `4 x hidden`, `12 x 64`, `1/2 x the width 32` of two halves."""
     if dim.kind == "fixed":
         return None
     if dim.kind in ("heads", "kv_heads"):
         partner = _head_size(structure, dim)
         return f"{dim.size} x {partner.name} {partner.size}" if partner else None
     residual = structure.residual_of(dim.chain)
-    if dim.kind != "inner" or residual is None:
+    if dim.kind not in ("inner", "residual") or residual is None:
+        return None
+    if dim.kind == "residual" and dim.size == size_of(residual):
         return None
     ratio = Fraction(dim.size, size_of(residual))
     shown = str(ratio.numerator) if ratio.denominator == 1 else f"{ratio.numerator}/{ratio.denominator}"
     variables = structure.analysis.algebra.expand(residual)
-    hidden = " x ".join(structure.by_variable[a].name for a in variables if a in structure.by_variable)
+    if any(var.parts is not None for var in variables) or dim.kind == "residual":
+        hidden = f"the width {size_of(residual)}"  # sines beside cosines, branches beside each other
+    else:
+        hidden = " x ".join(structure.by_variable[a].name for a in variables if a in structure.by_variable)
     return f"{shown} x {hidden}" if ratio.denominator <= 16 else None
 
 

@@ -18,7 +18,7 @@ from front_onnx.axes.size import AxisRole, Conflict, size_of
 from front_onnx.blocks.chain import Chain
 from front_onnx.blocks.counting import is_within, lacks_number, layer_lengths, layers_of, module_of, parts_of
 from front_onnx.blocks.entry import find_entry, find_exit, in_place
-from front_onnx.blocks.names import common_path, node_names, scope_names, weight_names
+from front_onnx.blocks.names import common_path, dotted, node_names, scope_names, weight_names
 from front_onnx.blocks.paths import Path, find_paths
 from front_onnx.blocks.periods import from_its_beginning, in_turn
 from front_onnx.blocks.runs import Run, single_runs
@@ -290,6 +290,5 @@ def _name(flow: Flow, units: tuple[tuple[Segment, ...], ...], number: int) -> st
         stems = Counter(stem for names in names_of(flow, units) if (stem := common_stem(names)))
         plain = {s: n for s, n in stems.items() if ":" not in s and not s.startswith(("val", "node", "onnx"))}
         if plain:
-            parts = max(plain, key=lambda s: (plain[s], -len(s))).replace("/", ".").split(".")
-            return ".".join(part for i, part in enumerate(parts) if part not in parts[i + 1 :])
+            return dotted(max(plain, key=lambda s: (plain[s], -len(s))).replace("/", ".").split("."))
     return common_path(flow, units) or f"chain{number}"

@@ -17,7 +17,7 @@ from front_onnx.blocks.segments import Flow, Segment
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge
 
-__all__ = ["is_within", "lacks_number", "layer_lengths", "layers_of", "module_of", "parts_of"]
+__all__ = ["is_within", "lacks_number", "layer_lengths", "layers_of", "module_of", "parts_of", "path_of"]
 
 _NUMBERED = re.compile(r"(?:.*[._])?(\d+)")
 _Path = tuple[str, ...]
@@ -132,7 +132,7 @@ def _head(name: str) -> str:
     return name[: match.start(1)] if match is not None else name
 
 
-def _path(flow: Flow, node: int) -> _Path:
+def path_of(flow: Flow, node: int) -> _Path:
     """The modules that a node is in, the outermost first: a path of names, or what stands between dots."""
     graph = flow.graph
     path = graph.scope(node) or graph.nodes[node].name.rpartition("/")[0]
@@ -142,7 +142,7 @@ def _path(flow: Flow, node: int) -> _Path:
 
 def _paths(flow: Flow, unit: Sequence[Segment]) -> list[_Path]:
     """The modules of all weights of a unit, where there are any."""
-    return [path for segment in unit for node in segment.nodes if flow.weighted[node] and (path := _path(flow, node))]
+    return [path for segment in unit for node in segment.nodes if flow.weighted[node] and (path := path_of(flow, node))]
 
 
 def _shared(paths: Sequence[_Path]) -> _Path:
@@ -182,7 +182,7 @@ def _counted(flow: Flow, nodes: dict[int, list[int]], units: Sequence[Sequence[S
     for row in nodes.values():
         if len(row) != len(units) or not flow.weighted[row[0]] or row[0] == row[1]:
             continue
-        one, other = (_path(flow, node) for node in row[:2])
+        one, other = (path_of(flow, node) for node in row[:2])
         place = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
         if place is None or len(one) != len(other):
             return None  # a weight of no numbered module
@@ -201,7 +201,7 @@ def _counted(flow: Flow, nodes: dict[int, list[int]], units: Sequence[Sequence[S
     (module,) = before
     inner = defaultdict[int, list[int]](list)
     for node in nodes:
-        path = _path(flow, node)
+        path = path_of(flow, node)
         if path[: len(module) - 1] == module[:-1] and len(path) >= len(module):
             match = _NUMBERED.fullmatch(path[len(module) - 1])
             if match is not None and path[len(module) - 1][: match.start(1)] == module[-1]:

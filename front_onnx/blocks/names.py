@@ -10,7 +10,7 @@ from front_onnx.blocks.segments import Flow, Segment
 from front_onnx.read.graph import Edge
 from front_onnx.read.names import counts
 
-__all__ = ["common_path", "counted_names", "module_path", "node_names", "scope_names", "weight_names"]
+__all__ = ["common_path", "counted_names", "dotted", "module_path", "node_names", "scope_names", "weight_names"]
 
 
 def node_names(flow: Flow, units: Sequence[Sequence[Segment]]) -> Iterator[list[str]]:
@@ -37,14 +37,26 @@ def module_path(flow: Flow, stretch: Sequence[Segment]) -> str:
 
 
 def common_path(flow: Flow, units: Sequence[Sequence[Segment]]) -> str | None:
-    """The module path that all nodes of the only unit share, without the number of the block."""
+    """The module path that all nodes of some units share; of an only unit without the number, which is the block's."""
     nodes = [node for unit in units for segment in unit for node in segment.nodes]
     paths = [flow.graph.scope(n) or flow.graph.nodes[n].name.rpartition("/")[0] for n in nodes]
     paths = [path for path in paths if path]
     parts = re.split(r"[./]", commonpath([re.sub(r"[./]", "/", p).strip("/") for p in paths]) if paths else "")
-    while parts and parts[-1].isdigit():
+    while len(units) == 1 and parts and parts[-1].isdigit():
         parts.pop()
-    return ".".join(p for i, p in enumerate(parts) if p and p not in parts[i + 1 :]) or None
+    return dotted([part for part in parts if part]) or None
+
+
+def dotted(parts: Sequence[str]) -> str:
+    """A module path with dots, without what exporters say twice: /blocks/blocks.0 is blocks.0."""
+    modules: list[str] = []
+    for part in parts:
+        if part.isdigit() and modules:
+            modules[-1] += f".{part}"
+        else:
+            modules.append(part)
+    told = [m for i, m in enumerate(modules) if not any(f"{o}.".startswith(f"{m}.") for o in modules[i + 1 :])]
+    return ".".join(m for i, m in enumerate(told) if not any(o.startswith(f"{m}.") for o in told[:i]))
 
 
 def weight_names(flow: Flow, units: Sequence[Sequence[Segment]]) -> Iterator[list[str]]:

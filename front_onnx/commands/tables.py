@@ -55,7 +55,8 @@ def print_structure(about: Mapping[str, Any]) -> None:
         if not dim["resizable"]:
             how = f"[red]frozen[/]: {escape(str(dim['reason']))}"
         elif dim["follows_width"]:
-            how = "is the width" if dim["kind"] == "residual" else "follows the width"
+            part = "is part of the width" if dim["relation"] else "is the width"
+            how = part if dim["kind"] == "residual" else "follows the width"
         else:
             how = f"fixed: {escape(str(dim['reason']))}"
         table.add_row(escape(name), str(dim["size"]), escape(dim["relation"] or ""), how)

@@ -75,6 +75,29 @@ class Degrees:
             return None
         return tuple(var for place in places for var in self.algebra.expand(fact.axes[place]))
 
+    def mean_over(self, tensor: str) -> tuple[Axis, bool] | None:
+        """What a tensor is a mean over, and whether nothing has scaled it since; None if it is no mean."""
+        plain = True
+        for _ in range(_FAR):
+            maker = self.graph.producer.get(tensor)
+            if maker is None:
+                return None
+            node, record = self.graph.nodes[maker], record_of(self.graph.nodes[maker])
+            if node.op_type == "ReduceMean":
+                fact = self.analysis.uses.get(Edge(maker, 0)) or self.analysis.facts.get(node.input[0])
+                axes = list(fact.axes or ()) if fact is not None else []
+                places = self._reduced_axes(maker, len(axes))
+                return None if places is None else (self._joined(axes, places), plain)
+            if record.has(Trait.SCALES) and self._number(maker, 1) is not None:
+                plain = False
+            elif not record.has(STRAIGHT):
+                return None
+            tensor = node.input[0]
+        return None
+
+    def _joined(self, axes: list[Axis], places: list[int]) -> Axis:
+        return tuple(var for place in places for var in self.algebra.expand(axes[place]))
+
     # -- backwards ------------------------------------------------------------------------------------------------
 
     def _degree(self, tensor: str, far: int) -> _Degree:
@@ -194,7 +217,7 @@ class Degrees:
         reduced = self._reduced_axes(index, len(axes))
         if not axes or reduced is None:
             return {}
-        summed = tuple(var for place in reduced for var in self.algebra.expand(axes[place]))
+        summed = self._joined(axes, reduced)
         return self._add(self._keyed([Growth(summed, frozenset((power,)))]), self._times(before, raised))
 
     def _reduced_axes(self, index: int, rank: int) -> list[int] | None:

@@ -10,12 +10,12 @@ from a size is a suspicion (`suspects.py`) and listed, not changed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from front_onnx.axes.numbers import Binding, Literal, Number, Site, evaluate, literals
+from front_onnx.axes.numbers import Binding, Expression, Extent, Literal, Number, Site, evaluate, literals
 from front_onnx.axes.size import Axis, AxisRole, size_of
 from front_onnx.constants.degrees import Degrees
 from front_onnx.constants.ways import Ways
@@ -114,6 +114,7 @@ class _Tying:
             if (binding := self._binding(number, literal, sign, reading)) is not None
         ]
         if not found:
+            self._tie_divisor(number, sign, tensor, index)
             return
         sure = [one for one in found if one[0].sure]  # of these the root, which is usual, and the other is told
         reading, literal, binding = (
@@ -148,6 +149,23 @@ class _Tying:
                 return Binding(reading.axis, power=written, plus=-1)
         return None
 
+    def _tie_divisor(self, number: Number, sign: int, tensor: str, index: int) -> None:
+        """Scores by a root of `width // heads`, where the width is taken at run time and the heads are written."""
+        quotient = _quotient(number)
+        if quotient is None:
+            return
+        extent, divisor, outer = quotient
+        whole = self.algebra.expand(extent.axis)
+        for reading in self._readings(index, tensor):
+            inner = self.algebra.expand(reading.axis)
+            rest = tuple(var for var in whole if var not in inner)
+            fits = outer * sign in reading.powers and set(inner) <= set(whole) and size_of(rest) == divisor.value
+            if fits and not divisor.site.bindings:
+                divisor.site.bind(rest)
+            if fits:
+                self.degrees.take_back(index, reading.axis, outer * sign)
+                return
+
     def _tie_alpha(self, index: int) -> None:
         """The factor that a Gemm of two activations has as an attribute."""
         node = self.graph.nodes[index]
@@ -167,7 +185,12 @@ class _Tying:
     def _readings(self, index: int, tensor: str) -> Iterator[_Reading]:
         """All readings of a scalar, those that are certain first."""
         doubtful = []
-        found = (self._of_growth(index, tensor), self._of_operands(index, tensor), self._of_tables(index, tensor))
+        found = (
+            self._of_growth(index, tensor),
+            self._of_means(tensor),
+            self._of_operands(index, tensor),
+            self._of_tables(index, tensor),
+        )
         for reading in chain(*found):
             if reading.sure:
                 yield reading
@@ -195,6 +218,12 @@ class _Tying:
                 ]
                 if heads:
                     yield _Reading((*heads, *growth.axis), (-0.5,))
+
+    def _of_means(self, tensor: str) -> Iterator[_Reading]:
+        """It makes a sum of a mean: the variance of a sample, or what a whole filter adds up."""
+        found = self.degrees.mean_over(tensor)
+        if found is not None and size_of(found[0]) > _SMALL:
+            yield _Reading(found[0], (1.0,), sure=found[1])
 
     def _of_operands(self, index: int, tensor: str) -> Iterator[_Reading]:
         """It takes back beforehand what a product with the tensor will grow."""
@@ -272,14 +301,38 @@ def _power(number: Number, literal: Literal) -> float:
     if number is literal:
         return 1.0
 
-    def at(factor: float) -> float:
+    def at(factor: int) -> float:
         return evaluate(number, size_of, lambda other: other.value * (factor if other is literal else 1))
 
+    return _logarithm(at, float(number.value))
+
+
+def _logarithm(at: Callable[[int], float], value: float) -> float:
+    """The power of a factor that a number is times, wherever the factor stands; 0 if there is none."""
     try:
-        first, second = (math.log(at(factor) / number.value) / math.log(factor) for factor in (4, 16))
+        first, second = (math.log(at(factor) / value) / math.log(factor) for factor in (4, 16))
     except (ArithmeticError, ValueError, TypeError):
         return 0.0
     return round(first, 6) if math.isclose(first, second, abs_tol=1e-6) else 0.0
+
+
+def _quotient(number: Number) -> tuple[Extent, Literal, float] | None:
+    """A size taken at run time, what it is divided by, and the power that a number is of the quotient."""
+    waiting: list[Number] = [number]
+    while waiting:
+        current = waiting.pop()
+        if not isinstance(current, Expression):
+            continue
+        extent, divisor = current.args if current.op == "div" else (None, None)
+        if isinstance(extent, Extent) and isinstance(divisor, Literal):
+
+            def at(factor: int, axis: Axis = extent.axis) -> float:
+                return evaluate(number, lambda a: size_of(a) * (factor if a == axis else 1), lambda one: one.value)
+
+            power = _logarithm(at, float(number.value))
+            return (extent, divisor, power) if power else None
+        waiting += current.args
+    return None
 
 
 def maker_of(analysis: Analysis, tensor: str) -> int | None:

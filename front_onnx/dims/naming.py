@@ -170,6 +170,8 @@ class _Naming:
         contracted = AxisRole.CONTRACTED in var.roles
         if var in self.handed & self.outside and not self._as_wide_as_its_chain(var):
             return Why.OUTPUT  # boxes beside the queries that refine them
+        if contracted and self._fed_back(var):
+            return Why.OUTPUT
         if not contracted and AxisRole.INNER not in var.roles:
             if var not in self.outside:
                 return Why.NO_CONTRACTION
@@ -225,6 +227,16 @@ class _Naming:
                 return False
             waiting += inputs
         return True
+
+    def _fed_back(self, var: SizeVar) -> bool:
+        """True for what the model gives and reads once more: a first guess that a second network refines.
+
+        What blocks give beside what they hand on (states, caches) is their own, and follows the width.
+        """
+        graph, inside = self.analysis.graph, self.structure.chain_of
+        given = (n for n in graph.outputs if n in self.analysis.facts and self._has(n, var))
+        ends = any(graph.producer.get(name, -1) not in inside for name in given)
+        return ends and self._ends_linearly(var) and not self._as_wide_as_its_chain(var)
 
     def _as_wide_as_its_chain(self, var: SizeVar) -> bool:
         """A feature behind a nonlinearity is as wide as the residual; squashed logits are not."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 from front_onnx.axes.holds import Hold, Why
@@ -11,6 +11,7 @@ from front_onnx.axes.size import Axis, AxisRole, SizeVar, size_of
 from front_onnx.blocks.chain import Chain
 from front_onnx.errors import RequestError
 from front_onnx.operators.analysis import Analysis
+from front_onnx.read.graph import Edge
 
 __all__ = ["chosen_residuals", "found_residual", "keeping", "shared_width"]
 
@@ -48,7 +49,16 @@ def shared_width(analysis: Analysis) -> Axis | None:
     found = [var for var in found if var in made & summed and not var.symbols and not _keeping(var)]
     if not found or found[0].is_held(*_STAY) or found[0].frozen or AxisRole.BATCH in found[0].roles:
         return None
-    return (found[0],)
+    return _whole(analysis, found[0], weights.values())
+
+
+def _whole(analysis: Analysis, var: SizeVar, weights: Iterable[Edge]) -> Axis:
+    """What most weights have on the side that a size is on: itself, or itself twice (sines beside cosines)."""
+    sides = Counter[Axis]()
+    for edge in weights:
+        axes = {analysis.algebra.expand(axis) for axis in analysis.uses[edge].axes or ()}
+        sides.update(axis for axis in axes if {*analysis.algebra.free_variables(axis)} == {var})
+    return max(sides, key=lambda axis: (sides[axis], -size_of(axis)), default=(var,))
 
 
 def chosen_residuals(

@@ -326,6 +326,11 @@ class Analysis:
         outputs = (self.graph.outputs, *(body.outputs for body in self.graph.order.all_subgraphs()))
         return bool(self.graph.consumers.get(name)) or any(name in names for names in outputs)
 
+    def is_read_once(self, name: str) -> bool:
+        """True if one node alone reads the contents of a tensor."""
+        readers = (record_of(self.graph.nodes[edge.node]) for edge in self.graph.consumers.get(name, ()))
+        return sum(not reader.has(Trait.MEASURES) for reader in readers) == 1 and name not in self.graph.outputs
+
     def unknown(self, hold: Hold) -> Axis:
         """A fixed axis of a size that is only known at run time."""
         return self.symbols.unknown(self._at, hold)

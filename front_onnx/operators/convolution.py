@@ -8,6 +8,7 @@ from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import value_of
 from front_onnx.axes.size import Axis, AxisRole, Conflict, size_of
 from front_onnx.operators.context import RuleContext, Shape
+from front_onnx.operators.linear import note_mixed_heads
 from front_onnx.operators.record import Trait, operator
 
 __all__ = ["convolved"]
@@ -90,6 +91,8 @@ def convolved(ctx: RuleContext, x: Shape, bias: int = 2) -> Shape:
         ctx.unify(ctx.axes(bias)[0], w[0])
     ctx.role(x[1], AxisRole.CONTRACTED)
     ctx.sums(1, *range(1, len(w)))
+    if ctx.attr("group", 1) == 1 and len(w) == 4 and size_of((*w[2], *w[3])) == 1:
+        note_mixed_heads(ctx, x[1], w[0])
     if ctx.attr("group", 1) == 1 or size_of(w[1]) > 1:  # a depthwise filter scales its channel, it does not mix
         ctx.contract(1, 1)
     sides = [_side(ctx, axis, i, size_of(w[2 + i]), len(x) - 2) for i, axis in enumerate(x[2:])]

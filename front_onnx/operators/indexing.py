@@ -11,6 +11,7 @@ import numpy as np
 from front_onnx.axes.holds import Hold, Why
 from front_onnx.axes.numbers import FOLLOWED, Expression, Extent, Literal, Varying, value_of, varies
 from front_onnx.axes.size import Axis, AxisRole, Conflict, size_of
+from front_onnx.operators.chunks import make_parts_alike
 from front_onnx.operators.context import RuleContext
 from front_onnx.operators.record import Trait, operator
 from front_onnx.read.graph import Edge
@@ -321,6 +322,7 @@ def _segment(ctx: RuleContext, axis: Axis, start: object, end: object, step: int
         ctx.hold(axis, Why.CUT_AT_RUN_TIME)
         return ctx.derived(axis, length, Hold(Why.CUT_AT_RUN_TIME, ctx.index))
     if step == 1:
+        make_parts_alike(ctx, axis, (start, end), first, last)
         return _cut(ctx, axis, (start, first), (end, last))
     if step > 1 and total % step == 0 and length == total // step:
         lead, phases = ctx.algebra.divide(axis, step)

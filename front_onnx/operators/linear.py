@@ -10,7 +10,7 @@ from front_onnx.operators.equation import parse
 from front_onnx.operators.record import Trait, operator
 from front_onnx.read.graph import Edge
 
-__all__ = ["gemm", "note_contraction"]
+__all__ = ["gemm", "note_contraction", "note_mixed_heads"]
 
 
 def note_contraction(ctx: RuleContext, inner: Axis, batch: list[Axis], weighted: bool) -> None:
@@ -38,6 +38,12 @@ def _is_weighted(ctx: RuleContext, places: Sequence[int]) -> bool:
     return any(ctx.records.origin(Edge(ctx.index, slot), places[slot]) is not None for slot in held)
 
 
+def note_mixed_heads(ctx: RuleContext, summed: Axis, made: Axis) -> None:
+    """What a weight makes of heads alone are heads (talking heads, Shazeer et al. 2020)."""
+    if summed and all(AxisRole.BATCH in var.roles for var in ctx.algebra.free_variables(summed)):
+        ctx.role(made, AxisRole.BATCH)
+
+
 @operator("MatMul", "MatMulInteger", traits=Trait.CONTRACTS | Trait.PRODUCT | Trait.PARAMETERS)
 def matmul(ctx: RuleContext) -> None:
     """numpy.matmul: [..., m, k] x [..., k, n], either side possibly a vector."""
@@ -57,6 +63,8 @@ def matmul(ctx: RuleContext) -> None:
         if not ctx.constant(1):  # of two constants, the first is a table that the second is the weight for
             ctx.contract(0, len(a) - 1)
         ctx.contract(1, max(len(b) - 2, 0))
+    if ctx.constant(1) and len(a) > 3 and len(b) == 2:
+        note_mixed_heads(ctx, inner_a, b[1])
     ctx.out((*batch, *(a[-2:-1] if len(a) > 1 else ()), *(b[-1:] if len(b) > 1 else ())))
 
 
@@ -132,10 +140,17 @@ def einsum(ctx: RuleContext) -> None:
             own = [[seen[o] for o in term if o in right and o not in shared] for term in terms]
             heads = [] if weighted else _heads_of_one(ctx, seen[letter], kept, own)
             note_contraction(ctx, seen[letter], kept + heads, weighted)
+    for slot, term in enumerate(terms):
+        if weighted and ctx.constant(slot) and len(term) == 2 and len(right) > 3:
+            into, out = ([seen[o] for o in term if (o in right) is kept] for kept in (False, True))
+            if len(into) == 1:
+                note_mixed_heads(ctx, into[0], out[0])
     if weighted:
         _note_joint(ctx, [seen[letter] for letter in shared if letter not in right])
     for slot, term in enumerate(terms):
-        ctx.sums(slot, *(place for place, letter in enumerate(term) if letter not in right))
+        summed = [place for place, letter in enumerate(term) if letter not in right]
+        if summed:  # else a product entry by entry, or an outer one
+            ctx.sums(slot, *summed)
         for place, letter in enumerate(term):
             if letter in shared and letter not in right:
                 ctx.contract(slot, place)

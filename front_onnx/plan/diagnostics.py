@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import re
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -19,9 +17,9 @@ from front_onnx.dims.structure import Structure
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.plan.places import best_entries, cut_places, kept_widths
 from front_onnx.plan.plan import Plan
+from front_onnx.plan.siblings import siblings, within_one
 from front_onnx.plan.sizing import followed_twice, is_left_behind
 from front_onnx.read.graph import Edge, Graph, label
-from front_onnx.read.names import sequence
 from front_onnx.read.node import Node
 from front_onnx.transform.contents import Resampled
 from front_onnx.transform.maps import Identity
@@ -32,7 +30,6 @@ _FAR = 12  # nodes between a bound and the table
 _CORNER = 16  # entries of an axis that are looked at first
 _SPARSE = 0.25  # of all places: so many zeros are no accident
 _SOON = 3  # nodes behind a chain
-_BLOCK = 6  # weights from which a numbered module is taken for a block, and not for a layer among others
 
 
 def diagnose(plan: Plan) -> Iterator[str]:
@@ -41,7 +38,8 @@ def diagnose(plan: Plan) -> Iterator[str]:
     yield from _kept(plan)
     yield from _twice(plan)
     yield from _states(plan, changed)
-    yield from _siblings(plan)
+    yield from siblings(plan)
+    yield from within_one(plan)
     yield from _means(plan)
     yield from _sequels(plan)
     yield from _roots(plan, changed)
@@ -98,56 +96,6 @@ def _states(plan: Plan, changed: set[SizeVar]) -> Iterator[str]:
                 f"{dim.name} {dim.size} is the size of a state and stays, as it is {plan.structure.reason(hold)}: "
                 f"--set {dim.name}=SIZE makes it follow"
             )
-
-
-def _siblings(plan: Plan) -> Iterator[str]:
-    """Blocks that count with those of a chain whose depth is asked for, and are of another kind."""
-    structure = plan.structure
-    graph = structure.graph
-    for chain, target in zip(structure.chains, plan.units, strict=True):
-        asked = plan.request.depth
-        kept = target == len(chain.units) and (
-            asked is None or (isinstance(asked, Mapping) and chain.name not in asked)
-        )
-        if kept or len(chain.units) < 2:
-            continue
-        stacks = [[graph.read_by(edge) for edge in there] for there in chain.places.values()]
-        start = sequence(names for names in stacks if names[0] in graph.initializers)
-        if start is None:
-            continue
-        pattern = re.compile(re.escape(start) + r"(\d+)[./]")
-        numbers = Counter(match[1] for name in graph.initializers if (match := pattern.match(name)))
-        lead = {
-            name
-            for segment in (*chain.entry, *chain.exit)
-            for node in segment.nodes
-            for name in graph.nodes[node].input
-        }
-        own = [names for names in stacks if len({*names}) == len(names)]  # exporters store what is equal once
-        held = {match[1] for names in (*own, lead) for name in names if (match := pattern.match(name))}
-        least = max(_BLOCK, min((numbers[number] for number in held), default=0))
-        rest = _parts(graph, start)
-        alike = {frozenset(rest[number]) for number in held if number in numbers}
-        others = [
-            n
-            for n, weights in numbers.items()
-            if n not in held and (weights >= least or any(parts and parts <= rest[n] for parts in alike))
-        ]
-        if others:
-            yield (
-                f"{', '.join(start + number for number in others)}: of another kind than the blocks of {chain.name}, "
-                "so neither counted in --depth nor repeated"
-            )
-
-
-def _parts(graph: Graph, start: str) -> Mapping[str, set[tuple[str, tuple[int, ...]]]]:
-    """What each numbered module holds: the names of its weights behind its own, and their shapes."""
-    module = re.compile(re.escape(start) + r"(\d+)(?=[./]|\Z)")
-    found = defaultdict[str, set[tuple[str, tuple[int, ...]]]](set)
-    for name, tensor in graph.initializers.items():
-        if (match := module.match(name)) is not None:
-            found[match[1]].add((name[match.end() :], tuple(tensor.dims)))
-    return found
 
 
 def _means(plan: Plan) -> Iterator[str]:
@@ -234,7 +182,8 @@ def _guesses(plan: Plan) -> Iterator[str]:
             found.setdefault((guess.value, new, axis), []).append(guess)
     for (value, new, axis), (first, *others) in found.items():
         also = f" (and {len(others)} more)" if others else ""
-        told = f"{'one less than' if first.binding.plus else 'a root of'} {structure.describe(axis)}"
+        how = "one less than " if first.binding.plus else "a root of " if abs(first.binding.power) != 1 else ""
+        told = how + structure.describe(axis)
         yield (
             f"{label(structure.graph.nodes[first.node])}{also} scales by {value:.6g}, taken for {told}: "
             f"it becomes {new:.6g}, which is wrong if it is a number of its own ({value:.6g})"
