@@ -290,5 +290,6 @@ def _name(flow: Flow, units: tuple[tuple[Segment, ...], ...], number: int) -> st
         stems = Counter(stem for names in names_of(flow, units) if (stem := common_stem(names)))
         plain = {s: n for s, n in stems.items() if ":" not in s and not s.startswith(("val", "node", "onnx"))}
         if plain:
-            return dotted(max(plain, key=lambda s: (plain[s], -len(s))).replace("/", ".").split("."))
+            name = dotted(max(plain, key=lambda s: (plain[s], -len(s))).replace("/", ".").split("."))
+            return name if len(units) > 1 else re.sub(r"(?<=.)\.\d+$", "", name)  # the block's own number
     return common_path(flow, units) or f"chain{number}"

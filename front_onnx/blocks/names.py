@@ -56,7 +56,7 @@ def dotted(parts: Sequence[str]) -> str:
         else:
             modules.append(part)
     told = [m for i, m in enumerate(modules) if not any(f"{o}.".startswith(f"{m}.") for o in modules[i + 1 :])]
-    return ".".join(m for i, m in enumerate(told) if not any(o.startswith(f"{m}.") for o in told[:i]))
+    return ".".join(m for before, m in zip(["", *told], told, strict=False) if not before.startswith(f"{m}."))
 
 
 def weight_names(flow: Flow, units: Sequence[Sequence[Segment]]) -> Iterator[list[str]]:
