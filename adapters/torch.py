@@ -112,6 +112,11 @@ def load_weights(
             got=f"{report.resized[0]} and {len(report.resized) - 1} more",
             hint="front-onnx resize makes one of the module's sizes; initialize takes any, and resizes on the way",
         )
+    left = [*report.kept, *report.partly]
+    if left:
+        more = f" and {len(left) - 1} more" if len(left) > 1 else ""
+        line = f"{left[0]}{more} not set from the file: print what load_weights returns to see why"
+        warnings.warn(line, stacklevel=2)
     return report
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Unpack
@@ -15,6 +15,7 @@ from front_onnx.axes.size import size_of
 from front_onnx.errors import FrontError, RequestError
 from front_onnx.gene.file import is_gene, read_gene
 from front_onnx.into import init_into
+from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Graph
 from front_onnx.roles.piece import Piece
 from front_onnx.session import read_any
@@ -152,6 +153,7 @@ def _found(
         own.reshape(-1)[held] = flat[start:stop][held].astype(own.dtype)
         out[name] = own
         (report.set if held.all() else report.partly).append(name)
+    _take_by_name(source, originals, out, report, {t for e, _ in pairs for t in e.tensors})
     if strange:
         raise FrontError(
             "the exporter computed weights of others, so their values cannot be put back",
@@ -159,6 +161,35 @@ def _found(
             hint="export with constant folding off, or use init --into and train the ONNX model",
         )
     return out, report
+
+
+def _take_by_name(
+    source: Source,
+    originals: Mapping[str, np.ndarray],
+    out: dict[str, np.ndarray],
+    report: Report,
+    used: Collection[str],
+) -> None:
+    """Set what the export does not hold whole, if the source has a tensor of its name and shape that went nowhere.
+
+    A table of positions that is looked into at places that the exporter knows leaves it folded, or cut to the inputs.
+    """
+    if is_gene(source):
+        return
+    graph = Graph(read_any(source))
+    for name in [*report.kept, *report.partly]:
+        tensor = graph.constants.get(name)
+        if tensor is None or name in used or tuple(tensor.dims) != originals[name].shape:
+            continue
+        readers = (record_of(graph.nodes[edge.node]) for edge in graph.consumers.get(name, ()))
+        looked_up = any(reader.has(Trait.LOOKS_UP) for reader in readers)
+        if len(tensor.dims) == 2 and len({*tensor.dims}) == 1 and not looked_up:
+            continue  # a square matrix may lie there transposed
+        out[name] = np.array(graph.array(name)).astype(originals[name].dtype)
+        report.set.append(name)
+        report.kept.pop(name, None)
+        report.partly = [other for other in report.partly if other != name]
+        report.unused = [other for other in report.unused if other != name]
 
 
 def _sizes(piece: Piece) -> tuple[int, tuple[int, ...]]:

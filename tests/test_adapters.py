@@ -280,3 +280,35 @@ def test_every_element_is_found_again(shapes: list[list[int]], seed: int) -> Non
     assert np.array_equal(fingerprint.decode(flat[order]), order)
     assert (fingerprint.decode(np.array([0, 1, -0.3, 2, np.nan, np.inf], np.float32)) == -1).all()
     assert fingerprint.owners(flat) == set(fingerprint.names)
+
+
+class Placed(nn.Module):
+    """Ids with a table of positions, of which an export holds only what its inputs ask for."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self.form, self.ids, self.pos = form, nn.Embedding(20, 8), nn.Embedding(64, 8)
+        self.layer, self.out = nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        length = ids.shape[1]
+        places = self.pos(torch.arange(length)) if self.form == "looked up" else self.pos.weight[:length]
+        return self.out(torch.relu(self.layer(self.ids(ids) + places)))
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("form", ["looked up", "cut"])
+@pytest.mark.parametrize("free", [True, False])
+def test_a_table_of_positions_that_an_export_holds_in_part_is_set(tmp_path: Path, form: str, free: bool) -> None:
+    source, module, ids = Placed(form).eval(), Placed(form).eval(), torch.randint(0, 20, (2, 9))
+    path = tmp_path / "source.onnx"
+    sizes = {"ids": {0: "batch", 1: "length"}} if free else {}
+    torch.onnx.export(source, (ids,), path, dynamo=False, input_names=["ids"], dynamic_axes=sizes)
+    report = load_weights(module, path, ids)
+    held = {tensor.name for tensor in onnx.load(path).graph.initializer}
+    if "pos.weight" in held:
+        assert not report.kept and not report.partly
+        assert all(torch.equal(value, module.state_dict()[name]) for name, value in source.state_dict().items())
+    else:  # the file itself has only the first places
+        with pytest.warns(UserWarning, match=r"pos\.weight not set"):
+            load_weights(module, path, ids)

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from front_onnx.api import Result
 from front_onnx.comparison.run import Comparison
 from front_onnx.comparison.teaching import WHY, refining_rate
@@ -50,10 +52,10 @@ def after_resize(result: Result, data: str | None = None) -> list[str]:
     if result.calibration is not None and data in (None, "synthetic"):
         found.append(f"inputs were made up, and figures are of these: with yours it keeps more, --data {samples}")
     if sizes:
-        teacher = f" --teacher {source}" if runs and result.decoder is None else ""
+        teacher = f" --teacher {source}" if runs and _as_the_source(result) else ""
         line = f"front-onnx refine {output}{teacher} --data {samples} --lr {_rate(kind)}"
         found.append(line + (f"  # a low rate: {WHY[kind]}" if kind != "carried" else ""))
-    return [*found, _home(plan.structure, output)][:3]
+    return [*found, _home(plan.structure, str(result.output))][:3]
 
 
 def after_init_into(moved: Moved, source: str, target: str) -> list[str]:
@@ -135,6 +137,15 @@ def _kind(result: Result) -> str:
     if exact and result.agreement is not None and not result.agreement.worst <= result.agreement.rounding:
         return "carried"
     return "exact" if exact else "carried"
+
+
+def _as_the_source(result: Result) -> bool:
+    """True if the first output, which a teacher is asked for, has the size that it has in the source."""
+    if result.decoder is None:
+        return True
+    first = str(result.plan.structure.graph.outputs[0])
+    with np.load(result.decoder) as matrices:
+        return not any(name.rpartition(".")[0] == first for name in matrices.files)
 
 
 def _pairs(plan: Plan) -> list[tuple[int, int]]:
