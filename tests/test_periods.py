@@ -124,18 +124,27 @@ def test_a_layer_of_another_kind_is_told_whenever_a_depth_is_asked_for(target: i
 
 
 def numbered(kinds: str, *, seed: int = 0) -> onnx.ModelProto:
-    """Modules with numbers that each add to the stream: attention (a), a filter (f), or each place by itself (p)."""
+    """Modules with numbers that each add to the stream: attention (a), a filter (f), one of each channel (d),
+    a matrix over the places (t), or each place by itself (p).
+    """
     net, rng = Net(random.Random(seed)), np.random.default_rng(seed)
 
     def weight(name: str, *shape: int) -> str:
         return net.const(rng.uniform(-1, 1, shape).astype(np.float32), name=name)
 
-    x = net.add("MatMul", net.input(["batch", "length", 4], name="x"), weight("stem", 4, WIDTH))
+    x = net.add("MatMul", net.input(["batch", 5, 4], name="x"), weight("stem", 4, WIDTH))
     for number, kind in enumerate(kinds):
         name, start = f"layers.{number}.module", len(net.nodes)
         if kind == "p":
             h = net.add("Relu", net.add("MatMul", x, weight(f"{name}.up.weight", WIDTH, 9)))
             h = net.add("MatMul", h, weight(f"{name}.down.weight", 9, WIDTH))
+        elif kind == "t":
+            h = net.add("MatMul", net.add("Transpose", x, perm=[0, 2, 1]), weight(f"{name}.mix.weight", 5, 5))
+            h = net.add("Transpose", net.add("Tanh", h), perm=[0, 2, 1])
+        elif kind == "d":
+            h = net.add("Transpose", x, perm=[0, 2, 1])
+            h = net.add("Conv", h, weight(f"{name}.w", WIDTH, 1, 3), pads=[1, 1], group=WIDTH)
+            h = net.add("Transpose", h, perm=[0, 2, 1])
         elif kind == "f":
             h = net.add(
                 "Conv", net.add("Transpose", x, perm=[0, 2, 1]), weight(f"{name}.w", WIDTH, WIDTH, 3), pads=[1, 1]
@@ -156,8 +165,15 @@ def numbered(kinds: str, *, seed: int = 0) -> onnx.ModelProto:
 
 @pytest.mark.parametrize(
     "pattern, layers, depths",
-    [("ap", 1, (2, 5)), ("fp", 1, (2, 5)), ("fa", 2, (4, 10)), ("apfp", 2, (4, 10))],
-    ids=["attention", "filter", "two that mix", "two blocks"],
+    [
+        ("ap", 1, (2, 5)),
+        ("fp", 1, (2, 5)),
+        ("dp", 1, (2, 5)),
+        ("tp", 1, (2, 5)),
+        ("fa", 2, (4, 10)),
+        ("apfp", 2, (4, 10)),
+    ],
+    ids=["attention", "filter", "filter of channels", "matrix over places", "two that mix", "two blocks"],
 )
 def test_what_mixes_and_what_does_not_are_one_block_though_both_have_numbers(
     pattern: str, layers: int, depths: tuple[int, int]

@@ -17,9 +17,9 @@ from front_onnx.blocks.segments import Flow, Segment
 from front_onnx.operators.record import Trait, record_of
 from front_onnx.read.graph import Edge
 
-__all__ = ["is_within", "lacks_number", "layer_lengths", "layers_of", "module_of", "parts_of", "path_of"]
+__all__ = ["NUMBERED", "is_within", "lacks_number", "layer_lengths", "layers_of", "module_of", "parts_of", "path_of"]
 
-_NUMBERED = re.compile(r"(?:.*[._])?(\d+)")
+NUMBERED = re.compile(r"(?:.*[._])?(\d+)")  # the name of a module that has a number
 _Path = tuple[str, ...]
 
 
@@ -64,7 +64,7 @@ def _numbered(paths: Sequence[_Path]) -> bool:
     """True if the innermost module that some paths share has a number, or the modules in it that they go into."""
     shared = _shared(paths)
     inner = {path[len(shared)] if len(path) > len(shared) else "" for path in paths}
-    return any(all(map(_NUMBERED.fullmatch, names)) for names in ({*shared[-1:]} or {""}, inner))
+    return any(all(map(NUMBERED.fullmatch, names)) for names in ({*shared[-1:]} or {""}, inner))
 
 
 def module_of(flow: Flow, unit: Sequence[Segment]) -> tuple[str, ...]:
@@ -92,7 +92,7 @@ def parts_of(flow: Flow, units: Sequence[Sequence[Segment]]) -> list[tuple[int, 
     lengths = [len([*group]) for _, group in groupby(modules, key=lambda module: _head(module[place]))]
     if max(lengths) > 1:
         return [(length, 1) for length in lengths]
-    kinds = [(len(module), _NUMBERED.fullmatch(module[place]) is not None) for module in modules]
+    kinds = [(len(module), NUMBERED.fullmatch(module[place]) is not None) for module in modules]
     return [(len([*group]), 1) for _, group in groupby(kinds)]
 
 
@@ -105,7 +105,7 @@ def _behind(modules: Sequence[_Path], place: int) -> Iterator[str]:
 
 def _counted_on(names: Sequence[str]) -> bool:
     """True for names that are one but for numbers, each higher than the one before."""
-    matches = [_NUMBERED.fullmatch(name) for name in names]
+    matches = [NUMBERED.fullmatch(name) for name in names]
     numbers = [int(match[1]) for match in matches if match is not None]
     heads = {name[: match.start(1)] for name, match in zip(names, matches, strict=True) if match is not None}
     return len(numbers) == len(names) and len(heads) == 1 and all(a < b for a, b in pairwise(numbers))
@@ -122,13 +122,13 @@ def is_within(units: Sequence[_Path], others: Sequence[_Path]) -> bool:
     if len({module[place + 1 :] for module in others}) > 1:
         return False
     rows = [module[: place + 1] for module in (inner, *others)]
-    numbered = all(_NUMBERED.fullmatch(row[-1]) is not None for row in rows)
+    numbered = all(NUMBERED.fullmatch(row[-1]) is not None for row in rows)
     return numbered and len({(row[:-1], _head(row[-1])) for row in rows}) == 1
 
 
 def _head(name: str) -> str:
     """What stands before the number of a module."""
-    match = _NUMBERED.fullmatch(name)
+    match = NUMBERED.fullmatch(name)
     return name[: match.start(1)] if match is not None else name
 
 
@@ -167,7 +167,7 @@ def _numbers(flow: Flow, unit: Sequence[Segment], other: Sequence[Segment]) -> l
 def _number(one: _Path, other: _Path) -> int | None:
     """The number of the outermost module in which two paths differ; None if it has none."""
     name = next((a for a, b in zip(one, other, strict=False) if a != b), "")
-    match = _NUMBERED.fullmatch(name)
+    match = NUMBERED.fullmatch(name)
     return int(match[1]) if match is not None else None
 
 
@@ -186,7 +186,7 @@ def _counted(flow: Flow, nodes: dict[int, list[int]], units: Sequence[Sequence[S
         place = next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), None)
         if place is None or len(one) != len(other):
             return None  # a weight of no numbered module
-        a, b = (_NUMBERED.fullmatch(path[place]) for path in (one, other))
+        a, b = (NUMBERED.fullmatch(path[place]) for path in (one, other))
         if a is None or b is None:
             return None
         before.add((*one[:place], one[place][: a.start(1)]))
@@ -199,18 +199,38 @@ def _counted(flow: Flow, nodes: dict[int, list[int]], units: Sequence[Sequence[S
     if len(before) != 1 or set(found.values()) != {len(found)}:
         return None
     (module,) = before
-    inner = defaultdict[int, list[int]](list)
+    parts = defaultdict[int, list[int]](list)
     for node in nodes:
         path = path_of(flow, node)
         if path[: len(module) - 1] == module[:-1] and len(path) >= len(module):
-            match = _NUMBERED.fullmatch(path[len(module) - 1])
+            match = NUMBERED.fullmatch(path[len(module) - 1])
             if match is not None and path[len(module) - 1][: match.start(1)] == module[-1]:
-                inner[int(match[1])].append(node)
-    mixing = [_mixes(flow, inner[number]) for number in sorted(found)]
-    halves = len(found) % 2 == 0 and mixing == [True, False] * (len(found) // 2)
-    steps = [flow.analysis.summing.intersection(segment.nodes) for segment in units[0]]
-    halves = halves and all(sum(not step.isdisjoint(own) for step in steps) == 1 for own in inner.values())
-    return len(found) // 2 if halves else len(found)
+                parts[int(match[1])].append(node)
+    return len(found) // 2 if _are_halves(flow, units[0], [parts[n] for n in sorted(found)]) else len(found)
+
+
+def _are_halves(flow: Flow, unit: Sequence[Segment], parts: Sequence[Sequence[int]]) -> bool:
+    """True if modules of a unit are halves of blocks in turn, one step each: places mixed, and each place by itself."""
+    steps = [{n for n in s.nodes if record_of(flow.graph.nodes[n]).has(Trait.CONTRACTS)} for s in unit]
+    if len(parts) % 2 or any(sum(not step.isdisjoint(own) for step in steps) != 1 for own in parts):
+        return False
+    sums = [_summed_axes(flow, unit[-1].end, own) for own in parts]
+    pairs = zip(parts[::2], parts[1::2], sums[::2], sums[1::2], strict=True)
+    return all(
+        (_mixes(flow, one) or bool(first and other and first.isdisjoint(other))) and not _mixes(flow, two)
+        for one, two, first, other in pairs
+    )
+
+
+def _summed_axes(flow: Flow, tensor: str, nodes: Iterable[int]) -> set[int]:
+    """Which axes of a tensor weights of some nodes sum over."""
+    analysis = flow.analysis
+    own = {*nodes}
+    read = ((edge, place) for edge, place in analysis.contractions.items() if edge.node in own)
+    axes = ((analysis.uses[edge].axes or (), place) for edge, place in read if edge in analysis.uses)
+    summed = {var for found, place in axes if place < len(found) for var in analysis.algebra.expand(found[place])}
+    stream = analysis.facts[tensor].axes or ()
+    return {place for place, axis in enumerate(stream) if not summed.isdisjoint(analysis.algebra.expand(axis))}
 
 
 def _mixes(flow: Flow, nodes: Iterable[int]) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import takewhile
 
 from front_onnx.blocks.chain import Chain
-from front_onnx.blocks.counting import module_of, path_of
+from front_onnx.blocks.counting import NUMBERED, module_of, path_of
 from front_onnx.dims.structure import Structure
 from front_onnx.plan.plan import Plan
 from front_onnx.read.graph import Graph
@@ -17,7 +17,6 @@ from front_onnx.read.names import sequence
 __all__ = ["siblings", "within_one"]
 
 _BLOCK = 6  # weights from which a numbered module is taken for a block, and not for a layer among others
-_NUMBERED = re.compile(r"(?:.*[._])?(\d+)")
 _Parts = set[tuple[str, tuple[int, ...]]]
 
 
@@ -56,7 +55,7 @@ def within_one(plan: Plan) -> Iterator[str]:
 def _like_the_module_of(structure: Structure, chain: Chain) -> list[str]:
     """The modules beside the one that holds all units of a chain, numbered as it, that hold the same and no chain."""
     own = _shared(module_of(structure.flow, unit) for unit in chain.units)
-    match = _NUMBERED.fullmatch(own[-1]) if own else None
+    match = NUMBERED.fullmatch(own[-1]) if own else None
     if match is None:
         return []
     place, head = len(own), own[-1][: match.start(1)]
@@ -66,7 +65,7 @@ def _like_the_module_of(structure: Structure, chain: Chain) -> list[str]:
         path = path_of(structure.flow, index) if structure.flow.weighted[index] else ()
         if path[: place - 1] != own[:-1] or len(path) <= place:
             continue
-        found = _NUMBERED.fullmatch(path[place - 1])
+        found = NUMBERED.fullmatch(path[place - 1])
         if found is not None and path[place - 1][: found.start(1)] == head:
             inside[path[place - 1]].add(tuple(_behind(path[place:], path[place - 1])))
             held |= {path[place - 1]} if index in structure.chain_of else set()
